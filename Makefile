@@ -1,0 +1,49 @@
+# `make` alone lists the targets. Each sets up what it needs by itself, in a venv of its own.
+
+PYTHON ?= python3
+VENV := .venv/$(notdir $(PYTHON))
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check docs bench hub clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## One class over HTTP, with nothing to set up; shows what happened
+	@$(BIN)/python docs/examples/demo.py
+
+test: $(READY) ## Every test; those whose programs are missing are skipped and say how to get them
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## Lint, format, types, models equal to migrations, import rules, documented names
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_docs.py tests/test_migrate.py
+
+docs: $(READY) ## Build the documentation into docs/_build; warnings are errors
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build
+	@echo "Open docs/_build/index.html"
+
+bench: ## Measure beside the peer (not there yet)
+	@echo "There are no benchmarks yet; they come with the work on speed." >&2; exit 1
+
+hub: $(READY) ## A real JupyterHub with ngshare in it, at http://127.0.0.1:8000, for any name
+	.ci/get-proxy
+	PATH="$$HOME/.cache/ngshare/proxy/node_modules/.bin:$(CURDIR)/$(BIN):$$PATH" \
+		$(BIN)/jupyterhub -f docs/examples/jupyterhub_config.py
+
+clean: ## Remove what the other targets made here
+	rm -rf .venv build dist docs/_build *.egg-info
+
+$(READY): setup.py pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "ngshare needs Python 3.10 or newer: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) \
+		|| { echo "There is no venv module: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing ngshare into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet --editable '.[test,docs]'
+	@touch $@

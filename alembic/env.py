@@ -1,0 +1,45 @@
+"""How Alembic reaches the database.
+
+The service hands over its own connection in ``config.attributes`` and wants one
+transaction around everything. The command line names a URL instead. Logging is
+never configured here: that would silence the service's own log.
+"""
+
+from alembic import context
+from ngshare.database import make_engine, parse_url
+from ngshare.models import Base
+
+config = context.config
+
+
+def configure(connection):
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        # SQLite can do it, once its driver is kept from beginning transactions by itself.
+        transactional_ddl=True,
+        compare_server_default=True,
+    )
+
+
+def run(connection):
+    configure(connection)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def run_from_command_line():
+    url = context.get_x_argument(as_dictionary=True).get("database")
+    url = parse_url(url or config.get_main_option("sqlalchemy.url"))
+    engine = make_engine(url).execution_options(ngshare_writes=True)
+    with engine.begin() as connection:
+        run(connection)
+    engine.dispose()
+
+
+if context.is_offline_mode():
+    raise SystemExit("ngshare's migrations move data too, so they need a database, not --sql")
+if "connection" in config.attributes:
+    run(config.attributes["connection"])
+else:
+    run_from_command_line()

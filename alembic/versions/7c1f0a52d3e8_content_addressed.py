@@ -1,0 +1,148 @@
+"""The schema of ngshare 1.0: real keys, content by hash, removal that can be undone.
+
+The tables of ngshare 0.6 are dropped when they never held anything. A site that
+holds something is left as it is: moving its data will be a revision of its own.
+
+Revision: 7c1f0a52d3e8
+Follows: 1921a169739b
+"""
+
+import sqlalchemy as sa
+from alembic.util import CommandError
+
+from alembic import op
+
+revision = "7c1f0a52d3e8"
+down_revision = "1921a169739b"
+branch_labels = None
+depends_on = None
+
+LEGACY = (
+    "feedback_files_assoc_table",
+    "submission_files_assoc_table",
+    "assignment_files_assoc_table",
+    "student_assoc_table",
+    "instructor_assoc_table",
+    "submissions",
+    "assignments",
+    "files",
+    "courses",
+    "users",
+)
+"""The tables of 0.6, those that point to others first."""
+
+Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+Moment = sa.DateTime(timezone=True)
+LIVE = sa.text("removed_at IS NULL")
+
+
+def upgrade():
+    if op.get_bind().dialect.name == "sqlite":
+        drop_legacy()
+    create_tables()
+
+
+def drop_legacy():
+    connection = op.get_bind()
+    if any(connection.scalar(sa.text(f"SELECT 1 FROM {table} LIMIT 1")) for table in LEGACY):
+        raise CommandError(
+            "it holds the records of an ngshare 0.6 site, which this version does not adopt yet. "
+            "Nothing was changed; start it with ngshare 0.6, or name an empty database"
+        )
+    for table in LEGACY:
+        op.drop_table(table)
+
+
+def create_tables():
+    op.create_table(
+        "users",
+        sa.Column("id", Id, primary_key=True),
+        sa.Column("name", sa.String, nullable=False, unique=True),
+    )
+    op.create_table(
+        "courses",
+        sa.Column("id", Id, primary_key=True),
+        sa.Column("name", sa.String, nullable=False),
+        sa.Column("created_at", Moment, nullable=False),
+        sa.Column("removed_at", Moment),
+    )
+    op.create_index(
+        "uq_courses_live_name",
+        "courses",
+        ["name"],
+        unique=True,
+        sqlite_where=LIVE,
+        postgresql_where=LIVE,
+    )
+    op.create_table(
+        "memberships",
+        sa.Column("id", Id, primary_key=True),
+        sa.Column("course_id", Id, sa.ForeignKey("courses.id"), nullable=False),
+        sa.Column("user_id", Id, sa.ForeignKey("users.id"), nullable=False, index=True),
+        sa.Column("role", sa.String, nullable=False),
+        sa.Column("first_name", sa.String),
+        sa.Column("last_name", sa.String),
+        sa.Column("email", sa.String),
+        sa.Column("removed_at", Moment),
+        sa.UniqueConstraint("course_id", "user_id"),
+        sa.CheckConstraint("role IN ('instructor', 'student')", name="role"),
+    )
+    op.create_table(
+        "trees",
+        sa.Column("id", Id, primary_key=True),
+        sa.Column("course_id", Id, sa.ForeignKey("courses.id"), nullable=False, index=True),
+        sa.Column("size", sa.BigInteger, nullable=False),
+        sa.Column("replaced_at", Moment),
+    )
+    op.create_table(
+        "files",
+        sa.Column("tree_id", Id, sa.ForeignKey("trees.id"), primary_key=True),
+        sa.Column("path", sa.String, primary_key=True),
+        sa.Column("sha256", sa.LargeBinary(32), index=True),
+        sa.Column("md5", sa.LargeBinary(16), nullable=False),
+        sa.Column("size", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "assignments",
+        sa.Column("id", Id, primary_key=True),
+        sa.Column("course_id", Id, sa.ForeignKey("courses.id"), nullable=False),
+        sa.Column("name", sa.String, nullable=False),
+        sa.Column("tree_id", Id, sa.ForeignKey("trees.id"), nullable=False),
+        sa.Column("released_at", Moment, nullable=False),
+        sa.Column("removed_at", Moment),
+        sa.UniqueConstraint("course_id", "name"),
+    )
+    op.create_table(
+        "submissions",
+        sa.Column("id", Id, primary_key=True),
+        sa.Column("assignment_id", Id, sa.ForeignKey("assignments.id"), nullable=False),
+        sa.Column("student_id", Id, sa.ForeignKey("users.id"), nullable=False),
+        sa.Column("submitted_at", Moment, nullable=False),
+        sa.Column("tree_id", Id, sa.ForeignKey("trees.id"), nullable=False, index=True),
+        sa.Column("feedback_tree_id", Id, sa.ForeignKey("trees.id"), index=True),
+        sa.UniqueConstraint("assignment_id", "student_id", "submitted_at"),
+    )
+    op.create_index(
+        "ix_submissions_assignment_id_submitted_at",
+        "submissions",
+        ["assignment_id", "submitted_at"],
+    )
+    op.create_table(
+        "audit_log",
+        sa.Column("id", Id, primary_key=True),
+        sa.Column("at", Moment, nullable=False),
+        sa.Column("actor", sa.String, nullable=False),
+        sa.Column("event", sa.String, nullable=False),
+        sa.Column("course_id", Id, sa.ForeignKey("courses.id", ondelete="SET NULL")),
+        sa.Column("course", sa.String),
+        sa.Column("assignment", sa.String),
+        sa.Column("student", sa.String),
+        sa.Column("detail", sa.JSON),
+    )
+    op.create_index("ix_audit_log_course_id", "audit_log", ["course_id", "id"])
+
+
+def downgrade():
+    raise NotImplementedError(
+        "ngshare 0.6 cannot hold what ngshare 1.0 holds; restore the backup made before the upgrade"
+    )

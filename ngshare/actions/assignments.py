@@ -1,0 +1,134 @@
+"""Assignments: list, release, fetch, remove."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.orm import Session
+
+from ngshare.actions import access, audit, trees
+from ngshare.actions.access import Caller, Standing
+from ngshare.errors import Conflict, NotFound
+from ngshare.models import Assignment
+from ngshare.wire import StoredFile
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A released assignment: its row's id and its tree's."""
+
+    id: int
+    tree_id: int
+
+
+_RELEASED = select(Assignment.id, Assignment.tree_id).where(
+    Assignment.course_id == bindparam("course_id"),
+    Assignment.name == bindparam("name"),
+    Assignment.removed_at.is_(None),
+)
+
+
+def find(session: Session, course: Standing, assignment: str) -> Released:
+    """The assignment of this name. Raises NotFound when it was never released, or removed."""
+    row = session.execute(
+        _RELEASED, {"course_id": course.course_id, "name": assignment}
+    ).one_or_none()
+    if row is None:
+        raise NotFound("Assignment not found")
+    return Released(*row)
+
+
+def list_assignments(session: Session, caller: Caller, course: str) -> list[str]:
+    """The names of the course's assignments in order of release; for every member."""
+    found = access.require_member(session, caller, course)
+    return list(
+        session.scalars(
+            select(Assignment.name)
+            .where(Assignment.course_id == found.course_id, Assignment.removed_at.is_(None))
+            .order_by(Assignment.released_at, Assignment.id)
+        )
+    )
+
+
+def fetch(session: Session, caller: Caller, course: str, assignment: str) -> list[StoredFile]:
+    """The files of a released assignment; for every member of the course."""
+    found = access.require_member(session, caller, course)
+    return trees.files(session, find(session, found, assignment).tree_id)
+
+
+def check_release(session: Session, caller: Caller, course: str, assignment: str) -> Standing:
+    """Refuse whoever may not release this, and a name that is taken, before files are stored."""
+    found = access.require_instructor(session, caller, course)
+    taken = session.execute(
+        _RELEASED, {"course_id": found.course_id, "name": assignment}
+    ).one_or_none()
+    if taken is not None:
+        raise Conflict("Assignment already exists")
+    return found
+
+
+def release(
+    session: Session, caller: Caller, course: str, assignment: str, files: Sequence[StoredFile]
+) -> None:
+    """Release an assignment; for instructors.
+
+    Under the name of a removed one, it brings back what was submitted to that:
+    nbgrader's ``release_assignment --force`` removes and releases again.
+    """
+    found = check_release(session, caller, course, assignment)
+    moment = audit.now()
+    tree_id = trees.add(session, found.course_id, files)
+    removed = session.execute(
+        select(Assignment.id, Assignment.tree_id).where(
+            Assignment.course_id == found.course_id, Assignment.name == assignment
+        )
+    ).one_or_none()
+    if removed is None:
+        session.execute(
+            insert(Assignment),
+            [
+                {
+                    "course_id": found.course_id,
+                    "name": assignment,
+                    "tree_id": tree_id,
+                    "released_at": moment,
+                }
+            ],
+        )
+    else:
+        trees.mark_replaced(session, removed.tree_id, moment)
+        brought_back = session.scalar(
+            update(Assignment)
+            .where(Assignment.id == removed.id, Assignment.removed_at.is_not(None))
+            .values(tree_id=tree_id, released_at=moment, removed_at=None)
+            .returning(Assignment.id)
+        )
+        if brought_back is None:  # somebody else did a moment ago
+            raise Conflict("Assignment already exists")
+    audit.record(
+        session,
+        caller,
+        "assignment released",
+        course=found,
+        assignment=assignment,
+        at=moment,
+        files=len(files),
+    )
+
+
+def remove(session: Session, caller: Caller, course: str, assignment: str) -> None:
+    """Hide an assignment with its submissions; for instructors.
+
+    It can be restored, or released again, until it is purged.
+    """
+    found = access.require_instructor(session, caller, course)
+    released = find(session, found, assignment)
+    moment = audit.now()
+    session.execute(
+        update(Assignment).where(Assignment.id == released.id).values(removed_at=moment)
+    )
+    audit.record(
+        session, caller, "assignment removed", course=found, assignment=assignment, at=moment
+    )

@@ -1,0 +1,288 @@
+"""Who teaches and who takes a course."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.orm import Session
+
+from ngshare.actions import access, audit
+from ngshare.actions.access import Caller, Standing
+from ngshare.errors import BadRequest, Conflict, NotFound
+from ngshare.models import INSTRUCTOR, STUDENT, Membership, User
+from ngshare.wire import is_name, is_text
+
+CHUNK = 500
+"""How many names one IN list holds; old SQLite takes 999 parameters at most."""
+
+STUDENT_IS_INSTRUCTOR = "Cannot add instructor as student"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """How a roster names somebody. The last three are None when never given."""
+
+    username: str
+    first_name: str | None = None
+    last_name: str | None = None
+    email: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportStatus:
+    """What became of one line of an imported roster; ``message`` is None on success."""
+
+    username: str
+    message: str | None = None
+
+
+def see_user(session: Session, name: str) -> None:
+    """Remember somebody who was seen for the first time."""
+    user_ids(session, [name])
+
+
+def user_ids(session: Session, names: Iterable[str]) -> dict[str, int]:
+    """The ids of these users. Whoever is named for the first time comes into being."""
+    wanted = list(dict.fromkeys(names))
+    found: dict[str, int] = {}
+    for chunk in _chunks(wanted):
+        rows = session.execute(select(User.name, User.id).where(User.name.in_(chunk)))
+        found.update((name, user_id) for name, user_id in rows)
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        rows = session.execute(
+            insert(User).returning(User.name, User.id), [{"name": name} for name in missing]
+        )
+        found.update((name, user_id) for name, user_id in rows)
+    return found
+
+
+def set_members(session: Session, course_id: int, role: str, people: Sequence[Person]) -> None:
+    """Give all these people this role in the course, whatever they were in it before."""
+    ids = user_ids(session, (person.username for person in people))
+    existing: dict[int, int] = {}
+    for chunk in _chunks(list(ids.values())):
+        existing.update(
+            (user_id, membership_id)
+            for membership_id, user_id in session.execute(
+                select(Membership.id, Membership.user_id).where(
+                    Membership.course_id == course_id, Membership.user_id.in_(chunk)
+                )
+            )
+        )
+    new, changed = [], []
+    for person in people:
+        user_id = ids[person.username]
+        values: dict[str, Any] = {
+            "role": role,
+            "first_name": person.first_name,
+            "last_name": person.last_name,
+            "email": person.email,
+            "removed_at": None,
+        }
+        if user_id in existing:
+            changed.append({"id": existing[user_id], **values})
+        else:
+            new.append({"course_id": course_id, "user_id": user_id, **values})
+    if new:
+        session.execute(insert(Membership), new)
+    if changed:
+        session.execute(update(Membership), changed)
+
+
+def role_of(session: Session, course_id: int, username: str) -> str | None:
+    """What this user is in the course, or None."""
+    row = _member(session, course_id, username)
+    return row.role if row else None
+
+
+def put_instructor(
+    session: Session,
+    caller: Caller,
+    course: str,
+    username: str,
+    first_name: str | None,
+    last_name: str | None,
+    email: str | None,
+) -> None:
+    """Make somebody an instructor, or change how the roster names an instructor.
+
+    Admins may do it to anybody, and turn a student into an instructor by it;
+    instructors may do it to themselves only.
+    """
+    found = access.require_instructor(session, caller, course)
+    if not caller.admin and username != caller.name:
+        if role_of(session, found.course_id, username) == INSTRUCTOR:
+            raise BadRequest("Permission denied (cannot modify other instructors)")
+        raise BadRequest("Permission denied (cannot modify instructors)")
+    person = _supplied(username, first_name, last_name, email)
+    set_members(session, found.course_id, INSTRUCTOR, [person])
+    audit.record(session, caller, "instructor added", course=found, instructor=username)
+
+
+def get_instructor(session: Session, caller: Caller, course: str, username: str) -> Person:
+    """How the roster names one instructor; for every member of the course."""
+    found = access.require_member(session, caller, course)
+    return _get(session, found, INSTRUCTOR, username, "Instructor not found")
+
+
+def list_instructors(session: Session, caller: Caller, course: str) -> list[Person]:
+    """Everybody who teaches the course; for every member of it."""
+    found = access.require_member(session, caller, course)
+    return _list(session, found, INSTRUCTOR)
+
+
+def remove_instructor(session: Session, caller: Caller, course: str, username: str) -> None:
+    """Take an instructor out of the course; for admins."""
+    access.require_admin(caller)
+    found = access.standing(session, caller, course)
+    _remove(session, found, INSTRUCTOR, username, "Instructor not found")
+    audit.record(session, caller, "instructor removed", course=found, instructor=username)
+
+
+def put_student(
+    session: Session,
+    caller: Caller,
+    course: str,
+    username: str,
+    first_name: str | None,
+    last_name: str | None,
+    email: str | None,
+) -> None:
+    """Enrol a student, or change how the roster names a student; for instructors."""
+    found = access.require_instructor(session, caller, course)
+    person = _supplied(username, first_name, last_name, email)
+    if role_of(session, found.course_id, username) == INSTRUCTOR:
+        raise Conflict(STUDENT_IS_INSTRUCTOR)
+    set_members(session, found.course_id, STUDENT, [person])
+    audit.record(session, caller, "student added", course=found, student=username)
+
+
+def get_student(session: Session, caller: Caller, course: str, username: str) -> Person:
+    """How the roster names one student; for instructors and for that student."""
+    found = access.require_instructor_or_self(session, caller, course, username)
+    return _get(session, found, STUDENT, username, "Student not found")
+
+
+def list_students(session: Session, caller: Caller, course: str) -> list[Person]:
+    """Everybody who takes the course; for instructors."""
+    found = access.require_instructor(session, caller, course)
+    return _list(session, found, STUDENT)
+
+
+def remove_student(session: Session, caller: Caller, course: str, username: str) -> None:
+    """Take a student out of the course; for instructors. What was handed in stays."""
+    found = access.require_instructor(session, caller, course)
+    _remove(session, found, STUDENT, username, "Student not found")
+    audit.record(session, caller, "student removed", course=found, student=username)
+
+
+def check_import(session: Session, caller: Caller, course: str) -> None:
+    """Refuse whoever may not import a roster, before the roster itself is looked at."""
+    access.require_instructor(session, caller, course)
+
+
+def import_students(
+    session: Session, caller: Caller, course: str, people: Sequence[Person]
+) -> list[ImportStatus]:
+    """Enrol many students at once; for instructors.
+
+    Lines that cannot be followed are reported and passed over. When a username
+    stands twice, its last line counts.
+    """
+    found = access.require_instructor(session, caller, course)
+    instructors = {person.username for person in _list(session, found, INSTRUCTOR)}
+    statuses: list[ImportStatus] = []
+    enrolled: dict[str, Person] = {}
+    for person in people:
+        if not is_name(person.username):
+            statuses.append(ImportStatus(person.username, "Illegal user name"))
+        elif person.username in instructors:
+            statuses.append(ImportStatus(person.username, STUDENT_IS_INSTRUCTOR))
+        else:
+            statuses.append(ImportStatus(person.username))
+            enrolled[person.username] = person
+    set_members(session, found.course_id, STUDENT, list(enrolled.values()))
+    audit.record(session, caller, "students imported", course=found, students=sorted(enrolled))
+    return statuses
+
+
+def parse_roster(students: object) -> list[Person]:
+    """The lines of an imported roster, as decoded from JSON. Raises BadRequest."""
+    if not students:
+        raise BadRequest("Please supply students")
+    if not isinstance(students, list):
+        raise BadRequest("Incorrect request format")
+    people = []
+    for line in students:
+        if not isinstance(line, dict):
+            raise BadRequest("Incorrect request format")
+        values: list[Any] = [
+            line.get(key) for key in ("username", "first_name", "last_name", "email")
+        ]
+        if not all(isinstance(value, str) and is_text(value) for value in values):
+            raise BadRequest("Incorrect request format")
+        people.append(Person(*values))
+    return people
+
+
+def _supplied(
+    username: str, first_name: str | None, last_name: str | None, email: str | None
+) -> Person:
+    if first_name is None:
+        raise BadRequest("Please supply first name")
+    if last_name is None:
+        raise BadRequest("Please supply last name")
+    if email is None:
+        raise BadRequest("Please supply email")
+    return Person(username, first_name, last_name, email)
+
+
+def _members(course_id: int) -> Any:
+    return (
+        select(
+            User.name,
+            Membership.first_name,
+            Membership.last_name,
+            Membership.email,
+            Membership.role,
+            Membership.id,
+        )
+        .join(User, User.id == Membership.user_id)
+        .where(Membership.course_id == course_id, Membership.removed_at.is_(None))
+    )
+
+
+def _member(session: Session, course_id: int, username: str) -> Row[Any] | None:
+    return session.execute(_members(course_id).where(User.name == username)).one_or_none()
+
+
+def _get(session: Session, found: Standing, role: str, username: str, absent: str) -> Person:
+    row = _member(session, found.course_id, username)
+    if row is None or row.role != role:
+        raise NotFound(absent)
+    return Person(*row[:4])
+
+
+def _list(session: Session, found: Standing, role: str) -> list[Person]:
+    rows = session.execute(
+        _members(found.course_id).where(Membership.role == role).order_by(User.name)
+    )
+    return [Person(*row[:4]) for row in rows]
+
+
+def _remove(session: Session, found: Standing, role: str, username: str, absent: str) -> None:
+    row = _member(session, found.course_id, username)
+    if row is None or row.role != role:
+        raise NotFound(absent)
+    session.execute(
+        update(Membership).where(Membership.id == row.id).values(removed_at=audit.now())
+    )
+
+
+def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), CHUNK):
+        yield items[start : start + CHUNK]

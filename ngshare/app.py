@@ -1,0 +1,474 @@
+"""The application: configuration, command line, the order of start-up, listening."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from sqlalchemy import URL
+from tornado.httpserver import HTTPServer
+from tornado.log import LogFormatter
+from tornado.netutil import bind_sockets
+from traitlets import Bool, Dict, Integer, List, TraitError, Unicode, default, validate
+from traitlets.config import Application, Config
+from traitlets.config.loader import (
+    ArgumentError,
+    DeferredConfigList,
+    KVArgParseConfigLoader,
+)
+
+from ngshare import __version__, migrate
+from ngshare.blobs import LocalBlobs
+from ngshare.database import Database, parse_url, show_url
+from ngshare.web.application import make_application
+from ngshare.web.auth import (
+    HubIdentity,
+    Identity,
+    SharedHubAuth,
+    StandaloneIdentity,
+    derive_secret,
+)
+from ngshare.web.service import Service
+from ngshare.workers import supervise
+
+STOP_SECONDS = 25
+"""How long requests in flight may take after SIGTERM; Kubernetes kills after 30."""
+
+HUB_VARIABLES = (
+    "JUPYTERHUB_API_TOKEN",
+    "JUPYTERHUB_API_URL",
+    "JUPYTERHUB_CLIENT_ID",
+    "JUPYTERHUB_SERVICE_NAME",
+    "JUPYTERHUB_SERVICE_URL",
+)
+
+
+class StartError(Exception):
+    """The service cannot start. The message is one line that says what to do."""
+
+
+class Names(List[str]):
+    """A list of names, which the command line gives with commas between them."""
+
+    def from_string_list(self, s_list: list[str]) -> list[str]:
+        return [name.strip() for text in s_list for name in text.split(",") if name.strip()]
+
+
+class CommandLine(KVArgParseConfigLoader):
+    """Says in one line what is wrong.
+
+    argparse would print its usage, and traitlets go on without what it does not know.
+    """
+
+    def _create_parser(self) -> None:
+        super()._create_parser()
+        self.parser.error = _refuse_command_line  # type: ignore[method-assign]
+
+    def load_config(self, *args: Any, **kwargs: Any) -> Config:
+        try:
+            return super().load_config(*args, **kwargs)
+        except ArgumentError as error:
+            # Its text goes on with the value, which may hold a password.
+            _refuse_command_line(str(error).partition("=")[0])
+
+    def _exec_config_str(self, lhs: Any, rhs: Any, trait: Any = None) -> None:
+        # Of a flag that stands twice the last counts, as it did in ngshare 0.6.
+        if isinstance(rhs, DeferredConfigList) and not isinstance(trait, Dict):
+            rhs = DeferredConfigList(rhs[-1:])
+        super()._exec_config_str(lhs, rhs, trait)
+
+    def _handle_unrecognized_alias(self, arg: str) -> None:
+        _refuse_command_line(f"'--{arg}' is not understood")
+
+
+class Ngshare(Application):
+    """The exchange that lets nbgrader run on any JupyterHub.
+
+    As a service of a JupyterHub it takes from the Hub's environment where to
+    listen and whom to ask who its users are. With --vngshare it runs alone, for
+    trying out, and believes everybody.
+    """
+
+    name = Unicode("ngshare")
+    version = Unicode(__version__)
+    examples = """
+    ngshare --admins ada                       # launched by a Hub, with its environment
+    vngshare --debug --admins ada \\
+        --database sqlite:////tmp/x/ngshare.db --storage /tmp/x/files
+    """
+
+    database = Unicode(
+        "sqlite:////srv/ngshare/ngshare.db", help="The database, as a SQLAlchemy URL"
+    ).tag(config=True)
+    storage = Unicode("/srv/ngshare/files/", help="The folder that holds the files").tag(
+        config=True
+    )
+    admins = Names(
+        Unicode(), help="Users who may create courses and do all that instructors may"
+    ).tag(config=True)
+    debug = Bool(
+        False,
+        help="Log more, say why a permission is denied, and open the debugging page to everybody",
+    ).tag(config=True)
+    upgrade_database = Bool(
+        True, help="Bring the database to this program's schema before the service starts"
+    ).tag(config=True)
+    standalone = Bool(
+        False, help="Run without a Hub and believe the parameter 'user' of each request"
+    ).tag(config=True)
+    host = Unicode("127.0.0.1", help="Where to listen, stand-alone only").tag(config=True)
+    port = Integer(12121, min=0, max=65535, help="The port, stand-alone only; 0: any").tag(
+        config=True
+    )
+    prefix = Unicode(
+        help="What every path begins with; default: $JUPYTERHUB_SERVICE_PREFIX, else /api/"
+    ).tag(config=True)
+    hub_api_url = Unicode(help="The Hub's API as seen from here; default: $JUPYTERHUB_API_URL").tag(
+        config=True
+    )
+    threads = Integer(1, min=1, help="Database workers of one process").tag(config=True)
+    workers = Integer(1, min=1, help="Processes that share the port").tag(config=True)
+    max_request_mib = Integer(512, min=1, help="The largest request that is accepted, in MiB").tag(
+        config=True
+    )
+    config_file = Unicode("ngshare_config.py", help="The configuration file, if there is one").tag(
+        config=True
+    )
+    generate_config = Bool(False, help="Write a commented configuration file, and end").tag(
+        config=True
+    )
+
+    aliases = {
+        "database": "Ngshare.database",
+        "storage": "Ngshare.storage",
+        "admins": "Ngshare.admins",
+        "jupyterhub_api_url": "Ngshare.hub_api_url",
+        "prefix": "Ngshare.prefix",
+        "host": "Ngshare.host",
+        "port": "Ngshare.port",
+        "threads": "Ngshare.threads",
+        "workers": "Ngshare.workers",
+        "config": "Ngshare.config_file",
+        "f": "Ngshare.config_file",
+        "log-level": "Application.log_level",
+    }
+    flags = {
+        "debug": ({"Ngshare": {"debug": True}}, "Log more, and open the debugging page"),
+        "no-upgrade-db": (
+            {"Ngshare": {"upgrade_database": False}},
+            "Leave the database's schema as it is; refuse to start when it is behind",
+        ),
+        "vngshare": ({"Ngshare": {"standalone": True}}, "Run without a Hub, believing everybody"),
+        "generate-config": (
+            {"Ngshare": {"generate_config": True}},
+            "Write a commented ngshare_config.py here, and end",
+        ),
+    }
+    classes = [SharedHubAuth]
+
+    log_datefmt = Unicode("%Y-%m-%d %H:%M:%S").tag(config=True)
+    log_format = Unicode(
+        "%(color)s[%(levelname)1.1s %(asctime)s.%(msecs).03d %(name)s]%(end_color)s %(message)s"
+    ).tag(config=True)
+    _log_formatter_cls = LogFormatter  # type: ignore[assignment]  # as JupyterHub does
+
+    @default("log_level")
+    def _default_log_level(self) -> int:
+        return logging.INFO
+
+    @default("prefix")
+    def _default_prefix(self) -> str:
+        return os.environ.get("JUPYTERHUB_SERVICE_PREFIX") or "/api/"
+
+    @validate("prefix")
+    def _check_prefix(self, proposal: dict[str, Any]) -> str:
+        prefix: str = proposal["value"]
+        check_prefix(prefix)
+        return prefix
+
+    @default("hub_api_url")
+    def _default_hub_api_url(self) -> str:
+        return os.environ.get("JUPYTERHUB_API_URL", "")
+
+    def initialize(self, argv: Sequence[str] | None = None) -> None:
+        """Read the command line and the configuration file. Raises StartError."""
+        self.parse_command_line(list(argv) if argv is not None else None)
+        if self.extra_args:
+            _refuse_command_line(f"{self.extra_args[0]!r} is not understood")
+        command_line = deepcopy(self.cli_config)
+        if self.config_file:
+            self._read_config_file(self.config_file)
+            self.update_config(command_line)
+
+    def update_config(self, config: Config) -> None:
+        """Take new settings. Raises StartError.
+
+        traitlets would log a wrong one and end, in debug mode with every other
+        setting beside it, among them the database's password.
+        """
+        try:
+            super().update_config(config)
+        except TraitError as error:
+            raise StartError(f"{str(error).rstrip('.')}; see ngshare --help-all") from error
+
+    def _create_loader(self, argv: Any, aliases: Any, flags: Any, classes: Any) -> CommandLine:
+        return CommandLine(argv, aliases, flags, classes=classes, log=self.log)
+
+    def _read_config_file(self, path: str) -> None:
+        if not os.path.exists(path):
+            if path == "ngshare_config.py":
+                return
+            raise StartError(f"there is no configuration file {path}")
+        if os.path.splitext(path)[1] not in (".py", ".json"):
+            raise StartError(f"the configuration file {path} must be named *.py or *.json")
+        # Without its settings the service would run as something else than was wanted.
+        self.raise_config_file_errors = True
+        try:
+            self.load_config_file(os.path.abspath(path))
+        except StartError:
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise StartError(f"the configuration file {path} does not work: {reason}") from error
+
+    def start(self) -> None:
+        """Serve until SIGTERM. Raises StartError."""
+        if self.generate_config:
+            self._write_config()
+            return
+        self._set_up_logging()
+        check_prefix(self.prefix)
+        url = self._database_url()
+        if not self.standalone:
+            self._check_hub_variables()
+        self._open_storage()
+        before, revision = self._migrate(url)
+        sockets = self._bind()
+        self._announce(url, sockets, before, revision)
+        if self.workers == 1:
+            asyncio.run(self._serve(url, sockets, None))
+        else:
+            supervise(
+                self.workers, lambda alive: asyncio.run(self._serve(url, sockets, alive)), sockets
+            )
+        self.log.info("Stopped")
+
+    async def _serve(self, url: URL, sockets: list[socket.socket], alive: int | None) -> None:
+        """Serve until told to stop. ``alive`` becomes readable when the parent is gone."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, stop.set)
+        if alive is not None:
+            loop.add_reader(alive, stop.set)
+        service = Service(
+            database=Database(url, connections=self.threads),
+            blobs=LocalBlobs(self.storage),
+            identity=self._make_identity(),
+            admins=self.admins,
+            debug=self.debug,
+            threads=self.threads,
+            max_body=self.max_request_mib * 2**20,
+        )
+        application = make_application(
+            service, self.prefix, hub=not self.standalone, cookie_secret=self._cookie_secret()
+        )
+        # Our handlers limit bodies themselves, with a reply that says so.
+        server = HTTPServer(application, xheaders=True, max_body_size=2**62)
+        server.add_sockets(sockets)
+        await stop.wait()
+        server.stop()
+        try:
+            await asyncio.wait_for(service.idle(), STOP_SECONDS)
+        except asyncio.TimeoutError:
+            self.log.error("Some requests took over %d s to finish and were cut off", STOP_SECONDS)
+        else:
+            self.log.info("Every request in flight is finished")
+        await server.close_all_connections()
+        service.close()
+
+    def _set_up_logging(self) -> None:
+        level = logging.DEBUG if self.debug else self.log.level
+        self.log.setLevel(level)
+        # One handler for ours and for those of the libraries.
+        for name in ("ngshare", "tornado", "alembic", "jupyterhub"):
+            logger = logging.getLogger(name)
+            if logger is not self.log:
+                logger.handlers = list(self.log.handlers)
+                logger.propagate = False
+            logger.setLevel(level)
+        # Every statement of a migration is too much even for debugging.
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        # JupyterHub's client logs session ids and whole user models below this level.
+        logging.getLogger("tornado.application").setLevel(logging.WARNING)
+
+    def _database_url(self) -> URL:
+        try:
+            return parse_url(self.database)
+        except ValueError as error:
+            # Its text is not repeated: a URL that is wrong may still hold a password.
+            raise StartError(f"--database {error}") from error
+
+    def _check_hub_variables(self) -> None:
+        missing = [name for name in HUB_VARIABLES if not os.environ.get(name)]
+        if self.hub_api_url and "JUPYTERHUB_API_URL" in missing:
+            missing.remove("JUPYTERHUB_API_URL")
+        if missing:
+            raise StartError(
+                f"{' and '.join(missing)} not set: let JupyterHub launch ngshare "
+                "(from ngshare.hub import configure_hub; configure_hub(c)), "
+                "or run it alone with --vngshare"
+            )
+
+    def _open_storage(self) -> None:
+        try:
+            LocalBlobs(self.storage)
+        except OSError as error:
+            raise StartError(
+                f"--storage {self.storage} cannot be written ({error.strerror}): create it, "
+                f"give it to the user {_user()}, or name another folder"
+            ) from error
+
+    def _migrate(self, url: URL) -> tuple[str | None, str]:
+        folder = os.path.dirname(url.database or "") or "."
+        if url.get_backend_name() == "sqlite":
+            try:
+                os.makedirs(folder, exist_ok=True)
+            except OSError as error:
+                raise StartError(
+                    f"the folder {folder} of the database cannot be made ({error.strerror}): "
+                    f"create it and give it to the user {_user()}, or name another database"
+                ) from error
+        try:
+            if self.upgrade_database:
+                return migrate.upgrade(url)
+            revision = migrate.check(url)
+            return revision, revision
+        except migrate.MigrationError as error:
+            raise StartError(str(error)) from error
+
+    def _bind(self) -> list[socket.socket]:
+        host, port = self._address()
+        try:
+            return bind_sockets(port, host)
+        except OSError as error:
+            raise StartError(
+                f"cannot listen on {host or '*'}:{port} ({error.strerror}): is another ngshare "
+                "running? Stop it, or choose another port"
+            ) from error
+
+    def _address(self) -> tuple[str, int]:
+        if self.standalone:
+            return self.host, self.port
+        text = os.environ["JUPYTERHUB_SERVICE_URL"]
+        try:
+            url = urlsplit(text)
+            host, port = url.hostname, url.port
+        except ValueError:
+            host, port, url = None, None, urlsplit("")
+        if url.scheme != "http" or not host:
+            raise StartError(
+                f"JUPYTERHUB_SERVICE_URL is {text!r}; it must say where to listen, "
+                "as in http://127.0.0.1:10101"
+            )
+        return host, port or 80
+
+    def _make_identity(self) -> Identity:
+        if self.standalone:
+            return StandaloneIdentity()
+        hub_auth = SharedHubAuth(parent=self, base_url=self.prefix, api_url=self.hub_api_url)
+        return HubIdentity(hub_auth, os.environ["JUPYTERHUB_SERVICE_NAME"])
+
+    def _cookie_secret(self) -> bytes:
+        """The key of cookies: the same in all workers, and after a restart with the same token."""
+        if self.standalone:
+            return secrets.token_bytes(32)
+        return derive_secret(os.environ["JUPYTERHUB_API_TOKEN"], "cookies")
+
+    def _announce(
+        self, url: URL, sockets: list[socket.socket], before: str | None, revision: str
+    ) -> None:
+        """Say what an administrator wants to know of this start, in a few lines."""
+        host, port = sockets[0].getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        change = "up to date" if before == revision else f"upgraded from {before or 'nothing'}"
+        mode = "stand-alone" if self.standalone else f"service of the Hub at {self.hub_api_url}"
+        self.log.info("ngshare %s listens on http://%s:%d%s", __version__, shown, port, self.prefix)
+        self.log.info("Database: %s, revision %s, %s", show_url(url), revision, change)
+        self.log.info("Storage: %s", self.storage)
+        self.log.info("Admins: %s", ", ".join(self.admins) or "none; nobody can create a course")
+        self.log.info("Mode: %s%s", mode, ", debug" if self.debug else "")
+        if self.standalone:
+            self.log.warning(
+                "STAND-ALONE: everybody who reaches this port can be anybody, by giving their "
+                "name. For trying out only; never for a class."
+            )
+            if host not in ("127.0.0.1", "::1"):
+                self.log.warning(
+                    "STAND-ALONE AND OPEN TO THE NETWORK at %s: anybody there can read and "
+                    "change everything.",
+                    shown,
+                )
+        if self.threads > 1 or self.workers > 1:
+            self.log.warning(
+                "Configured: %d worker process(es) with %d database thread(s) each. Tested: up to "
+                "4 workers, or 8 threads, on SQLite on a local disk. NOT SAFE: SQLite on a network "
+                "file system (NFS, SMB, CephFS), and several replicas on SQLite.",
+                self.workers,
+                self.threads,
+            )
+
+    def _write_config(self) -> None:
+        if os.path.exists(self.config_file):
+            raise StartError(f"{self.config_file} exists already; move it away first")
+        with open(self.config_file, "x", encoding="utf8") as file:
+            file.write(self.generate_config_file())
+        print(f"Wrote {self.config_file}")
+
+
+def check_prefix(prefix: str) -> None:
+    """Raise StartError unless every path can begin with this."""
+    if not prefix.startswith("/") or not prefix.endswith("/"):
+        raise StartError(
+            f"the prefix {prefix!r} must begin and end with a slash, as in /services/ngshare/"
+        )
+    if prefix.startswith("/healthz/"):
+        raise StartError("the prefix must not begin with /healthz/, where health is asked for")
+
+
+def _refuse_command_line(message: str) -> NoReturn:
+    raise StartError(f"{message}; see ngshare --help-all")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """The command ``ngshare``: exit code 1 and one line when it cannot start."""
+    app = Ngshare()
+    try:
+        app.initialize(argv)
+        app.start()
+    except StartError as error:
+        print(f"ngshare: {error}", file=sys.stderr)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def main_standalone() -> NoReturn:
+    """The command ``vngshare``: the service without a Hub."""
+    main(["--vngshare", *sys.argv[1:]])

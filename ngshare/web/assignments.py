@@ -1,0 +1,40 @@
+"""Assignments over HTTP."""
+
+from __future__ import annotations
+
+from ngshare.actions import assignments
+from ngshare.web.base import BaseHandler, Who, allow
+
+
+class Assignments(BaseHandler):
+    """The assignments of a course."""
+
+    @allow(Who.MEMBER)
+    async def get(self, course: str) -> None:
+        self.reply(assignments=await self.ask(assignments.list_assignments, course))
+
+
+class Assignment(BaseHandler):
+    """One assignment: fetch, release, remove."""
+
+    @allow(Who.MEMBER)
+    async def get(self, course: str, assignment: str) -> None:
+        await self.reply_tree(await self.ask(assignments.fetch, course, assignment))
+
+    @allow(Who.INSTRUCTOR)
+    async def post(self, course: str, assignment: str) -> None:
+        await self.ask(assignments.check_release, course, assignment)
+        files = await self.store_files()
+        await self.change(assignments.release, course, assignment, files)
+        self.reply()
+
+    @allow(Who.INSTRUCTOR)
+    async def delete(self, course: str, assignment: str) -> None:
+        await self.change(assignments.remove, course, assignment)
+        self.reply()
+
+
+routes = [
+    (r"assignments/([^/]+)", Assignments),
+    (r"assignment/([^/]+)/([^/]+)", Assignment),
+]

@@ -1,0 +1,222 @@
+"""Who sent a request.
+
+Two ways to know, with the same ``async identify(handler)``: the Hub says it, or,
+stand-alone, the request itself. Neither ever blocks the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import logging
+import time
+from collections import OrderedDict
+from typing import Any, Protocol
+
+from cryptography.fernet import Fernet, InvalidToken
+from jupyterhub.services.auth import HubOAuth
+from tornado.httputil import HTTPServerRequest
+from tornado.web import RequestHandler
+from traitlets import Float, Integer
+
+from ngshare.errors import Forbidden, Unauthenticated, Unavailable
+
+log = logging.getLogger("ngshare")
+
+SERVICE_NAMES = "service:"
+"""What the names of Hub services begin with here, so that no user can be taken for one."""
+
+
+class HubTrouble(Exception):
+    """The Hub gave no answer, or none that makes sense. The message says what came instead."""
+
+
+class Identity(Protocol):
+    """Says who sent a request."""
+
+    reads_body: bool
+    """Whether it can answer only when the request's fields are known."""
+
+    login_by_redirect: bool
+    """Whether a browser that is nobody yet can be sent somewhere to log in."""
+
+    async def identify(self, handler: RequestHandler) -> str:
+        """The caller's name.
+
+        Raises Unauthenticated when there is none, Forbidden when the caller may
+        not use this service at all, Unavailable when it cannot be known now.
+        """
+        ...
+
+
+class SharedHubAuth(HubOAuth):  # type: ignore[misc]  # jupyterhub has no types
+    """JupyterHub's own client, with a cache that is bounded and questions asked once.
+
+    The state of a login under way travels in the login itself, encrypted, so that
+    any worker process can finish what another began.
+    """
+
+    cache_size = Integer(50_000, help="How many of the Hub's answers are kept").tag(config=True)
+    negative_max_age = Integer(10, help="For how many seconds the Hub's 'nobody' is believed").tag(
+        config=True
+    )
+    patience = Float(
+        4.0, help="For how many seconds a request waits for the Hub before it gets 503"
+    ).tag(config=True)
+    question_max_age = Float(
+        30.0, help="After how many seconds a question to the Hub is given up altogether"
+    ).tag(config=True)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._answers: OrderedDict[str, tuple[float, dict[str, Any] | None]] = OrderedDict()
+        self._questions: dict[str, asyncio.Task[dict[str, Any] | None]] = {}
+
+    def user_for_token(
+        self, token: str, use_cache: bool = True, session_id: str = "", *, sync: bool = True
+    ) -> Any:
+        """The Hub's user model of a token, or None; as an awaitable with ``sync=False``."""
+        if sync:  # only JupyterHub's own blocking helpers come here, and we call none
+            raise RuntimeError("ngshare never asks the Hub in a way that blocks")
+        return self._user_for_token(token, session_id)
+
+    async def _user_for_token(self, token: str, session_id: str) -> dict[str, Any] | None:
+        # The session is part of the key so that a log-out at the Hub is seen at once.
+        key = hashlib.sha256(f"{session_id}\0{token}".encode("utf8", "replace")).hexdigest()
+        cached = self._answers.get(key)
+        if cached is not None:
+            until, model = cached
+            if time.monotonic() < until:
+                return model
+        question = self._questions.get(key)
+        if question is None:
+            question = asyncio.ensure_future(self._ask(key, token))
+            question.add_done_callback(_retrieve)
+            self._questions[key] = question
+        # Shielded: a client that stops waiting must not take the answer from the others.
+        return await asyncio.wait_for(asyncio.shield(question), self.patience)
+
+    async def _ask(self, key: str, token: str) -> dict[str, Any] | None:
+        try:
+            model: dict[str, Any] | None = await asyncio.wait_for(
+                super().user_for_token(token, use_cache=False, sync=False), self.question_max_age
+            )
+        except Exception as error:  # JupyterHub's client lets through whatever its own raises
+            raise HubTrouble(type(error).__name__) from error
+        finally:
+            self._questions.pop(key, None)
+        if model is not None and not _is_model(model):
+            raise HubTrouble("an answer that is not a user")
+        age = self.cache_max_age if model else self.negative_max_age
+        self._answers[key] = (time.monotonic() + age, model)
+        self._answers.move_to_end(key)
+        while len(self._answers) > self.cache_size:
+            self._answers.popitem(last=False)
+        return model
+
+    def generate_state(self, next_url: str | None = None, **extra_state: Any) -> str:
+        """The state of a login, sealed so that only this service can read it."""
+        state = json.dumps({"next_url": next_url, **extra_state})
+        return self._seal.encrypt(state.encode()).decode()
+
+    def _decode_state(self, state_id: str, /) -> dict[str, Any]:
+        try:
+            opened = self._seal.decrypt(state_id.encode(), ttl=self.oauth_state_max_age)
+        except (InvalidToken, UnicodeEncodeError):
+            return {}
+        state: dict[str, Any] = json.loads(opened)
+        return state
+
+    @property
+    def _seal(self) -> Fernet:
+        return Fernet(base64.urlsafe_b64encode(derive_secret(self.api_token, "oauth state")))
+
+
+def _is_model(answer: object) -> bool:
+    """Whether the Hub's answer says what we need to know of a user or service."""
+    return (
+        isinstance(answer, dict)
+        and isinstance(answer.get("name"), str)
+        and isinstance(answer.get("scopes"), list)
+    )
+
+
+def _retrieve(question: asyncio.Task[Any]) -> None:
+    """Take a failure that nobody waits for any more, so that asyncio does not complain of it."""
+    if not question.cancelled():
+        question.exception()
+
+
+def derive_secret(api_token: str, purpose: str) -> bytes:
+    """A secret (32 bytes) for one purpose, the same in every process of this service."""
+    return hmac.digest(api_token.encode(), f"ngshare {purpose}".encode(), "sha256")
+
+
+class HubIdentity:
+    """The Hub says who it is, and whether they may use this service."""
+
+    reads_body = False
+    login_by_redirect = True
+
+    def __init__(self, hub_auth: SharedHubAuth, service_name: str) -> None:
+        self.hub_auth = hub_auth
+        self.scope = f"access:services!service={service_name}"
+        if not hub_auth.access_scopes:
+            hub_auth.access_scopes = {self.scope}
+
+    async def identify(self, handler: RequestHandler) -> str:
+        try:
+            model = await self.hub_auth.get_user(handler, sync=False)
+        except (HubTrouble, asyncio.TimeoutError) as error:
+            log.error(
+                "The Hub at %s does not say who sent a request (%s). Is it running, "
+                "and is this service's API token still valid there?",
+                self.hub_auth.api_url,
+                str(error) or type(error).__name__,
+            )
+            raise Unavailable("The Hub does not answer; please try again") from None
+        if not model:
+            raise Unauthenticated(
+                "Please log in: send a token of JupyterHub in the header 'Authorization: token ...'"
+            )
+        name: str = model["name"]
+        service = model.get("kind") == "service"
+        if not self.hub_auth.check_scopes(self.hub_auth.access_scopes, model):
+            raise Forbidden(self._missing_scope(name))
+        if service:
+            return SERVICE_NAMES + name
+        if name.startswith(SERVICE_NAMES):
+            raise Forbidden(f"A user whose name begins with '{SERVICE_NAMES}' cannot use ngshare")
+        return name
+
+    def _missing_scope(self, name: str) -> str:
+        return (
+            f"The token of {name} lacks the scope {self.scope}. An administrator adds this line "
+            "at the end of jupyterhub_config.py, restarts the Hub, and users restart their "
+            "servers: from ngshare.hub import configure_hub; configure_hub(c)"
+        )
+
+
+class StandaloneIdentity:
+    """The request says who sent it, in ``user``. It proves nothing: for trying out."""
+
+    reads_body = True
+    login_by_redirect = False
+
+    async def identify(self, handler: RequestHandler) -> str:
+        _refuse_other_sites(handler.request)
+        field = getattr(handler, "field", None)
+        name = field("user") if field else handler.get_argument("user", None)
+        if not name:
+            raise Unauthenticated("Please say who you are with the parameter 'user'")
+        return str(name)
+
+
+def _refuse_other_sites(request: HTTPServerRequest) -> None:
+    """Refuse what a page of another site makes a visitor's browser send to this machine."""
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("Host"):
+        raise Forbidden("Pages of other sites may not use this service")

@@ -1,0 +1,345 @@
+"""The JSON handler: identify, read the fields, run an action, reply. One place for all of it.
+
+A handler's methods are a few lines each, and say with :func:`allow` who may call
+them. A method that says nothing is found when the service starts, which fails.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+from jupyterhub.services.auth import HubOAuthenticated
+from tornado.web import HTTPError, RequestHandler, stream_request_body
+
+from ngshare import wire
+from ngshare.actions.access import Caller
+from ngshare.blobs import BlobMissing, BlobStore
+from ngshare.database import Action
+from ngshare.errors import BadRequest, ExchangeError, TooLarge, Unauthenticated
+from ngshare.web.forms import parse_body, parse_form
+from ngshare.web.service import Service
+
+log = logging.getLogger("ngshare")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SMALL = 32 * 1024
+"""Up to so many bytes are parsed at once on the event loop, where it takes well under 1 ms."""
+
+METHODS = ("get", "post", "delete", "put", "patch", "head", "options")
+
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
+
+
+class Who(enum.Enum):
+    """Who may call a method of a route. The rules themselves are in ``actions/access.py``."""
+
+    PUBLIC = "anyone, without identity"
+    ANYONE = "anyone with an identity"
+    MEMBER = "members of the course"
+    INSTRUCTOR_OR_SELF = "instructors of the course, and the member it is about"
+    INSTRUCTOR = "instructors of the course"
+    ADMIN = "admins"
+    DEBUG = "admins; anyone with an identity in debug mode"
+
+
+Method = Callable[Concatenate[Any, P], Awaitable[None]]
+
+
+def allow(who: Who) -> Callable[[Method[P]], Method[P]]:
+    """Declare who may call a handler's method, and have the caller identified before it runs."""
+
+    def declare(method: Method[P]) -> Method[P]:
+        @functools.wraps(method)
+        async def run(self: BaseHandler, *args: P.args, **kwargs: P.kwargs) -> None:
+            await self.open(who)
+            await method(self, *args, **kwargs)
+
+        run.who = who  # type: ignore[attr-defined]  # read back by declared()
+        return cast("Method[P]", run)
+
+    return declare
+
+
+def declared(handler: type[RequestHandler], method: str) -> Who | None:
+    """Who may call this method of a handler; None when the handler does not say."""
+    return getattr(getattr(handler, method), "who", None)
+
+
+def implemented(handler: type[RequestHandler]) -> list[str]:
+    """The HTTP methods that a handler implements, in lower case."""
+    return [
+        method
+        for method in METHODS
+        if getattr(handler, method) is not getattr(RequestHandler, method)
+    ]
+
+
+@stream_request_body
+class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # jupyterhub is untyped
+    """What all of our handlers share.
+
+    JupyterHub's mixin brings its protection against forged requests of browsers.
+    Bodies are read by us, so that who sends one is known before it is read.
+    """
+
+    service: Service
+    hub_auth: Any
+    caller: Caller
+    path_args: list[str]
+
+    def initialize(self, service: Service) -> None:
+        self.service = service
+        self.hub_auth = getattr(service.identity, "hub_auth", None)
+        service.begin_request()
+        self._in_flight = True
+        self._body_read = False
+        self.caller = Caller("")
+        self.started = time.monotonic()
+        self.error_id: str | None = None
+        self._chunks: list[bytes] = []
+        self._received = 0
+        self._refusal: Exception | None = None
+        self._fields: dict[str, Any] = {}
+        self._name: str | None = None
+
+    def get_current_user(self) -> Any:
+        """The caller's name once it is known. JupyterHub's own way would block."""
+        return self.caller.name or None
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Cache-Control", "no-store")
+
+    async def prepare(self) -> None:
+        """Before the body is read: refuse what is too large, and whoever is nobody."""
+        method = getattr(self, (self.request.method or "").lower(), None)
+        who = getattr(method, "who", None)
+        try:
+            self._check_length(self._announced_length())
+            if who not in (None, Who.PUBLIC) and not self.service.identity.reads_body:
+                self._name = await self.service.identity.identify(self)
+        except ExchangeError as error:
+            self._refusal = error
+
+    def data_received(self, chunk: bytes) -> None:
+        """Keep what will be answered, and read past what will be refused.
+
+        Most clients look at no reply before they have sent all, so a refusal waits
+        for that; but not for ever.
+        """
+        self._received += len(chunk)
+        if self._refusal is None:
+            try:
+                self._check_length(self._received)
+            except TooLarge as error:
+                self._refusal = error
+        if self._refusal is None:
+            self._chunks.append(chunk)
+            return
+        self._chunks.clear()
+        if self._received > 2 * self.service.max_body and not self._finished:
+            self.send_error(exc_info=(type(self._refusal), self._refusal, None))
+
+    async def open(self, who: Who) -> None:
+        """After the body is read: parse the fields, and know the caller. Raises Unauthenticated."""
+        self._body_read = True
+        if self._refusal is not None:
+            raise self._refusal
+        self._fields = await self._parse()
+        if who is Who.PUBLIC:
+            return
+        if self._name is None:
+            self._name = await self.service.identity.identify(self)
+        for name in (self._name, *self.path_args):
+            wire.check_name(name)
+        self.caller = await self.service.see(self._name)
+
+    def value(self, name: str) -> Any:
+        """A field as it was sent: text, or in a JSON body any JSON value; None when absent."""
+        return self._fields.get(name)
+
+    def field(self, name: str) -> str | None:
+        """A short text field, stripped; None when absent. Raises BadRequest when it is no text."""
+        value = self._fields.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not wire.is_text(_CONTROL.sub(" ", value)):
+            raise BadRequest(f"The field {name} must be a text")
+        return _CONTROL.sub(" ", value).strip()
+
+    def flag(self, name: str) -> bool:
+        """Whether a field says true."""
+        value = self._fields.get(name)
+        return value is True or (isinstance(value, str) and value.strip().lower() == "true")
+
+    async def ask(self, action: Action[Concatenate[Caller, P], T], *args: Any) -> T:
+        """Run an action that changes nothing, on behalf of the caller."""
+        return await self.service.read(action, self.caller, *args)  # type: ignore[call-arg]
+
+    async def change(self, action: Action[Concatenate[Caller, P], T], *args: Any) -> T:
+        """Run an action that changes something, on behalf of the caller."""
+        return await self.service.write(action, self.caller, *args)  # type: ignore[call-arg]
+
+    async def store_files(self) -> list[wire.StoredFile]:
+        """Make the bytes of the request's ``files`` durable, and return what to write of them."""
+        return await self.service.on_files(_store, self.service.blobs, self.value("files"))
+
+    def reply(self, **fields: Any) -> None:
+        """Answer with success and these fields."""
+        self._finish_json(200, {"success": True, **fields})
+
+    async def reply_tree(self, files: Sequence[wire.StoredFile], **fields: Any) -> None:
+        """Answer with a tree, without its contents if the client asked for ``list_only``."""
+        if self.flag("list_only"):
+            self.reply(files=wire.format_tree(files), **fields)
+            return
+        tree = await self.service.on_files(_load, self.service.blobs, files)
+        head = json.dumps({"success": True, **fields}).encode()
+        self.set_header("Content-Type", "application/json")
+        self.finish(head[:-1] + b', "files": ' + tree + b"}")
+
+    def on_finish(self) -> None:
+        stream = self.request.connection.stream  # type: ignore[union-attr]  # it is HTTP1Connection
+        if stream.writing():
+            # Nothing, written after a large reply: done when that is sent, or cannot be any more.
+            stream.write(b"").add_done_callback(lambda sent: self._end())
+        else:
+            self._end()
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        if not self._body_read:  # then nothing more comes of this request
+            self._end()
+
+    def _end(self) -> None:
+        if self._in_flight:
+            self._in_flight = False
+            self.service.end_request()
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        error = (kwargs.get("exc_info") or (None, None))[1]
+        if isinstance(error, ExchangeError):
+            status_code = error.status
+        super().send_error(status_code, **kwargs)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = (kwargs.get("exc_info") or (None, None))[1]
+        if (
+            isinstance(error, Unauthenticated)
+            and self.wants_html
+            and self.service.identity.login_by_redirect
+        ):
+            self.redirect(self.get_login_url())
+        else:
+            self.fail(status_code, self.explain(status_code, error))
+
+    @property
+    def wants_html(self) -> bool:
+        """Whether a browser asks for a page, rather than a program for an answer."""
+        return self.request.method == "GET" and "text/html" in self.request.headers.get(
+            "Accept", ""
+        )
+
+    def explain(self, status: int, error: BaseException | None) -> str:
+        """What to tell the caller of an error, and the headers that go with it."""
+        if isinstance(error, ExchangeError):
+            if error.retry_after is not None:
+                self.set_header("Retry-After", str(error.retry_after))
+            if status == 401:
+                self.set_header("WWW-Authenticate", 'token realm="JupyterHub"')
+            if self.service.debug and error.reason:
+                return f"{error.message} ({error.reason})"
+            return error.message
+        if status == 500:
+            return f"Internal error {self.error_id}; the service's log says more under this number"
+        return self._reason
+
+    def fail(self, status: int, message: str) -> None:
+        """Answer with failure."""
+        self._finish_json(status, {"success": False, "message": message})
+
+    def log_exception(self, kind: Any, error: Any, trace: Any) -> None:
+        if isinstance(error, (ExchangeError, HTTPError)):
+            return  # the line of the request says it all
+        self.error_id = secrets.token_hex(4)
+        log.error(
+            "Internal error %s at %s %s",
+            self.error_id,
+            self.request.method,
+            self.request.path,
+            exc_info=(kind, error, trace),
+        )
+
+    def _finish_json(self, status: int, body: dict[str, Any]) -> None:
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps(body).encode())
+
+    def _announced_length(self) -> int:
+        """How long the body will be, in bytes; 0 where it says no number, which Tornado refuses."""
+        length = self.request.headers.get("Content-Length", "")
+        return int(length[:20]) if length.isascii() and length.isdigit() else 0
+
+    def _check_length(self, length: int) -> None:
+        if length > self.service.max_body:
+            raise TooLarge(
+                f"The request is larger than {self.service.max_body // 2**20} MiB, "
+                "the most that this service accepts at once"
+            )
+
+    async def _parse(self) -> dict[str, Any]:
+        body = b"".join(self._chunks)
+        self._chunks.clear()
+        if self.request.headers.get("Content-Encoding", "identity") != "identity":
+            raise BadRequest("Content-Encoding is not supported; send the body as it is")
+        kind = self.request.headers.get("Content-Type", "")
+        query = parse_form(self.request.query.encode("latin1", "replace"))
+        if len(body) <= SMALL:
+            return {**query, **parse_body(kind, body)}
+        return {**query, **await self.service.on_files(parse_body, kind, body)}
+
+
+class NotFoundHandler(BaseHandler):
+    """Answers every path that nothing is at."""
+
+    async def prepare(self) -> None:
+        raise HTTPError(404)
+
+
+def _store(blobs: BlobStore, files: Any) -> list[wire.StoredFile]:
+    tree = wire.parse_tree(files)
+    digests = blobs.put([file.content for file in tree])
+    return [
+        wire.StoredFile(file.path, digest, wire.md5(file.content), len(file.content))
+        for file, digest in zip(tree, digests, strict=True)
+    ]
+
+
+def _load(blobs: BlobStore, files: Sequence[wire.StoredFile]) -> bytes:
+    return wire.format_full_tree(files, [_content(blobs, file) for file in files])
+
+
+def _content(blobs: BlobStore, file: wire.StoredFile) -> bytes:
+    """A file's bytes; when they are lost, a text that says so, so that the rest can be read."""
+    if file.sha256 is not None:
+        try:
+            return blobs.get(file.sha256)
+        except BlobMissing:
+            log.error(
+                "The bytes of %s (SHA-256 %s) are missing from the storage. "
+                "Restore them from a backup.",
+                file.path,
+                file.sha256.hex(),
+            )
+    return b"The content of this file is missing from the exchange's storage.\n"

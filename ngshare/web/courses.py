@@ -1,0 +1,49 @@
+"""Courses over HTTP."""
+
+from __future__ import annotations
+
+from ngshare.actions import courses
+from ngshare.errors import BadRequest
+from ngshare.web.base import BaseHandler, Who, allow
+from ngshare.wire import check_name, decode_json
+
+
+class Courses(BaseHandler):
+    """The caller's courses."""
+
+    @allow(Who.ANYONE)
+    async def get(self) -> None:
+        self.reply(courses=await self.ask(courses.list_courses))
+
+
+class Course(BaseHandler):
+    """One course."""
+
+    @allow(Who.ADMIN)
+    async def post(self, course: str) -> None:
+        await self.ask(courses.check_create, course)
+        instructors = parse_instructors(self.value("instructors"))
+        await self.change(courses.create_course, course, instructors)
+        self.reply()
+
+    @allow(Who.ADMIN)
+    async def delete(self, course: str) -> None:
+        await self.change(courses.remove_course, course)
+        self.reply()
+
+
+def parse_instructors(names: object) -> list[str]:
+    """The names of a new course's instructors: a JSON text, the list itself, or None for nobody."""
+    if names is None:
+        return []
+    if isinstance(names, str):
+        names = decode_json(names, "Instructors cannot be JSON decoded")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BadRequest("Instructors must be a JSON list of user names")
+    return [check_name(name) for name in names]
+
+
+routes = [
+    (r"courses", Courses),
+    (r"course/([^/]+)", Course),
+]

@@ -1,0 +1,29 @@
+"""Feedback over HTTP."""
+
+from __future__ import annotations
+
+from ngshare.actions import feedback
+from ngshare.web.base import BaseHandler, Who, allow
+from ngshare.wire import format_time
+
+
+class Feedback(BaseHandler):
+    """The feedback on one submission."""
+
+    @allow(Who.INSTRUCTOR)
+    async def post(self, course: str, assignment: str, student: str) -> None:
+        submission = (course, assignment, student, self.field("timestamp"))
+        await self.ask(feedback.check_give, *submission)
+        files = await self.store_files()
+        await self.change(feedback.give, *submission, files)
+        self.reply()
+
+    @allow(Who.INSTRUCTOR_OR_SELF)
+    async def get(self, course: str, assignment: str, student: str) -> None:
+        moment, files = await self.ask(
+            feedback.fetch, course, assignment, student, self.field("timestamp")
+        )
+        await self.reply_tree(files, timestamp=format_time(moment))
+
+
+routes = [(r"feedback/([^/]+)/([^/]+)/([^/]+)", Feedback)]

@@ -1,0 +1,96 @@
+"""Instructors and students over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ngshare.actions import roster
+from ngshare.actions.roster import ImportStatus
+from ngshare.web.base import BaseHandler, Who, allow
+from ngshare.wire import decode_json
+
+
+class Instructor(BaseHandler):
+    """One instructor of a course."""
+
+    @allow(Who.INSTRUCTOR)
+    async def post(self, course: str, username: str) -> None:
+        await self.change(roster.put_instructor, course, username, *_names(self))
+        self.reply()
+
+    @allow(Who.MEMBER)
+    async def get(self, course: str, username: str) -> None:
+        self.reply(**asdict(await self.ask(roster.get_instructor, course, username)))
+
+    @allow(Who.ADMIN)
+    async def delete(self, course: str, username: str) -> None:
+        await self.change(roster.remove_instructor, course, username)
+        self.reply()
+
+
+class Instructors(BaseHandler):
+    """Everybody who teaches a course."""
+
+    @allow(Who.MEMBER)
+    async def get(self, course: str) -> None:
+        people = await self.ask(roster.list_instructors, course)
+        self.reply(instructors=[asdict(person) for person in people])
+
+
+class Student(BaseHandler):
+    """One student of a course."""
+
+    @allow(Who.INSTRUCTOR)
+    async def post(self, course: str, username: str) -> None:
+        await self.change(roster.put_student, course, username, *_names(self))
+        self.reply()
+
+    @allow(Who.INSTRUCTOR_OR_SELF)
+    async def get(self, course: str, username: str) -> None:
+        self.reply(**asdict(await self.ask(roster.get_student, course, username)))
+
+    @allow(Who.INSTRUCTOR)
+    async def delete(self, course: str, username: str) -> None:
+        await self.change(roster.remove_student, course, username)
+        self.reply()
+
+
+class Students(BaseHandler):
+    """Everybody who takes a course."""
+
+    @allow(Who.INSTRUCTOR)
+    async def post(self, course: str) -> None:
+        await self.ask(roster.check_import, course)
+        people = await self.service.on_files(_parse_students, self.value("students"))
+        statuses = await self.change(roster.import_students, course, people)
+        self.reply(status=[_format_status(status) for status in statuses])
+
+    @allow(Who.INSTRUCTOR)
+    async def get(self, course: str) -> None:
+        people = await self.ask(roster.list_students, course)
+        self.reply(students=[asdict(person) for person in people])
+
+
+def _names(handler: BaseHandler) -> tuple[str | None, str | None, str | None]:
+    return handler.field("first_name"), handler.field("last_name"), handler.field("email")
+
+
+def _parse_students(students: Any) -> list[roster.Person]:
+    if isinstance(students, str) and students:
+        students = decode_json(students, "Students cannot be JSON decoded")
+    return roster.parse_roster(students)
+
+
+def _format_status(status: ImportStatus) -> dict[str, Any]:
+    if status.message is None:
+        return {"username": status.username, "success": True}
+    return {"username": status.username, "success": False, "message": status.message}
+
+
+routes = [
+    (r"instructor/([^/]+)/([^/]+)", Instructor),
+    (r"instructors/([^/]+)", Instructors),
+    (r"student/([^/]+)/([^/]+)", Student),
+    (r"students/([^/]+)", Students),
+]

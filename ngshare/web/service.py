@@ -1,0 +1,101 @@
+"""The parts of a running service, and how handlers reach them without blocking the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from ngshare.actions import roster
+from ngshare.actions.access import Caller
+from ngshare.blobs import BlobStore
+from ngshare.database import Action, Database
+from ngshare.web.auth import Identity
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Service:
+    """What every handler works with: the parts of the running service."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        blobs: BlobStore,
+        identity: Identity,
+        admins: Iterable[str] = (),
+        debug: bool = False,
+        threads: int = 1,
+        max_body: int = 512 * 2**20,
+    ) -> None:
+        self.database = database
+        self.blobs = blobs
+        self.identity = identity
+        self.admins = frozenset(admins)
+        self.debug = debug
+        self.max_body = max_body
+        self._database_threads = ThreadPoolExecutor(threads, "database")
+        # Hashing, syncing and base64 let go of the interpreter's lock, and mostly wait.
+        self._file_threads = ThreadPoolExecutor(8, "files")
+        self._seen: set[str] = set()
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def begin_request(self) -> None:
+        """Count a request that must be finished before the service stops."""
+        self._in_flight += 1
+        self._idle.clear()
+
+    def end_request(self) -> None:
+        """Count it off again."""
+        self._in_flight -= 1
+        if self._in_flight == 0:
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Wait until no request is in flight."""
+        await self._idle.wait()
+
+    async def read(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run an action that changes nothing, off the event loop."""
+        return await self._on_database(
+            functools.partial(self.database.read, action, *args, **kwargs)
+        )
+
+    async def write(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run an action that changes something, off the event loop, durably."""
+        return await self._on_database(
+            functools.partial(self.database.write, action, *args, **kwargs)
+        )
+
+    async def on_files(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run something that computes or waits for the disk, off the event loop."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._file_threads, functools.partial(function, *args, **kwargs)
+        )
+
+    async def see(self, name: str) -> Caller:
+        """The caller of this name, remembered in the database when seen for the first time."""
+        if name not in self._seen:
+            await self.write(roster.see_user, name)
+            self._seen.add(name)
+        return Caller(name, name in self.admins)
+
+    def forget_seen(self) -> None:
+        """Look again whether users are known; for after the database was cleared."""
+        self._seen.clear()
+
+    def close(self) -> None:
+        """Let what is running end, and give everything back."""
+        self._database_threads.shutdown()
+        self._file_threads.shutdown()
+        self.database.close()
+
+    async def _on_database(self, run: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._database_threads, run)

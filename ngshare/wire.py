@@ -1,0 +1,221 @@
+"""The wire formats that clients speak: names, times and directory trees.
+
+Pure functions of their arguments. The formats are those of ngshare 0.6, which
+the plugins in students' images expect to the letter.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from itertools import pairwise
+from typing import Any
+
+import pybase64
+
+from ngshare.errors import BadRequest
+
+NAME_LENGTH = 255
+"""The longest name of a course, an assignment or a user, in characters."""
+
+PATH_PART_BYTES = 255
+"""The longest part of a path, in UTF-8 bytes: what common file systems can hold."""
+
+PATH_BYTES = 2048
+"""The longest path, in UTF-8 bytes: what PostgreSQL can index, and half of Linux's PATH_MAX."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_UNENCODABLE = re.compile(r"[\ud800-\udfff]")
+_TIME = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[ T]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,6}))?"
+    r"\s*(?:(UTC|Z)|([+-])([0-9]{2}):?([0-9]{2}))?"
+)
+_LINE_BREAKS = str.maketrans("", "", "\r\n\t ")
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """One file of a request: its path in the tree and its bytes."""
+
+    path: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file of a stored tree.
+
+    ``sha256`` (32 bytes) names the blob that holds its content; None where the
+    content was lost before ngshare 1.0 adopted the site. ``md5`` (16 bytes) is
+    what clients compare, ``size`` is in bytes.
+    """
+
+    path: str
+    sha256: bytes | None
+    md5: bytes
+    size: int
+
+
+def is_name(name: str) -> bool:
+    """Whether ``name`` can name a course, an assignment or a user.
+
+    Any non-empty text without ``/`` can, unless no database or terminal could
+    keep it: control characters, halves of surrogate pairs, over 255 characters.
+    """
+    return (
+        0 < len(name) <= NAME_LENGTH
+        and "/" not in name
+        and not _CONTROL.search(name)
+        and not _UNENCODABLE.search(name)
+    )
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if it is legal, else raise BadRequest."""
+    if not is_name(name):
+        raise BadRequest(
+            f"Illegal name: a name has 1 to {NAME_LENGTH} characters, "
+            "no slash and no control character"
+        )
+    return name
+
+
+def is_text(value: str) -> bool:
+    """Whether every database can keep ``value`` as text."""
+    return "\x00" not in value and not _UNENCODABLE.search(value)
+
+
+def format_time(moment: datetime) -> str:
+    """A moment in the form clients compare: ``2020-01-01 00:00:00.000000 UTC``."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f UTC").rjust(30, "0")
+
+
+def parse_time(text: str | None) -> datetime:
+    """The moment that a client names, in UTC.
+
+    A time without a zone is UTC: 0.6 sent such times and students' caches hold
+    them. Raises BadRequest when ``text`` is None or is no time.
+    """
+    if text is None:
+        raise BadRequest("Please supply timestamp")
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise BadRequest("Time format incorrect")
+    fraction, _, sign, hours, minutes = match.groups()[6:]
+    try:
+        year, month, day, hour, minute, second = (int(group) for group in match.groups()[:6])
+        microsecond = int((fraction or "").ljust(6, "0"))
+        moment = datetime(year, month, day, hour, minute, second, microsecond, timezone.utc)
+        if sign:
+            offset = timedelta(hours=int(hours), minutes=int(minutes))
+            moment = moment - offset if sign == "+" else moment + offset
+    except (ValueError, OverflowError):
+        raise BadRequest("Time format incorrect") from None
+    return moment
+
+
+def check_path(path: str) -> str:
+    """Return ``path`` if it is legal in a tree, else raise BadRequest ``Illegal path``.
+
+    Legal is relative, in Unix style, with no part that is empty, ``.`` or ``..``,
+    and nothing that would hurt whoever unpacks it.
+    """
+    if _CONTROL.search(path) or _UNENCODABLE.search(path) or "\\" in path:
+        raise BadRequest("Illegal path")
+    if len(path.encode()) > PATH_BYTES:
+        raise BadRequest("Illegal path")
+    for part in path.split("/"):
+        if part in ("", ".", "..") or len(part.encode()) > PATH_PART_BYTES:
+            raise BadRequest("Illegal path")
+    return path
+
+
+def decode_json(text: str | bytes, message: str) -> Any:
+    """Decode JSON, or raise BadRequest with ``message``."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadRequest(message) from None
+
+
+def parse_tree(files: object) -> list[UploadedFile]:
+    """The files of a request's ``files``: a JSON text, or the list itself.
+
+    Every file is checked before any is returned. Raises BadRequest, with the
+    contract's literal messages where it has them.
+    """
+    if files is None:
+        raise BadRequest("Please supply files")
+    if isinstance(files, (str, bytes)):
+        files = decode_json(files, "Files cannot be JSON decoded")
+    if not isinstance(files, list):
+        raise BadRequest("Files must be a JSON list")
+    entries = [_entry(index, entry) for index, entry in enumerate(files)]
+    for path, _ in entries:
+        check_path(path)
+    _check_distinct([path for path, _ in entries])
+    return [UploadedFile(path, _decode_content(content)) for path, content in entries]
+
+
+def _entry(index: int, entry: object) -> tuple[str, str]:
+    if not isinstance(entry, dict):
+        raise BadRequest(f"Files must be a list of objects: entry {index} is not one")
+    for key in ("path", "content"):
+        if key not in entry:
+            raise BadRequest(f"Files entry {index} has no {key}")
+        if not isinstance(entry[key], str):
+            raise BadRequest(f"Files entry {index}: {key} must be a string")
+    return entry["path"], entry["content"]
+
+
+def _check_distinct(paths: Sequence[str]) -> None:
+    """Refuse one path twice, and a path that is another's parent folder."""
+    # NUL is in no path and sorts before all else, so a folder comes right before what is in it.
+    keys = sorted(path.replace("/", "\0") for path in paths)
+    for key, following in pairwise(keys):
+        if following == key or following.startswith(key + "\0"):
+            raise BadRequest("Illegal path")
+
+
+def _decode_content(content: str) -> bytes:
+    try:
+        try:
+            return pybase64.b64decode(content, validate=True)
+        except (binascii.Error, ValueError):
+            # encodebytes breaks its lines; only the rare client pays for the second look
+            return pybase64.b64decode(content.translate(_LINE_BREAKS), validate=True)
+    except (binascii.Error, ValueError):
+        raise BadRequest("Content cannot be base64 decoded") from None
+
+
+def md5(content: bytes) -> bytes:
+    """The checksum that clients compare (16 bytes). It guards against accidents, not attackers."""
+    return hashlib.md5(content, usedforsecurity=False).digest()
+
+
+def format_tree(files: Iterable[StoredFile]) -> list[dict[str, str]]:
+    """A tree without its contents, as ``list_only=true`` asks for it."""
+    return [{"path": file.path, "checksum": file.md5.hex()} for file in files]
+
+
+def format_full_tree(files: Iterable[StoredFile], contents: Iterable[bytes]) -> bytes:
+    """A tree with its contents, as JSON.
+
+    Joined from its parts, because base64 needs no escaping and a JSON encoder
+    would look at every one of its characters to find that out.
+    """
+    parts = [
+        b'{"path": %s, "checksum": "%s", "content": "%s"}'
+        % (
+            json.dumps(file.path).encode(),
+            file.md5.hex().encode(),
+            pybase64.b64encode(content),
+        )
+        for file, content in zip(files, contents, strict=True)
+    ]
+    return b"[" + b", ".join(parts) + b"]"

@@ -1,0 +1,77 @@
+"""How ngshare is packaged. Settings of the tools are in ``pyproject.toml``."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+version = re.search(r'__version__ = "(.+)"', (here / "ngshare/__init__.py").read_text())[1]
+
+postgres = ["psycopg[binary]>=3.2"]
+docs = ["sphinx>=7", "myst-parser>=3", "furo"]
+test = [
+    *postgres,
+    "build",
+    "hypothesis",
+    "kubernetes-validate",
+    "mypy",
+    "pytest>=8",
+    "pytest-tornado>=0.8.1",
+    "pyyaml",
+    "requests",
+    "ruff",
+    "setuptools<81",  # pytest-tornado asks for pkg_resources, which later ones lack
+    "types-requests",
+]
+
+setup(
+    name="ngshare",
+    version=version,
+    description="The exchange that lets nbgrader run on any JupyterHub",
+    long_description=(here / "README.md").read_text(encoding="utf8"),
+    long_description_content_type="text/markdown",
+    license="BSD-3-Clause",
+    python_requires=">=3.10",
+    packages=[
+        *find_packages(include=["ngshare", "ngshare.*"]),
+        # The migrations stand at the top of the repository, where Alembic's own
+        # command looks for them, and travel inside the package.
+        "ngshare._alembic",
+        "ngshare._alembic.versions",
+    ],
+    package_dir={"ngshare._alembic": "alembic"},
+    package_data={
+        "ngshare": ["py.typed", "web/static/*", "web/templates/*"],
+        "ngshare._alembic": ["script.py.mako"],
+    },
+    install_requires=[
+        "alembic>=1.14",
+        "cryptography>=42",
+        "jupyterhub>=5",
+        "pybase64>=1.4",
+        "sqlalchemy>=2.0.36",
+        "tornado>=6.4.2",
+        "traitlets>=5.14",
+    ],
+    extras_require={
+        "postgres": postgres,
+        "docs": docs,
+        "test": test,
+    },
+    entry_points={
+        "console_scripts": [
+            "ngshare = ngshare.app:main",
+            "vngshare = ngshare.app:main_standalone",
+        ]
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Framework :: Jupyter :: JupyterHub",
+        "Intended Audience :: Education",
+        "Intended Audience :: System Administrators",
+        "Programming Language :: Python :: 3",
+        "Topic :: Education",
+        "Typing :: Typed",
+    ],
+)

@@ -1,0 +1,1 @@
+"""The tests mirror the code: ``tests/actions`` for ``ngshare/actions``, and so on."""

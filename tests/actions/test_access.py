@@ -1,0 +1,89 @@
+"""The permission rules, each for everybody it could be asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy.orm import Session
+
+from ngshare.actions import access, courses, roster
+from ngshare.actions.access import NOT_ADMIN, NOT_INSTRUCTOR, NOT_RELATED, Caller
+from ngshare.errors import Forbidden, NotFound
+from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STRANGER, STUDENT, Act
+
+OUTSIDER = Caller("carl")
+FORMER = Caller("fred")
+CLASSMATE = Caller("sue")
+EVERYBODY = [ADMIN, INSTRUCTOR, STUDENT, CLASSMATE, STRANGER, OUTSIDER, FORMER]
+
+Rule = Callable[[Session, Caller, str], object]
+
+
+@pytest.fixture
+def act(act: Act) -> Act:
+    act(courses.create_course, ADMIN, "Other", [OUTSIDER.name])
+    act(roster.put_student, INSTRUCTOR, COURSE, CLASSMATE.name, "", "", "")
+    act(roster.put_instructor, ADMIN, COURSE, FORMER.name, "", "", "")
+    act(roster.remove_instructor, ADMIN, COURSE, FORMER.name)
+    return act
+
+
+def about_the_student(session: Session, caller: Caller, course: str) -> object:
+    return access.require_instructor_or_self(session, caller, course, STUDENT.name)
+
+
+@pytest.mark.parametrize(
+    ("rule", "allowed", "reason"),
+    [
+        (access.require_instructor, [ADMIN, INSTRUCTOR], {NOT_INSTRUCTOR}),
+        (access.require_member, [ADMIN, INSTRUCTOR, STUDENT, CLASSMATE], {NOT_RELATED}),
+        (about_the_student, [ADMIN, INSTRUCTOR, STUDENT], {NOT_INSTRUCTOR, NOT_RELATED}),
+    ],
+)
+def test_who_may(act: Act, rule: Rule, allowed: list[Caller], reason: set[str]) -> None:
+    for caller in EVERYBODY:
+        if caller in allowed:
+            assert act(rule, caller, COURSE)
+        else:
+            with pytest.raises(Forbidden) as denied:
+                act(rule, caller, COURSE)
+            assert denied.value.message == "Permission denied"
+            assert denied.value.reason in reason
+
+
+def test_only_admins_are_admins() -> None:
+    access.require_admin(ADMIN)
+    for caller in EVERYBODY[1:]:
+        with pytest.raises(Forbidden) as denied:
+            access.require_admin(caller)
+        assert denied.value.reason == NOT_ADMIN
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [access.standing, access.require_instructor, access.require_member, about_the_student],
+)
+def test_whether_the_course_exists_comes_first(act: Act, rule: Rule) -> None:
+    act(courses.remove_course, ADMIN, "Other")
+    for caller in EVERYBODY:
+        for course in ("No such course", "Other", COURSE.lower(), ""):
+            with pytest.raises(NotFound, match="Course not found"):
+                act(rule, caller, course)
+
+
+def test_what_somebody_is_in_a_course(act: Act) -> None:
+    def standing(caller: Caller) -> tuple[str | None, bool, bool]:
+        found = act(access.standing, caller, COURSE)
+        return found.role, found.teaches, found.related
+
+    assert standing(INSTRUCTOR) == ("instructor", True, True)
+    assert standing(STUDENT) == ("student", False, True)
+    assert standing(ADMIN) == (None, True, True)
+    for caller in (STRANGER, OUTSIDER, FORMER):
+        assert standing(caller) == (None, False, False)
+    assert standing(Caller(STUDENT.name, admin=True)) == ("student", True, True)
+
+
+def test_an_admin_need_not_be_known_to_the_database(act: Act) -> None:
+    assert act(access.require_instructor, Caller("never seen", admin=True), COURSE).teaches

@@ -1,0 +1,99 @@
+"""Every change leaves a row that says who did what, when and where; a refusal leaves none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ngshare.actions import assignments, courses, feedback, roster, submissions
+from ngshare.actions.access import Caller
+from ngshare.blobs import sha256
+from ngshare.errors import ExchangeError
+from ngshare.models import AuditEntry
+from ngshare.wire import StoredFile, format_time, md5
+from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STRANGER, STUDENT, Act
+
+NOW = datetime(2026, 9, 1, 8, tzinfo=timezone.utc)
+FILES = [StoredFile("a", sha256(b"1"), md5(b"1"), 1)]
+PERSON = ("", "", "")
+
+
+def last_entry(session: Session) -> AuditEntry:
+    return session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(1)).one()
+
+
+@pytest.fixture
+def act(act: Act, monkeypatch: pytest.MonkeyPatch) -> Act:
+    """The course, with an assignment that the student handed in."""
+    monkeypatch.setattr("ngshare.actions.audit.now", lambda: NOW)
+    act(assignments.release, INSTRUCTOR, COURSE, "ps1", FILES)
+    act(submissions.submit, STUDENT, COURSE, "ps1", FILES)
+    return act
+
+
+@pytest.mark.parametrize(
+    ("action", "caller", "arguments", "event", "assignment", "student"),
+    [
+        (courses.create_course, ADMIN, (["ivy"],), "course created", None, None),
+        (courses.remove_course, ADMIN, (), "course removed", None, None),
+        (roster.put_instructor, ADMIN, ("new", *PERSON), "instructor added", None, None),
+        (roster.remove_instructor, ADMIN, ("ivy",), "instructor removed", None, None),
+        (roster.put_student, INSTRUCTOR, ("new", *PERSON), "student added", None, "new"),
+        (roster.remove_student, INSTRUCTOR, ("sam",), "student removed", None, "sam"),
+        (
+            roster.import_students,
+            INSTRUCTOR,
+            ([roster.Person("new", *PERSON)],),
+            "students imported",
+            None,
+            None,
+        ),
+        (assignments.release, INSTRUCTOR, ("ps2", FILES), "assignment released", "ps2", None),
+        (assignments.remove, INSTRUCTOR, ("ps1",), "assignment removed", "ps1", None),
+        (submissions.submit, STUDENT, ("ps1", FILES), "submission handed in", "ps1", "sam"),
+        (
+            feedback.give,
+            INSTRUCTOR,
+            ("ps1", "sam", format_time(NOW), FILES),
+            "feedback given",
+            "ps1",
+            "sam",
+        ),
+    ],
+)
+def test_a_change_leaves_a_row(
+    act: Act,
+    action: Callable[..., Any],
+    caller: Caller,
+    arguments: tuple[Any, ...],
+    event: str,
+    assignment: str | None,
+    student: str | None,
+) -> None:
+    course = "New" if action is courses.create_course else COURSE
+    before = act(last_entry).id
+    denied = INSTRUCTOR if caller is ADMIN else STRANGER
+    with pytest.raises(ExchangeError):
+        act(action, denied, course, *arguments)
+    assert act(last_entry).id == before
+
+    act(action, caller, course, *arguments)
+    entry = act(last_entry)
+    assert entry.id > before
+    assert (entry.actor, entry.event, entry.at) == (caller.name, event, NOW)
+    assert (entry.course, entry.assignment, entry.student) == (course, assignment, student)
+    assert entry.course_id is not None
+
+
+def test_a_row_says_what_its_event_needs_besides(act: Act) -> None:
+    act(roster.import_students, INSTRUCTOR, COURSE, [roster.Person("b"), roster.Person("a")])
+    assert act(last_entry).detail == {"students": ["a", "b"]}
+    act(courses.create_course, ADMIN, "New", ["b", "a", "b"])
+    assert act(last_entry).detail == {"instructors": ["b", "a"]}
+    act(feedback.give, INSTRUCTOR, COURSE, "ps1", "sam", format_time(NOW), FILES)
+    assert act(last_entry).detail == {"files": 1, "timestamp": format_time(NOW)}

@@ -1,0 +1,341 @@
+"""Blobs on a local disk: durable before they appear, stored once, and never half."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ngshare.blobs import BlobMissing, LocalBlobs
+from ngshare.errors import OutOfSpace, Unavailable
+from tests.require import require
+
+CLIENTS = 8
+
+
+def digest_of(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def incoming(blobs: LocalBlobs) -> list[Path]:
+    return files_in(blobs.folder / "incoming")
+
+
+# What it keeps
+
+
+@pytest.mark.parametrize("content", [b"", b"x", bytes(range(256)) * 5000], ids=len)
+def test_what_was_put_is_got(blobs: LocalBlobs, content: bytes) -> None:
+    [digest] = blobs.put([content])
+    assert digest == digest_of(content)
+    assert blobs.get(digest) == content
+    assert incoming(blobs) == []
+
+
+def test_digests_are_in_order_also_of_equal_contents(blobs: LocalBlobs) -> None:
+    contents = [b"b", b"a", b"b", b"", b"c"]
+    assert blobs.put(contents) == [digest_of(content) for content in contents]
+    assert len(files_in(blobs.folder)) == 4
+
+
+def test_nothing_to_put(blobs: LocalBlobs) -> None:
+    assert blobs.put([]) == []
+
+
+def test_a_blob_lies_under_its_digest(blobs: LocalBlobs) -> None:
+    [digest] = blobs.put([b"content"])
+    name = digest.hex()
+    assert files_in(blobs.folder) == [blobs.folder / "blobs" / name[:2] / name]
+    assert blobs.path(digest).read_bytes() == b"content"
+
+
+def test_the_same_content_is_stored_once_and_never_touched_again(blobs: LocalBlobs) -> None:
+    [digest] = blobs.put([b"content"])
+    before = blobs.path(digest).stat()
+    assert blobs.put([b"content"]) == [digest]
+    after = blobs.path(digest).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert len(files_in(blobs.folder)) == 1
+
+
+def test_missing(blobs: LocalBlobs) -> None:
+    with pytest.raises(BlobMissing) as error:
+        blobs.get(digest_of(b"never put"))
+    assert error.value.digest == digest_of(b"never put")
+    assert digest_of(b"never put").hex() in str(error.value)
+
+
+def test_it_is_there_when_the_store_is_opened_again(blobs: LocalBlobs) -> None:
+    [digest] = blobs.put([b"content"])
+    again = LocalBlobs(str(blobs.folder))
+    assert again.get(digest) == b"content"
+    assert str(again) == f"folder {blobs.folder}"
+
+
+def test_what_a_crash_left_behind_is_in_nobodys_way(blobs: LocalBlobs) -> None:
+    (blobs.folder / "incoming" / "left-behind").write_bytes(b"half of")
+    again = LocalBlobs(blobs.folder)
+    [digest] = again.put([b"content"])
+    assert again.get(digest) == b"content"
+
+
+def test_opening_makes_every_folder(tmp_path: Path) -> None:
+    LocalBlobs(tmp_path / "a" / "b")
+    shards = {path.name for path in (tmp_path / "a" / "b" / "blobs").iterdir()}
+    assert shards == {f"{number:02x}" for number in range(256)}
+    assert files_in(tmp_path) == []
+
+
+def test_opening_says_when_the_folder_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        LocalBlobs(tmp_path / "file" / "storage")
+
+
+# Durable, in this order
+
+
+class DiskLog:
+    """Records what is made durable and what is renamed, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.events: list[tuple[str, str | tuple[str, str]]] = []
+        self.synced_sizes: dict[str, int] = {}
+        fsync, rename = os.fsync, os.rename
+
+        def record_fsync(descriptor: int) -> None:
+            path = os.readlink(f"/proc/self/fd/{descriptor}")
+            self.synced_sizes[path] = os.fstat(descriptor).st_size
+            fsync(descriptor)
+            self.events.append(("fsync", path))
+
+        def record_rename(source: str | Path, target: str | Path) -> None:
+            rename(source, target)
+            self.events.append(("rename", (str(source), str(target))))
+
+        monkeypatch.setattr(os, "fsync", record_fsync)
+        monkeypatch.setattr(os, "rename", record_rename)
+
+
+def test_a_blob_is_synced_then_renamed_then_its_folder_synced(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = DiskLog(monkeypatch)
+    content = os.urandom(100_000)
+    [digest] = blobs.put([content])
+    (first, part), (second, move), (third, folder) = log.events
+    assert (first, second, third) == ("fsync", "rename", "fsync")
+    assert isinstance(part, str)
+    assert Path(part).parent == blobs.folder / "incoming"
+    assert log.synced_sizes[part] == len(content)  # whole when it was synced
+    assert move == (part, str(blobs.path(digest)))
+    assert folder == str(blobs.path(digest).parent)
+
+
+def test_every_folder_is_synced_after_the_last_rename_into_it(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = DiskLog(monkeypatch)
+    digests = blobs.put([b"%d" % number for number in range(30)])
+    renamed = [about for kind, about in log.events if kind == "rename"]
+    assert len(renamed) == 30
+    for digest in digests:
+        path = blobs.path(digest)
+        moved = [
+            number
+            for number, (kind, about) in enumerate(log.events)
+            if kind == "rename" and about[1] == str(path)
+        ]
+        synced = [
+            number
+            for number, (kind, about) in enumerate(log.events)
+            if kind == "fsync" and about == str(path.parent)
+        ]
+        assert moved[0] < synced[-1]
+
+
+def test_a_blob_that_is_there_already_has_its_folder_synced_too(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Who renamed it may not have come to its own sync yet.
+    [digest] = blobs.put([b"content"])
+    log = DiskLog(monkeypatch)
+    blobs.put([b"content"])
+    assert log.events == [("fsync", str(blobs.path(digest).parent))]
+
+
+def test_folders_that_opening_made_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = DiskLog(monkeypatch)
+    LocalBlobs(tmp_path / "new")
+    assert ("fsync", str(tmp_path / "new")) in log.events
+    assert ("fsync", str(tmp_path / "new" / "blobs")) in log.events
+
+
+# When it cannot
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException, *, after: int) -> None:
+    """Make a function of ``os`` fail after it worked so often."""
+    original, left = getattr(os, name), [after]
+
+    def run(*arguments: object) -> object:
+        left[0] -= 1
+        if left[0] < 0:
+            raise error
+        return original(*arguments)
+
+    monkeypatch.setattr(os, name, run)
+
+
+@pytest.mark.parametrize("name", ["fsync", "rename"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT], ids=["disk", "quota"])
+def test_no_room(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    with monkeypatch.context() as broken:
+        fail(broken, name, OSError(number, os.strerror(number)), after=0)
+        with pytest.raises(OutOfSpace, match="nothing of this request was stored") as error:
+            blobs.put([b"content"])
+    assert error.value.status == 507
+    assert files_in(blobs.folder) == []
+    [digest] = blobs.put([b"content"])
+    assert blobs.get(digest) == b"content"
+
+
+def test_another_failure_of_the_disk(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as broken:
+        fail(broken, "fsync", OSError(errno.EIO, "Input/output error"), after=0)
+        with pytest.raises(Unavailable, match="please try again") as error:
+            blobs.put([b"content"])
+    assert error.value.status == 503
+    assert files_in(blobs.folder) == []
+    assert f"Cannot write to {blobs.folder} (Input/output error)" in caplog.text
+
+
+def test_a_folder_that_does_not_sync_is_not_acknowledged(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(monkeypatch, "fsync", OSError(errno.EIO, "Input/output error"), after=1)
+    with pytest.raises(Unavailable):
+        blobs.put([b"content"])
+    assert incoming(blobs) == []
+
+
+def test_the_second_of_three_fails(blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as broken:
+        fail(broken, "rename", OSError(errno.ENOSPC, "No space left on device"), after=1)
+        with pytest.raises(OutOfSpace):
+            blobs.put([b"first", b"second", b"third"])
+    assert incoming(blobs) == []
+    # The first may stay, whole, without a row that names it.
+    assert files_in(blobs.folder) == [blobs.path(digest_of(b"first"))]
+    assert blobs.get(digest_of(b"first")) == b"first"
+
+
+def test_an_interrupted_put_leaves_nothing(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(monkeypatch, "fsync", KeyboardInterrupt(), after=0)
+    with pytest.raises(KeyboardInterrupt):
+        blobs.put([b"content"])
+    assert files_in(blobs.folder) == []
+
+
+def test_check_says_when_it_cannot_be_written(blobs: LocalBlobs) -> None:
+    blobs.check()
+    assert files_in(blobs.folder) == []
+    (blobs.folder / "incoming").rmdir()
+    with pytest.raises(OSError, match="incoming"):
+        blobs.check()
+    with pytest.raises(Unavailable):
+        blobs.put([b"content"])
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system that holds 2 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = False
+    if os.getuid() == 0:
+        command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+        mounted = subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+    require(mounted, "the right to mount a tmpfs", "run the tests as root of a machine or a VM")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True, timeout=60)
+
+
+def test_a_disk_that_is_really_full(small_disk: Path) -> None:
+    blobs = LocalBlobs(small_disk / "files")
+    [kept] = blobs.put([b"kept"])
+    large = os.urandom(4 * 2**20)
+    with pytest.raises(OutOfSpace):
+        blobs.put([large])
+    assert files_in(small_disk) == [blobs.path(kept)]
+
+    (small_disk / "of-others").write_bytes(bytes(_room(small_disk)))
+    with pytest.raises(OSError, match="No space left"):
+        blobs.check()
+    with pytest.raises(OutOfSpace):
+        blobs.put([b"small"])
+    assert incoming(blobs) == []
+    assert blobs.get(kept) == b"kept"
+    # Nothing new is needed for what is there already.
+    assert blobs.put([b"kept"]) == [kept]
+
+    (small_disk / "of-others").unlink()
+    blobs.check()
+    [small] = blobs.put([b"small"])
+    assert blobs.get(small) == b"small"
+
+
+def _room(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
+# Several at once
+
+
+def test_equal_contents_from_many_threads(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = [os.urandom(10_000) for _ in range(5)]
+    # All see that the first is missing, before any of them has written it.
+    barrier, waited = threading.Barrier(CLIENTS), threading.local()
+    exists = Path.exists
+
+    def look(path: Path) -> bool:
+        found = exists(path)
+        if path.parent.parent.name == "blobs" and not getattr(waited, "done", False):
+            waited.done = True
+            barrier.wait(60)
+        return found
+
+    monkeypatch.setattr(Path, "exists", look)
+    results: list[list[bytes]] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(blobs.put(contents))) for _ in range(CLIENTS)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    digests = [digest_of(content) for content in contents]
+    assert results == [digests] * CLIENTS
+    assert [blobs.get(digest) for digest in digests] == contents
+    assert sorted(files_in(blobs.folder)) == sorted(map(blobs.path, digests))

@@ -1,0 +1,206 @@
+"""What many tests share: a database made by the migrations, the service on a real socket."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from hypothesis import settings
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+from tornado.web import Application
+
+from ngshare import migrate
+from ngshare.blobs import LocalBlobs
+from ngshare.database import Database, parse_url
+from ngshare.web.application import make_application
+from ngshare.web.auth import StandaloneIdentity
+from ngshare.web.service import Service
+
+PREFIX = "/api/"
+ADMIN = "root"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The Hub's variables of whoever runs the tests must not reach them.
+    for name in list(os.environ):
+        if name.startswith("JUPYTERHUB_"):
+            del os.environ[name]
+    # The same examples in every run, and no failure because a machine is slow.
+    settings.register_profile("ngshare", derandomize=True, deadline=None, max_examples=60)
+    settings.load_profile("ngshare")
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite database that the migrations made; copy it, never open it."""
+    path = tmp_path_factory.mktemp("migrated") / "ngshare.db"
+    migrate.upgrade(parse_url(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture
+def database_url(migrated: Path, tmp_path: Path) -> str:
+    """The URL of a database of this test's own, empty and up to date."""
+    path = tmp_path / "ngshare.db"
+    shutil.copy(migrated, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """That database, open."""
+    database = Database(parse_url(database_url), connections=2)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> LocalBlobs:
+    """A blob store of this test's own."""
+    return LocalBlobs(tmp_path / "files")
+
+
+@pytest.fixture
+def debug() -> bool:
+    """Whether the service of this test runs in debug mode; override it in a test file."""
+    return False
+
+
+@pytest.fixture
+def service(database: Database, blobs: LocalBlobs, debug: bool) -> Iterator[Service]:
+    """The parts of a stand-alone service, with the one admin ``root``."""
+    service = Service(
+        database=database,
+        blobs=blobs,
+        identity=StandaloneIdentity(),
+        admins=[ADMIN],
+        debug=debug,
+        max_body=4 * 2**20,
+    )
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def app(service: Service) -> Application:
+    """The application that pytest-tornado serves on a port of its own."""
+    return make_application(service, PREFIX, hub=False, cookie_secret=b"secret")
+
+
+class Reply:
+    """What the service answered."""
+
+    def __init__(self, status: int, headers: Any, body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    @property
+    def json(self) -> Any:
+        assert self.headers["Content-Type"] == "application/json"
+        return json.loads(self.body)
+
+    @property
+    def message(self) -> str:
+        assert self.json.keys() == {"success", "message"}
+        assert self.json["success"] is False
+        return str(self.json["message"])
+
+    def success(self, *keys: str) -> Any:
+        """The fields of a success, which has exactly these keys besides ``success``."""
+        assert self.status == 200, self
+        assert self.json["success"] is True
+        assert self.json.keys() == {"success", *keys}
+        return self.json
+
+    @property
+    def failure(self) -> tuple[int, str]:
+        """The status and the message of a failure."""
+        return self.status, self.message
+
+    def __repr__(self) -> str:
+        return f"<{self.status} {self.body[:300]!r}>"
+
+
+class Api:
+    """Speaks to the service as the old clients do: forms, and names percent-encoded in paths."""
+
+    def __init__(self, client: AsyncHTTPClient, base_url: str) -> None:
+        self.client = client
+        self.base_url = base_url
+
+    async def get(self, *path: str, user: str | None = None, **query: str) -> Reply:
+        return await self.send("GET", *path, query=_with(user, query))
+
+    async def delete(self, *path: str, user: str | None = None, **query: str) -> Reply:
+        return await self.send("DELETE", *path, query=_with(user, query))
+
+    async def post(self, *path: str, user: str | None = None, **form: str) -> Reply:
+        return await self.send("POST", *path, body=urlencode(_with(user, form)))
+
+    async def send(
+        self,
+        method: str,
+        *path: str,
+        query: dict[str, str] | None = None,
+        body: bytes | str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Reply:
+        raw = PREFIX + "/".join(quote(part, safe="") for part in path)
+        return await self.send_to(method, raw, query=query, body=body, headers=headers)
+
+    async def send_to(
+        self,
+        method: str,
+        raw: str,
+        *,
+        query: dict[str, str] | None = None,
+        form: dict[str, str] | None = None,
+        body: bytes | str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Reply:
+        """Send to a path, and perhaps a query, that is percent-encoded already."""
+        if form is not None:
+            body = urlencode(form)
+        request = HTTPRequest(
+            self.base_url + raw + ("?" + urlencode(query) if query else ""),
+            method=method,
+            body=body,
+            headers=headers or {},
+            follow_redirects=False,
+            allow_nonstandard_methods=True,
+        )
+        response = await self.client.fetch(request, raise_error=False)
+        return Reply(response.code, response.headers, response.body)
+
+
+def _with(user: str | None, fields: dict[str, str]) -> dict[str, str]:
+    return fields if user is None else {"user": user, **fields}
+
+
+@pytest.fixture
+def api(http_client: AsyncHTTPClient, http_server: Any, base_url: str) -> Api:
+    """A client of the service; requests and replies go over a real socket."""
+    return Api(http_client, base_url)
+
+
+def tree(**files: bytes | str) -> str:
+    """The ``files`` field of a request; write ``__`` for the dot of a name: ``a__txt=b"..."``."""
+    return json.dumps(
+        [
+            {
+                "path": path.replace("__", "."),
+                "content": base64.encodebytes(
+                    content.encode() if isinstance(content, str) else content
+                ).decode(),
+            }
+            for path, content in files.items()
+        ]
+    )

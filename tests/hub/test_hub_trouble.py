@@ -1,0 +1,179 @@
+"""The Hub is slow, or away, and comes back.
+
+The proxy, the Hub and the service run by themselves here, as on Kubernetes, so each
+can be in trouble alone; and the Hub has a path of its own, ``/jupyter/``.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.hub.browser import Browser
+from tests.hub.running import RunningHub, wait_for
+
+SITE = """
+async def server_token_scopes(spawner):
+    return ["users:activity!user", "read:users:name!user"]
+c.SimpleLocalProcessSpawner.server_token_scopes = server_token_scopes
+"""
+"""Tokens of servers as a site may have configured them, in every way that is hard to add to."""
+
+LIMIT = 8
+"""Seconds after which a client here gives up; the service promises an answer within 5."""
+
+
+@pytest.fixture(scope="module")
+def hub(proxy_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    """A Hub that did not launch the service, and that tests may break if they mend it."""
+    folder = tmp_path_factory.mktemp("trouble")
+    hub = RunningHub(folder, proxy_program, base_url="/jupyter/", site=SITE, external=True)
+    try:
+        hub.start()
+        yield hub
+    finally:
+        hub.stop()
+
+
+def freeze(hub: RunningHub) -> None:
+    """The Hub takes connections and never answers."""
+    hub.processes["hub"].send_signal(signal.SIGSTOP)
+
+
+def thaw(hub: RunningHub) -> None:
+    hub.processes["hub"].send_signal(signal.SIGCONT)
+
+
+def kill(hub: RunningHub) -> None:
+    """The Hub is gone, without a chance to say so."""
+    hub.processes["hub"].kill()
+    hub.processes["hub"].wait()
+
+
+def restart(hub: RunningHub) -> None:
+    hub.start_hub()
+    hub.wait_for_service()
+
+
+troubles = pytest.mark.parametrize(
+    ("trouble", "mend"),
+    [pytest.param(freeze, thaw, id="slow"), pytest.param(kill, restart, id="away")],
+)
+
+Act = Callable[[RunningHub], None]
+
+
+def assert_unavailable(reply: requests.Response) -> None:
+    assert reply.status_code == 503
+    assert int(reply.headers["Retry-After"]) > 0
+    assert reply.json() == {
+        "success": False,
+        "message": "The Hub does not answer; please try again",
+    }
+
+
+@troubles
+def test_whoever_the_service_knows_goes_on_and_others_are_told_to_wait(
+    hub: RunningHub, trouble: Act, mend: Act, request: pytest.FixtureRequest
+) -> None:
+    admin = hub.make_user("ada")
+    known, new = hub.make_user("known"), hub.make_user("new")
+    unknown = f"unknown-{request.node.callspec.id}"
+    course = f"course/{request.node.callspec.id}"
+    assert hub.ask("POST", course, admin).status_code == 200
+    assert hub.ask("GET", "courses", known).status_code == 200
+    trouble(hub)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            waiting = [
+                threads.submit(hub.ask, "GET", "courses", new, timeout=LIMIT),
+                threads.submit(hub.ask, "GET", "courses", new, timeout=LIMIT),
+                threads.submit(hub.ask, "POST", course, unknown, timeout=LIMIT),
+            ]
+            # Nobody waits for those who wait.
+            for _ in range(3):
+                assert hub.ask("GET", "courses", known, timeout=2).status_code == 200
+                reply = hub.ask("DELETE", course, admin, timeout=2)
+                assert reply.json() == {"success": True}
+                assert hub.ask("POST", course, admin, timeout=2).json() == {"success": True}
+                assert hub.ask("GET", "healthz", timeout=2).json() == {"success": True}
+            for each in waiting:
+                assert_unavailable(each.result())
+    finally:
+        mend(hub)
+    wait_for(lambda: hub.ask("GET", "courses", new).status_code == 200, "new users get in again")
+    assert hub.ask("GET", "courses", known).status_code == 200
+    assert hub.ask("GET", "courses", unknown).status_code == 401
+    assert hub.ask("GET", "courses", hub.make_user("newer")).status_code == 200
+
+
+@troubles
+def test_a_browser_is_told_in_a_page_and_can_log_in_afterwards(
+    hub: RunningHub, trouble: Act, mend: Act
+) -> None:
+    name = f"otto-{trouble.__name__}"
+    with Browser(hub) as known, Browser(hub) as new:
+        assert f"Hello, {name}" in known.visit_and_log_in(hub.ngshare, name).text
+        new.log_in(name)
+        back = new.go_until(hub.ngshare, f"{hub.prefix}oauth_callback")
+        trouble(hub)
+        try:
+            assert f"Hello, {name}" in known.visit(hub.ngshare, timeout=2).text
+            page = new.visit(back, timeout=LIMIT)
+            assert page.status_code == 503
+            assert "<h1>This did not work</h1>" in page.text
+            assert "The Hub did not finish this login; please try again" in page.text
+            assert int(page.headers["Retry-After"]) > 0
+        finally:
+            mend(hub)
+        assert f"Hello, {name}" in new.visit(hub.ngshare).text
+        assert f"Hello, {name}" in known.visit(hub.ngshare).text
+
+
+def test_users_of_a_service_that_the_hub_did_not_launch_may_use_it(hub: RunningHub) -> None:
+    environment = hub.start_server("paul")
+    assert environment["JUPYTERHUB_BASE_URL"] == "/jupyter/"
+    reply = hub.ask("GET", "courses", environment["JUPYTERHUB_API_TOKEN"])
+    assert (reply.status_code, reply.json()["success"]) == (200, True)
+    scopes = hub.api("GET", "user", environment["JUPYTERHUB_API_TOKEN"])["scopes"]
+    assert "read:users:name!user=paul" in scopes
+    hub.api("DELETE", "users/paul/server")
+
+
+def test_the_service_may_restart_while_the_hub_runs(hub: RunningHub) -> None:
+    admin = hub.make_user("ada")
+    hub.ask("POST", "course/kept", admin)
+    with Browser(hub) as browser:
+        browser.visit_and_log_in(hub.ngshare, "ada")
+        hub.processes["ngshare"].terminate()
+        assert hub.processes["ngshare"].wait(20) == 0
+        # The proxy says so while nobody is there, and not for longer.
+        assert hub.ask("GET", "healthz").status_code == 503
+        hub.start_service()
+        hub.wait_for_service()
+        assert "kept" in hub.ask("GET", "courses", admin).json()["courses"]
+        page = browser.visit(hub.ngshare, allow_redirects=False)
+        assert "Hello, ada" in page.text  # still logged in
+
+
+def test_a_revoked_token_is_refused_once_the_answer_is_old(
+    proxy_program: Path, tmp_path: Path
+) -> None:
+    args = ["--SharedHubAuth.cache_max_age=1"]
+    hub = RunningHub(tmp_path, proxy_program, args=args)
+    try:
+        hub.start()
+        token = hub.make_user("quinn")
+        assert hub.ask("GET", "courses", token).status_code == 200
+        hub.api("DELETE", "users/quinn")
+        started = time.monotonic()
+        wait_for(lambda: hub.ask("GET", "courses", token).status_code == 401, "refused", 10)
+        assert time.monotonic() - started < 5
+    finally:
+        hub.stop()

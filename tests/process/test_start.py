@@ -1,0 +1,305 @@
+"""Start-up: what it says, what it accepts, and how it refuses."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ngshare
+from ngshare import migrate
+from tests.process.site import Site
+
+pytest_plugins = ["tests.postgres"]
+
+HUB = {
+    "JUPYTERHUB_API_TOKEN": "the-token-of-the-service",
+    "JUPYTERHUB_API_URL": "http://127.0.0.1:9/hub/api",
+    "JUPYTERHUB_CLIENT_ID": "service-ngshare",
+    "JUPYTERHUB_SERVICE_NAME": "ngshare",
+    "JUPYTERHUB_SERVICE_PREFIX": "/services/ngshare/",
+    "JUPYTERHUB_SERVICE_URL": "http://127.0.0.1:0",
+}
+
+
+NEEDED = sorted(set(HUB) - {"JUPYTERHUB_SERVICE_PREFIX"})
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+# What it says
+
+
+def test_says_what_an_administrator_wants_to_know(site: Site) -> None:
+    server = site.start(admins="ada,grace")
+    version, head = re.escape(ngshare.__version__), migrate.head()
+    assert re.search(
+        rf"ngshare {version} listens on http://127\.0\.0\.1:{server.port}/api/\n", server.output
+    )
+    assert (
+        f"Database: sqlite:///{site.database_file}, revision {head}, upgraded from nothing\n"
+        in server.output
+    )
+    assert f"Storage: {site.storage}\n" in server.output
+    assert "Admins: ada, grace\n" in server.output
+    assert "Mode: stand-alone\n" in server.output
+
+
+def test_warns_that_stand_alone_believes_everybody(site: Site) -> None:
+    output = site.start().output
+    assert "STAND-ALONE: everybody who reaches this port can be anybody" in output
+    assert "OPEN TO THE NETWORK" not in output
+
+
+def test_warns_louder_when_the_network_reaches_it(site: Site) -> None:
+    assert "STAND-ALONE AND OPEN TO THE NETWORK at 0.0.0.0" in site.start("--host=0.0.0.0").output
+
+
+def test_second_start_says_up_to_date(site: Site) -> None:
+    assert site.start().stop() == 0
+    output = site.start().output
+    assert f"revision {migrate.head()}, up to date\n" in output
+    assert "upgraded" not in output
+
+
+def test_with_a_hub_it_listens_where_the_hub_says(site: Site) -> None:
+    server = site.start(standalone=False, **HUB)
+    assert f"listens on http://127.0.0.1:{server.port}/services/ngshare/\n" in server.output
+    assert "Mode: service of the Hub at http://127.0.0.1:9/hub/api\n" in server.output
+    assert "STAND-ALONE" not in server.output
+    assert HUB["JUPYTERHUB_API_TOKEN"] not in server.output
+
+
+def test_the_command_line_names_the_hubs_api(site: Site) -> None:
+    environment = {**HUB, "JUPYTERHUB_API_URL": ""}
+    server = site.start("--jupyterhub_api_url=http://hub:8081/api", standalone=False, **environment)
+    assert "Mode: service of the Hub at http://hub:8081/api\n" in server.output
+
+
+def test_the_databases_password_is_not_announced(site: Site, postgres_url: str) -> None:
+    url = postgres_url.replace("postgres@", "postgres:hunter2@") + "&password=hunter2"
+    arguments = ("--database", url, "--debug", "--log-level=DEBUG")
+    first = site.start(*arguments)
+    assert f"revision {migrate.head()}, upgraded from nothing\n" in first.output
+    with first.client() as ada:
+        assert ada.post("course", "c").status == 200
+    assert first.stop() == 0
+    second = site.start(*arguments)
+    assert f"revision {migrate.head()}, up to date\n" in second.output
+    assert "hunter2" not in first.output + second.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "warned"),
+    [
+        ([], False),
+        (["--threads", "1", "--workers", "1"], False),
+        (["--threads", "2"], True),
+        (["--workers", "2"], True),
+    ],
+    ids=["default", "1 of each", "threads", "workers"],
+)
+def test_warns_of_several_threads_or_workers(
+    migrated_site: Site, arguments: list[str], warned: bool
+) -> None:
+    output = migrated_site.start(*arguments).output
+    assert ("Configured: " in output) == warned
+    assert ("NOT SAFE: SQLite on a network file system" in output) == warned
+    assert ("several replicas on SQLite" in output) == warned
+
+
+def test_debugging_logs_no_secret_and_no_query(site: Site) -> None:
+    server = site.start("--debug", "--log-level=DEBUG", standalone=False, **HUB)
+    with server.client() as client:
+        client.get("courses", token="a-secret-of-somebody")
+    assert server.stop() == 0
+    assert "a-secret-of-somebody" not in server.output
+    assert HUB["JUPYTERHUB_API_TOKEN"] not in server.output
+
+
+# How it refuses: in one line, with exit code 1
+
+
+def test_storage_that_cannot_be_made(site: Site) -> None:
+    (site.folder / "file").touch()
+    line = site.refusal(*site.arguments(), f"--storage={site.folder}/file/storage")
+    assert line.startswith(f"--storage {site.folder}/file/storage cannot be written (")
+    assert "create it, give it to the user " in line
+
+
+def test_database_folder_that_cannot_be_made(site: Site) -> None:
+    (site.folder / "file").touch()
+    line = site.refusal(
+        *site.arguments(), "--database", f"sqlite:///{site.folder}/file/below/ngshare.db"
+    )
+    assert f"the folder {site.folder}/file/below of the database cannot be made (" in line
+    assert "create it and give it to the user " in line
+
+
+def test_database_that_is_another_kind_of_file(site: Site) -> None:
+    site.database_file.write_bytes(b"not a database at all, but long enough for its header" * 20)
+    line = site.refusal(*site.arguments())
+    assert f"{site.database_file} does not open: file is not a database" in line
+
+
+def test_database_of_a_newer_version(migrated_site: Site) -> None:
+    with migrated_site.sql() as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'f00d1e5'")
+        connection.commit()
+    line = migrated_site.refusal(*migrated_site.arguments())
+    assert "at revision f00d1e5, which this ngshare does not know" in line
+    assert "Start that version, or restore a backup" in line
+
+
+def test_empty_database_without_upgrade(site: Site) -> None:
+    line = site.refusal(*site.arguments(), "--no-upgrade-db")
+    assert f"at revision none, this ngshare needs {migrate.head()}" in line
+    assert "Start it once without --no-upgrade-db" in line
+    assert not site.database_file.exists() or site.rows("SELECT * FROM sqlite_master") == []
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("mysql://ada:hunter2@host/name", "--database names mysql; ngshare works with sqlite and"),
+        ("postgresql://ada:hunter2@127.0.0.1:1/name", "does not open: connection failed"),
+    ],
+)
+def test_database_url(site: Site, url: str, reason: str) -> None:
+    line = site.refusal(*site.arguments(), "--debug", "--database", url)
+    assert reason in line
+    assert "hunter2" not in line
+
+
+def test_driver_that_is_not_installed(site: Site) -> None:
+    (site.folder / "psycopg.py").write_text("raise ImportError('No module named psycopg')")
+    line = site.refusal(
+        *site.arguments(),
+        "--database=postgresql://ada:hunter2@127.0.0.1:1/name",
+        PYTHONPATH=str(site.folder),
+    )
+    assert "pip install 'ngshare[postgres]'" in line
+
+
+def test_port_that_is_taken(migrated_site: Site, taken_port: int) -> None:
+    line = migrated_site.refusal(*migrated_site.arguments(), "--port", str(taken_port))
+    assert f"cannot listen on 127.0.0.1:{taken_port} (Address already in use)" in line
+    assert "Stop it, or choose another port" in line
+
+
+def test_without_any_variable_of_the_hub(site: Site) -> None:
+    line = site.refusal(*site.arguments(standalone=False))
+    for variable in NEEDED:
+        assert variable in line
+
+
+def test_service_url_that_says_nothing(migrated_site: Site) -> None:
+    url = "127.0.0.1:8080"
+    line = migrated_site.refusal(
+        *migrated_site.arguments(standalone=False), **{**HUB, "JUPYTERHUB_SERVICE_URL": url}
+    )
+    assert f"JUPYTERHUB_SERVICE_URL is {url!r}" in line
+    assert "as in http://127.0.0.1:10101" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--prefix", "api/"], "the prefix 'api/' must begin and end with a slash"),
+        (["--nonsense=x"], "'--nonsense' is not understood"),
+        (["--port", "http"], "The 'port' trait"),
+    ],
+    ids=["prefix", "unknown", "port"],
+)
+def test_command_line_that_is_wrong(site: Site, arguments: list[str], reason: str) -> None:
+    assert reason in site.refusal(*site.arguments(), *arguments)
+
+
+def test_migrations_that_are_missing(site: Site) -> None:
+    package = Path(ngshare.__file__).parent
+    shutil.copytree(
+        package, site.folder / "ngshare", ignore=shutil.ignore_patterns("__pycache__", "_alembic")
+    )
+    line = site.refusal(*site.arguments(), PYTHONPATH=str(site.folder))
+    assert f"The migrations are missing from {site.folder}/ngshare/_alembic" in line
+    assert "install ngshare again" in line
+
+
+# What it accepts
+
+
+@pytest.mark.parametrize("separate", [True, False], ids=["--flag value", "--flag=value"])
+def test_every_flag_of_old_deployments(site: Site, separate: bool) -> None:
+    folder = site.folder
+    values = {
+        "--database": f"sqlite:///{folder}/old.db",
+        "--storage": f"{folder}/old files",
+        "--admins": "ada,grace",
+        "--jupyterhub_api_url": "http://hub:8081/hub/api",
+        "--prefix": "/old/",
+        "--host": "127.0.0.1",
+        "--port": "0",
+    }
+    given = [
+        part
+        for name, value in values.items()
+        for part in ([name, value] if separate else [f"{name}={value}"])
+    ]
+    server = site.start("--vngshare", "--debug", *given)
+    assert f"listens on http://127.0.0.1:{server.port}/old/\n" in server.output
+    assert f"Database: sqlite:///{folder}/old.db, " in server.output
+    assert f"Storage: {folder}/old files\n" in server.output
+    assert "Admins: ada, grace\n" in server.output
+    assert "Mode: stand-alone, debug\n" in server.output
+    assert server.stop() == 0
+
+    again = site.start("--vngshare", *given, "--no-upgrade-db", "--admins=")
+    assert "up to date\n" in again.output
+
+
+def test_no_admins(site: Site) -> None:
+    assert "Admins: none; nobody can create a course\n" in site.start(admins="").output
+
+
+def test_configuration_file_is_read_and_the_command_line_wins(site: Site) -> None:
+    (site.folder / "ngshare_config.py").write_text(
+        f"""
+c.Ngshare.admins = ["from-file"]
+c.Ngshare.prefix = "/from-file/"
+c.Ngshare.debug = True
+c.Ngshare.storage = {str(site.folder / "from-file")!r}
+"""
+    )
+    output = site.start().output
+    assert f"Storage: {site.storage}\n" in output
+    assert "Admins: ada\n" in output
+    assert "/from-file/\n" in output
+    assert "Mode: stand-alone, debug\n" in output
+
+
+@pytest.mark.parametrize("flag", ["--help", "--help-all"])
+def test_help(site: Site, flag: str) -> None:
+    result = site.run(flag)
+    assert result.returncode == 0
+    assert result.stderr == ""
+    for name in ("--database", "--storage", "--admins", "--no-upgrade-db", "--vngshare", "--debug"):
+        assert name in result.stdout
+    assert ("--Ngshare.max_request_mib" in result.stdout) == (flag == "--help-all")
+
+
+def test_generated_configuration_works(site: Site) -> None:
+    result = site.run("--generate-config")
+    assert (result.returncode, result.stdout) == (0, "Wrote ngshare_config.py\n")
+    text = (site.folder / "ngshare_config.py").read_text()
+    assert "# c.Ngshare.database = 'sqlite:////srv/ngshare/ngshare.db'" in text
+    assert os.listdir(site.folder) == ["ngshare_config.py"]
+    site.start()

@@ -1,0 +1,285 @@
+"""The command line and the configuration, without listening; ``tests/process`` has the rest."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ngshare.app import Ngshare, main
+from ngshare.migrate import head
+
+HUB = {
+    "JUPYTERHUB_API_TOKEN": "the-token-of-the-service",
+    "JUPYTERHUB_API_URL": "http://127.0.0.1:9/hub/api",
+    "JUPYTERHUB_CLIENT_ID": "service-ngshare",
+    "JUPYTERHUB_SERVICE_NAME": "ngshare",
+    "JUPYTERHUB_SERVICE_URL": "http://127.0.0.1:0",
+}
+
+Refusal = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder; and the logging of the tests stays as it is."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Ngshare, "_set_up_logging", lambda app: None)
+    return tmp_path
+
+
+@pytest.fixture
+def refusal(folder: Path, capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Runs the command, and returns the one line with which it refuses to start."""
+
+    def run(*arguments: str) -> str:
+        own = [f"--database=sqlite:///{folder}/ngshare.db", f"--storage={folder}/files"]
+        with pytest.raises(SystemExit) as end:
+            main([*own, *arguments])
+        out, err = capsys.readouterr()
+        assert end.value.code == 1
+        assert out == ""
+        assert err.startswith("ngshare: ")
+        assert err.count("\n") == 1, err
+        return err.removeprefix("ngshare: ").rstrip()
+
+    return run
+
+
+def configured(*arguments: str) -> Ngshare:
+    app = Ngshare()
+    app.initialize(arguments)
+    return app
+
+
+# Reading the command line
+
+
+def test_defaults_are_those_of_old_deployments() -> None:
+    app = configured()
+    assert app.database == "sqlite:////srv/ngshare/ngshare.db"
+    assert app.storage == "/srv/ngshare/files/"
+    assert (app.host, app.port, app.prefix) == ("127.0.0.1", 12121, "/api/")
+    assert (app.admins, app.debug, app.standalone, app.upgrade_database) == ([], False, False, True)
+    assert (app.threads, app.workers) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "trait", "expected"),
+    [
+        ("--database", "sqlite:////x.db", "database", "sqlite:////x.db"),
+        ("--storage", "/x/", "storage", "/x/"),
+        ("--admins", "ada,grace", "admins", ["ada", "grace"]),
+        ("--admins", " ada, , grace ", "admins", ["ada", "grace"]),
+        ("--jupyterhub_api_url", "http://hub/api", "hub_api_url", "http://hub/api"),
+        ("--prefix", "/x/", "prefix", "/x/"),
+        ("--host", "::1", "host", "::1"),
+        ("--port", "80", "port", 80),
+        ("--threads", "3", "threads", 3),
+        ("--workers", "3", "workers", 3),
+    ],
+)
+def test_both_spellings_of_a_flag(flag: str, value: str, trait: str, expected: object) -> None:
+    assert getattr(configured(flag, value), trait) == expected
+    assert getattr(configured(f"{flag}={value}"), trait) == expected
+
+
+def test_flags_without_a_value() -> None:
+    app = configured("--debug", "--no-upgrade-db", "--vngshare")
+    assert (app.debug, app.upgrade_database, app.standalone) == (True, False, True)
+
+
+def test_no_admins_on_the_command_line_wins_over_the_file(folder: Path) -> None:
+    (folder / "ngshare_config.py").write_text("c.Ngshare.admins = ['ada']")
+    assert configured().admins == ["ada"]
+    assert configured("--admins=").admins == []
+
+
+def test_of_a_flag_that_stands_twice_the_last_counts() -> None:
+    assert configured("--port=1", "--host", "a", "--port", "2").port == 2
+    assert configured("--admins=ada", "--admins", "grace,joan").admins == ["grace", "joan"]
+
+
+def test_the_hub_names_the_prefix_unless_the_command_line_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/services/x/")
+    assert configured().prefix == "/services/x/"
+    assert configured("--prefix=/y/").prefix == "/y/"
+
+
+def test_another_configuration_file(folder: Path) -> None:
+    (folder / "ngshare_config.py").write_text("c.Ngshare.port = 1; c.Ngshare.host = 'a'")
+    (folder / "mine.py").write_text("c.Ngshare.port = 2")
+    app = configured("--config", "mine.py")
+    assert (app.port, app.host) == (2, "127.0.0.1")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert not end.value.code
+    assert capsys.readouterr().out.strip() == Ngshare.version.default_value
+
+
+# Refusing to start
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--databse=x"], "'--databse' is not understood; see ngshare --help-all"),
+        (["--nonsense"], "argument --nonsense: expected one argument; see ngshare --help-all"),
+        (["serve"], "'serve' is not understood; see ngshare --help-all"),
+        (["--debug=yes"], "argument --debug: ignored explicit argument 'yes'"),
+        (["--database"], "expected one argument; see ngshare --help-all"),
+        (["--port=http"], "The 'port' trait of a Ngshare instance expected an int"),
+        (["--port=65536"], "should not be greater than 65535"),
+        (["--port=-1"], "should not be less than 0"),
+        (["--threads=0"], "'threads' trait of a Ngshare instance should not be less than 1"),
+        (["--workers=0"], "'workers' trait of a Ngshare instance should not be less than 1"),
+        (["--log-level=LOUD"], "The 'log_level' trait"),
+        (["--Ngshare.port.number=1"], "Error loading argument Ngshare.port.number; see"),
+        (["--config=absent.py"], "there is no configuration file absent.py"),
+        (["--prefix=x/"], "the prefix 'x/' must begin and end with a slash"),
+        (["--prefix=/x"], "the prefix '/x' must begin and end with a slash"),
+        (["--prefix=x"], "the prefix 'x' must begin and end with a slash, as in /services/"),
+        (["--prefix="], "the prefix '' must begin and end with a slash"),
+        (["--prefix=/healthz/x/"], "the prefix must not begin with /healthz/"),
+        (["--database=sqlite://"], "--database is a database in memory, which is lost"),
+        (["--database=sqlite:///:memory:"], "--database is a database in memory, which is lost"),
+        (["--database=mysql://ada:hunter2@host/x"], "--database names mysql; ngshare works with"),
+        (["--database=hunter2 nonsense"], "--database is not a database URL; write sqlite:////"),
+        (["--database="], "--database is not a database URL; write sqlite:////"),
+        (["--database=postgresql://ada:hunter2@host:x/y"], "--database is not a database URL"),
+        (["--database=postgresql://ada:x@hunter2@host/y"], "--database has more than one @"),
+        (["--database=postgresql://ada:x@h/hunter2@host/y"], "--database has more than one @"),
+        (["--vngshare", "--storage=/proc/self"], "--storage /proc/self cannot be written ("),
+        (["--vngshare", "--host=no such host"], "cannot listen on no such host:12121 ("),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    refusal: Refusal, arguments: list[str], reason: str
+) -> None:
+    line = refusal(*arguments)
+    assert reason in line
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ada:hunter2@127.0.0.1:1/name",
+        "postgresql://ada@127.0.0.1:1/name?password=hunter2",
+        "postgresql://ada@127.0.0.1:1/name?sslpassword=hunter2",
+        "postgresql://ada:hunter2@127.0.0.1:1/name?nonsense=1",
+    ],
+)
+def test_the_databases_password_is_never_shown(refusal: Refusal, url: str) -> None:
+    line = refusal("--vngshare", "--debug", "--log-level=DEBUG", "--database", url)
+    assert "does not open: " in line
+    assert "hunter2" not in line
+
+
+def test_wrong_setting_in_the_file_does_not_show_the_others(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "ngshare_config.py").write_text("c.Ngshare.port = 'http'")
+    with pytest.raises(SystemExit):
+        main(["--log-level=DEBUG", "--database=postgresql://ada:hunter2@host/name"])
+    err = capsys.readouterr().err
+    assert "The 'port' trait" in err
+    assert "hunter2" not in err
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("c.Ngshare.admins = undefined", "does not work: NameError: name 'undefined'"),
+        ("c.Ngshare.admins =", "does not work: SyntaxError: "),
+        ("raise ValueError('two\\nlines')", "does not work: ValueError: two lines"),
+        ("c.Ngshare.port = 'http'", "The 'port' trait of a Ngshare instance expected an int"),
+        ("c.Ngshare.prefix = 'x'", "the prefix 'x' must begin and end with a slash"),
+    ],
+)
+def test_configuration_file_that_does_not_work(
+    folder: Path, refusal: Refusal, text: str, reason: str
+) -> None:
+    (folder / "ngshare_config.py").write_text(text)
+    assert reason in refusal()
+
+
+def test_configuration_file_of_another_kind(folder: Path, refusal: Refusal) -> None:
+    (folder / "ngshare.conf").write_text("c.Ngshare.port = 1")
+    assert "ngshare.conf must be named *.py or *.json" in refusal("--config=ngshare.conf")
+
+
+def test_configuration_file_is_never_overwritten(folder: Path, refusal: Refusal) -> None:
+    (folder / "ngshare_config.py").write_text("c.Ngshare.port = 1")
+    assert "ngshare_config.py exists already" in refusal("--generate-config")
+    assert (folder / "ngshare_config.py").read_text() == "c.Ngshare.port = 1"
+
+
+@pytest.mark.parametrize("variable", sorted(HUB))
+def test_variable_of_the_hub_that_is_missing(
+    refusal: Refusal, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for name, value in HUB.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv(variable)
+    line = refusal()
+    assert line.startswith(f"{variable} not set: let JupyterHub launch ngshare")
+    assert "configure_hub(c)" in line
+    assert "--vngshare" in line
+
+
+def test_nothing_is_touched_before_the_hubs_variables_are_known(
+    folder: Path, refusal: Refusal
+) -> None:
+    refusal()
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8080", "https://127.0.0.1:8080", "http://:8080", "http://h:99999", "http://"]
+)
+def test_service_url_that_does_not_say_where_to_listen(
+    refusal: Refusal, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    for name, value in {**HUB, "JUPYTERHUB_SERVICE_URL": url}.items():
+        monkeypatch.setenv(name, value)
+    assert f"JUPYTERHUB_SERVICE_URL is {url!r}; it must say where to listen" in refusal()
+
+
+def test_prefix_of_the_hub_that_is_wrong(refusal: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/services/ngshare")
+    assert "the prefix '/services/ngshare' must begin and end" in refusal("--vngshare")
+
+
+def test_database_that_is_a_folder(folder: Path, refusal: Refusal) -> None:
+    (folder / "ngshare.db").mkdir()
+    assert "does not open: unable to open database file" in refusal("--vngshare")
+
+
+def test_database_parameter_that_is_wrong(folder: Path, refusal: Refusal) -> None:
+    url = f"sqlite:///{folder}/ngshare.db?timeout=long"
+    assert "The database's URL has a wrong parameter" in refusal("--vngshare", "--database", url)
+
+
+def test_upgrade_lock_that_cannot_be_opened(folder: Path, refusal: Refusal) -> None:
+    lock = folder / "ngshare.db.upgrade-lock"
+    lock.mkdir()
+    assert f"{lock}, which keeps two upgrades apart, cannot be opened" in refusal("--vngshare")
+
+
+def test_database_that_is_behind_without_upgrade(folder: Path, refusal: Refusal) -> None:
+    with sqlite3.connect(folder / "ngshare.db") as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        connection.execute("INSERT INTO alembic_version VALUES ('1921a169739b')")
+    connection.close()
+    line = refusal("--vngshare", "--no-upgrade-db")
+    assert f"at revision 1921a169739b, this ngshare needs {head()}" in line
+    assert "Start it once without --no-upgrade-db to upgrade it, after a backup" in line

@@ -1,0 +1,70 @@
+"""Imports go one way, downward, as docs/code.md says."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import ngshare
+
+PACKAGE = Path(ngshare.__file__).parent
+
+ALLOWED: dict[str, set[str]] = {
+    "__init__": set(),
+    "__main__": {"app"},
+    "errors": set(),
+    "wire": {"errors"},
+    "models": set(),
+    "hub": set(),
+    "workers": set(),
+    "database": {"errors"},
+    "blobs": {"blobs", "errors"},
+    "migrate": {"database", "blobs"},
+    "actions.access": {"models", "errors"},
+    "actions": {"actions", "models", "blobs", "wire", "errors"},
+    "web.auth": {"errors"},
+    "web.forms": {"errors"},
+    "web": {"web", "actions", "blobs", "database", "wire", "errors", "__init__"},
+    "app": {"web", "migrate", "blobs", "database", "workers", "errors", "__init__"},
+}
+"""What each module or package may import of ngshare; the longest name that fits counts."""
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+def imported(path: Path) -> set[str]:
+    """The ngshare modules that a file imports, as names below the package."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            if node.module == "ngshare":
+                for alias in node.names:
+                    below = PACKAGE / alias.name
+                    is_module = below.is_dir() or below.with_suffix(".py").exists()
+                    found.add(f"ngshare.{alias.name if is_module else '__init__'}")
+            else:
+                found.add(node.module or "")
+    return {name.removeprefix("ngshare.") for name in found if name.startswith("ngshare")}
+
+
+FILES = sorted(PACKAGE.rglob("*.py"), key=str)
+
+
+@pytest.mark.parametrize("path", FILES, ids=[name_of(path) for path in FILES])
+def test_imports_only_what_is_below(path: Path) -> None:
+    name = name_of(path)
+    rule = max((key for key in ALLOWED if f"{name}.".startswith(f"{key}.")), key=len)
+    for other in imported(path):
+        assert other.partition(".")[0] in ALLOWED[rule], f"{name} must not import {other}"
+
+
+def test_alembic_folder_does_not_shadow_the_library() -> None:
+    assert not (PACKAGE.parent / "alembic" / "__init__.py").exists()

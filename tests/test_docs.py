@@ -1,0 +1,54 @@
+"""Every route and every setting is in the documentation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ngshare.app import Ngshare
+from ngshare.web.application import routes
+from ngshare.web.auth import SharedHubAuth
+from ngshare.web.base import implemented
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def documented_routes() -> set[tuple[str, int]]:
+    """The first part of every documented path with its number of parts, after its method."""
+    text = (DOCS / "api.md").read_text()
+    found = set()
+    for method, path in re.findall(r"`(GET|POST|DELETE) ([^`]+)`", text):
+        found.add((f"{method} {path.partition('/{')[0]}", path.count("{")))
+    return found
+
+
+ROUTES = [
+    (f"{method.upper()} {pattern.partition('/([')[0].replace(chr(92), '')}", pattern.count("("))
+    for pattern, handler in routes("", hub=True)
+    if pattern not in ("", "/healthz")
+    for method in implemented(handler)
+]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=str)
+def test_route_is_documented(route: tuple[str, int]) -> None:
+    assert route in documented_routes()
+
+
+@pytest.mark.parametrize("name", sorted(Ngshare.class_own_traits(config=True)))
+def test_setting_is_documented(name: str) -> None:
+    if name not in ("log_format", "log_datefmt"):  # as in every Jupyter application
+        assert f"`{name}`" in (DOCS / "settings.md").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(SharedHubAuth.class_own_traits(config=True)))
+def test_setting_of_the_hub_client_is_documented(name: str) -> None:
+    assert f"`{name}`" in (DOCS / "settings.md").read_text()
+
+
+@pytest.mark.parametrize("flag", sorted({**Ngshare.aliases, **Ngshare.flags}, key=str))
+def test_option_is_documented(flag: str) -> None:
+    text = (DOCS / "settings.md").read_text()
+    assert flag in ("log-level", "f") or f"--{flag}" in text

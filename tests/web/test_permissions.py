@@ -1,0 +1,230 @@
+"""Who may do what: every route and method, for every kind of caller, as in production.
+
+Everybody is known by a token of the Hub. A route or a method that is new fails
+here until it has a row, and a row until it has a cell for every caller.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import quote
+
+import pytest
+from tornado.web import Application
+
+from ngshare.actions import maintenance
+from ngshare.database import Database
+from ngshare.web.application import make_application, routes
+from ngshare.web.base import BaseHandler, Who, allow, declared, implemented
+from ngshare.web.service import Service
+from tests.conftest import ADMIN, PREFIX, Api, Reply, tree
+from tests.hubstub import HubStub
+from tests.web.world import (
+    CLASSMATE,
+    FIRST,
+    INSTRUCTOR,
+    OUTSIDER,
+    STRANGER,
+    STUDENT,
+)
+
+CALLERS = {
+    "nobody": None,
+    "unscoped": ADMIN,  # a token of the admin, without the scope to use ngshare
+    "stranger": STRANGER,
+    "student": STUDENT,
+    "classmate": CLASSMATE,
+    "instructor": INSTRUCTOR,
+    "outsider": OUTSIDER,  # an instructor of another course
+    "admin": ADMIN,
+}
+
+# The paths are about the course "Physics 101", its assignment "ps1" and its student "sam";
+# "ivy" is its instructor, "ian" another one, and "zoe" is not in it.
+MATRIX = """
+method path                            who                nob uns str stu cla ins out adm
+
+GET    /healthz                             PUBLIC             200 200 200 200 200 200 200 200
+GET    /api/healthz                         PUBLIC             200 200 200 200 200 200 200 200
+GET    /api/favicon.ico                     PUBLIC             200 200 200 200 200 200 200 200
+GET    /api/static/style.css                PUBLIC             200 200 200 200 200 200 200 200
+GET    /api/oauth_callback                  PUBLIC             400 400 400 400 400 400 400 400
+GET    /api/                                ANYONE             401 403 200 200 200 200 200 200
+GET    /api/initialize-Data6ase             DEBUG              401 403 403 403 403 403 403 200
+
+GET    /api/courses                         ANYONE             401 403 200 200 200 200 200 200
+POST   /api/course/New                      ADMIN              401 403 403 403 403 403 403 200
+DELETE /api/course/Physics_101              ADMIN              401 403 403 403 403 403 403 200
+
+GET    /api/instructors/Physics_101         MEMBER             401 403 403 200 200 200 403 200
+GET    /api/instructor/Physics_101/ivy      MEMBER             401 403 403 200 200 200 403 200
+POST   /api/instructor/Physics_101/ivy      INSTRUCTOR         401 403 403 403 403 200 403 200
+POST   /api/instructor/Physics_101/ian      INSTRUCTOR         401 403 403 403 403 400 403 200
+POST   /api/instructor/Physics_101/sam      INSTRUCTOR         401 403 403 403 403 400 403 200
+POST   /api/instructor/Physics_101/zoe      INSTRUCTOR         401 403 403 403 403 400 403 200
+DELETE /api/instructor/Physics_101/ivy      ADMIN              401 403 403 403 403 403 403 200
+
+GET    /api/students/Physics_101            INSTRUCTOR         401 403 403 403 403 200 403 200
+POST   /api/students/Physics_101            INSTRUCTOR         401 403 403 403 403 200 403 200
+GET    /api/student/Physics_101/sam         INSTRUCTOR_OR_SELF 401 403 403 200 403 200 403 200
+POST   /api/student/Physics_101/sam         INSTRUCTOR         401 403 403 403 403 200 403 200
+DELETE /api/student/Physics_101/sam         INSTRUCTOR         401 403 403 403 403 200 403 200
+
+GET    /api/assignments/Physics_101         MEMBER             401 403 403 200 200 200 403 200
+GET    /api/assignment/Physics_101/ps1      MEMBER             401 403 403 200 200 200 403 200
+POST   /api/assignment/Physics_101/new      INSTRUCTOR         401 403 403 403 403 200 403 200
+DELETE /api/assignment/Physics_101/ps1      INSTRUCTOR         401 403 403 403 403 200 403 200
+
+POST   /api/submission/Physics_101/ps1      MEMBER             401 403 403 200 200 200 403 200
+GET    /api/submission/Physics_101/ps1/sam  INSTRUCTOR         401 403 403 403 403 200 403 200
+GET    /api/submissions/Physics_101/ps1     INSTRUCTOR         401 403 403 403 403 200 403 200
+GET    /api/submissions/Physics_101/ps1/sam INSTRUCTOR_OR_SELF 401 403 403 200 403 200 403 200
+
+GET    /api/feedback/Physics_101/ps1/sam    INSTRUCTOR_OR_SELF 401 403 403 200 403 200 403 200
+POST   /api/feedback/Physics_101/ps1/sam    INSTRUCTOR         401 403 403 403 403 200 403 200
+"""
+
+PERSON = {"first_name": "Ada", "last_name": "Abel", "email": "ada@x.edu"}
+ROSTER = '[{"username": "sam", "first_name": "", "last_name": "", "email": ""}]'
+FIELDS = {
+    "GET /api/initialize-Data6ase": {"action": "dump"},
+    "GET /api/feedback": {"timestamp": FIRST},
+    "POST /api/instructor": PERSON,
+    "POST /api/student": PERSON,
+    "POST /api/students": {"students": ROSTER},
+    "POST /api/assignment": {"files": tree(a="1")},
+    "POST /api/submission": {"files": tree(a="1")},
+    "POST /api/feedback": {"timestamp": FIRST, "files": tree(a="1")},
+}
+"""What a request needs to succeed, by its method and the first words of its path."""
+
+
+class Row(NamedTuple):
+    """One line of the matrix."""
+
+    method: str
+    path: str
+    who: Who
+    cells: list[int]
+
+    @property
+    def fields(self) -> dict[str, str]:
+        first = "/".join(self.path.split("/")[:3])
+        return FIELDS.get(f"{self.method} {first}", {})
+
+
+def _rows() -> list[Row]:
+    lines = [line.split() for line in MATRIX.splitlines()[2:] if line]
+    return [
+        Row(method, quote(path.replace("_101", " 101")), Who[who], [int(cell) for cell in cells])
+        for method, path, who, *cells in lines
+    ]
+
+
+ROWS = _rows()
+
+
+@pytest.fixture
+def app(hub_app: Application, hub: HubStub) -> Application:
+    for caller, name in CALLERS.items():
+        if name is not None:
+            hub.add(f"token-of-{caller}", name)
+    hub.add("token-of-unscoped", ADMIN, scopes=["self", "access:services!service=another"])
+    return hub_app
+
+
+async def send(api: Api, row: Row, caller: str) -> Reply:
+    headers = {} if caller == "nobody" else {"Authorization": f"token token-of-{caller}"}
+    in_query = row.method == "GET"
+    return await api.send_to(
+        row.method,
+        row.path,
+        query=row.fields if in_query else None,
+        form=None if in_query else row.fields,
+        headers=headers,
+    )
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.method} {row.path}")
+async def test_who_may_do_what(api: Api, database: Database, row: Row, caller: str) -> None:
+    before = database.read(maintenance.dump)
+    reply = await send(api, row, caller)
+    assert reply.status == row.cells[list(CALLERS).index(caller)], reply
+    if reply.status != 200:
+        assert reply.message
+        assert database.read(maintenance.dump) == before, "whoever is refused changes nothing"
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.method} {row.path}")
+async def test_the_field_user_is_ignored_with_a_hub(api: Api, database: Database, row: Row) -> None:
+    if row.who is Who.PUBLIC:
+        return
+    for caller, expected in (("nobody", 401), ("stranger", row.cells[2])):
+        fields = {**row.fields, "user": ADMIN}
+        headers = {} if caller == "nobody" else {"Authorization": f"token token-of-{caller}"}
+        form = fields if row.method != "GET" else None
+        reply = await api.send_to(row.method, row.path, query=fields, form=form, headers=headers)
+        assert reply.status == expected, reply
+
+
+def test_every_route_and_method_has_a_row() -> None:
+    every = {
+        (pattern, method)
+        for pattern, handler in routes(PREFIX, hub=True)
+        for method in implemented(handler)
+    }
+    covered = {(_route(row.path)[0], row.method.lower()) for row in ROWS}
+    assert covered == every
+
+
+def test_every_row_has_a_cell_for_every_caller() -> None:
+    for row in ROWS:
+        assert len(row.cells) == len(CALLERS), row
+
+
+def test_every_row_says_what_its_handler_declares() -> None:
+    for row in ROWS:
+        _, handler = _route(row.path)
+        assert declared(handler, row.method.lower()) is row.who, row
+
+
+def test_routes_do_not_overlap() -> None:
+    for row in ROWS:
+        _route(row.path)
+
+
+def test_stand_alone_has_the_same_routes_but_for_the_way_in_through_the_hub() -> None:
+    with_hub = {pattern for pattern, _ in routes(PREFIX, hub=True)}
+    alone = {pattern for pattern, _ in routes(PREFIX, hub=False)}
+    assert {_route("/api/oauth_callback")[0]} == with_hub - alone
+    assert alone < with_hub
+
+
+def test_a_method_that_does_not_say_who_may_call_it_stops_the_start(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Forgetful(BaseHandler):
+        @allow(Who.ANYONE)
+        async def get(self) -> None:
+            self.reply()
+
+        async def post(self) -> None:
+            self.reply()
+
+    monkeypatch.setattr("ngshare.web.ops.routes", [("forgetful", Forgetful)])
+    with pytest.raises(ValueError, match=r"Forgetful\.post.*does not say who may call it"):
+        make_application(service, PREFIX, hub=False, cookie_secret=b"secret")
+
+
+def _route(path: str) -> tuple[str, type]:
+    """The one route of a path."""
+    (found,) = [
+        (pattern, handler)
+        for pattern, handler in routes(PREFIX, hub=True)
+        if re.fullmatch(pattern, path)
+    ]
+    return found
