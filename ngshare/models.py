@@ -201,10 +201,10 @@ class AuditEntry(Base):
     """
 
     __tablename__ = "audit_log"
-    __table_args__ = (Index("ix_audit_log_course_id", "course_id", "id"),)
+    __table_args__ = (Index("ix_audit_log_course_id_at", "course_id", "at"),)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
-    at: Mapped[datetime]
+    at: Mapped[datetime] = mapped_column(index=True)
     actor: Mapped[str]
     event: Mapped[str]
     course_id: Mapped[int | None] = mapped_column(ForeignKey("courses.id", ondelete="SET NULL"))

@@ -130,7 +130,7 @@ def create_tables():
     op.create_table(
         "audit_log",
         sa.Column("id", Id, primary_key=True),
-        sa.Column("at", Moment, nullable=False),
+        sa.Column("at", Moment, nullable=False, index=True),
         sa.Column("actor", sa.String, nullable=False),
         sa.Column("event", sa.String, nullable=False),
         sa.Column("course_id", Id, sa.ForeignKey("courses.id", ondelete="SET NULL")),
@@ -139,7 +139,7 @@ def create_tables():
         sa.Column("student", sa.String),
         sa.Column("detail", sa.JSON),
     )
-    op.create_index("ix_audit_log_course_id", "audit_log", ["course_id", "id"])
+    op.create_index("ix_audit_log_course_id_at", "audit_log", ["course_id", "at"])
 
 
 def downgrade():

@@ -1,15 +1,41 @@
-"""The audit log: every change leaves a row that says who, what, when and where."""
+"""The audit log: every change leaves a row that says who, what, when and where.
+
+So do the reads that matter, fetched and collected work: those are written a few
+seconds later, many at once, because a request that only reads must not wait for
+a disk (``web/reads.py``).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import ColumnElement, func, insert, select
 from sqlalchemy.orm import Session
 
+from ngshare.actions import access
 from ngshare.actions.access import Caller, Standing
-from ngshare.models import AuditEntry
+from ngshare.errors import BadRequest
+from ngshare.models import AuditEntry, Course
+
+LIMIT = 1000
+"""The most entries of one page."""
+
+SCAN = 20_000
+"""How many entries one page looks through for those that fit, at most."""
+
+_COLUMNS = (
+    AuditEntry.id,
+    AuditEntry.at,
+    AuditEntry.actor,
+    AuditEntry.event,
+    AuditEntry.course,
+    AuditEntry.assignment,
+    AuditEntry.student,
+    AuditEntry.detail,
+)
 
 
 def now() -> datetime:
@@ -48,3 +74,157 @@ def record(
             }
         ],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """That somebody fetched or collected something, at a moment (UTC), to be written later."""
+
+    at: datetime
+    actor: str
+    event: str
+    course: str
+    assignment: str
+    student: str | None
+    detail: dict[str, Any] | None
+
+
+def record_reads(session: Session, reads: Sequence[Read]) -> None:
+    """Write one row for each of these."""
+    # Of courses of one name it was the newest: only that one was not removed just before.
+    names = {read.course for read in reads}
+    ids = dict(
+        session.execute(
+            select(Course.name, func.max(Course.id))
+            .where(Course.name.in_(names))
+            .group_by(Course.name)
+        ).all()
+    )
+    session.execute(
+        insert(AuditEntry),
+        [{**asdict(read), "course_id": ids.get(read.course)} for read in reads],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the log. ``at`` is in UTC; the rest is what :func:`record` was given."""
+
+    id: int
+    at: datetime
+    actor: str
+    event: str
+    course: str | None
+    assignment: str | None
+    student: str | None
+    detail: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which entries somebody wants to see, and how many of them at once.
+
+    ``since`` and ``until`` bound their moments, both included. ``before`` and ``after``
+    are ids of entries: those that stand earlier, or later, in the log than that one.
+    """
+
+    course: str | None = None
+    assignment: str | None = None
+    student: str | None = None
+    actor: str | None = None
+    event: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    before: int | None = None
+    after: int | None = None
+    oldest_first: bool = False
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some entries, and where to go on: ``next`` is the id to give as ``before``.
+
+    (As ``after``, when the oldest come first.) It is None when there is no more.
+    A page may hold fewer entries than wanted, even none, and there be more all the same.
+    """
+
+    entries: list[Entry]
+    next: int | None
+
+
+def course_entries(session: Session, caller: Caller, course: str, wanted: Wanted) -> Page:
+    """A page of one course's log; for its instructors."""
+    found = access.require_instructor(session, caller, course)
+    return _page(session, wanted, AuditEntry.course_id == found.course_id)
+
+
+def all_entries(session: Session, caller: Caller, wanted: Wanted) -> Page:
+    """A page of the whole log, removed and purged courses too; for admins."""
+    access.require_admin(caller)
+    return _page(session, wanted)
+
+
+def _page(session: Session, wanted: Wanted, *scope: ColumnElement[bool]) -> Page:
+    """A page of the entries within ``scope``.
+
+    Its time does not grow with the log: the bounds are looked up in an index, and no
+    more than ``SCAN`` entries between them are looked through for those that fit.
+    """
+    limit = max(1, min(wanted.limit, LIMIT))
+    looked_through = (
+        select(*_COLUMNS)
+        .where(*scope, *_bounds(session, wanted, scope))
+        .order_by(*_order(wanted, AuditEntry.at, AuditEntry.id))
+        .limit(SCAN)
+    )
+    rows = looked_through.subquery()
+    filters = {
+        rows.c.course: wanted.course,
+        rows.c.assignment: wanted.assignment,
+        rows.c.student: wanted.student,
+        rows.c.actor: wanted.actor,
+        rows.c.event: wanted.event,
+    }
+    found = session.execute(
+        select(rows)
+        .where(*(column == value for column, value in filters.items() if value is not None))
+        .order_by(*_order(wanted, rows.c.at, rows.c.id))
+        .limit(limit + 1)
+    ).all()
+    entries = [Entry(*row) for row in found[:limit]]
+    if len(found) > limit:
+        return Page(entries, entries[-1].id)
+    # All that fits of what was looked through is here; was there more to look through?
+    last = session.scalar(looked_through.with_only_columns(AuditEntry.id).limit(1).offset(SCAN - 1))
+    return Page(entries, last)
+
+
+def _order(wanted: Wanted, *columns: Any) -> list[Any]:
+    return [column if wanted.oldest_first else column.desc() for column in columns]
+
+
+def _bounds(
+    session: Session, wanted: Wanted, scope: Sequence[ColumnElement[bool]]
+) -> list[ColumnElement[bool]]:
+    bounds: list[ColumnElement[bool]] = []
+    if wanted.since is not None:
+        bounds.append(AuditEntry.at >= wanted.since)
+    if wanted.until is not None:
+        bounds.append(AuditEntry.at <= wanted.until)
+    if wanted.before is not None:
+        at = _moment(session, wanted.before, scope)
+        earlier = (AuditEntry.at < at) | (AuditEntry.id < wanted.before)
+        bounds += [AuditEntry.at <= at, earlier]
+    if wanted.after is not None:
+        at = _moment(session, wanted.after, scope)
+        later = (AuditEntry.at > at) | (AuditEntry.id > wanted.after)
+        bounds += [AuditEntry.at >= at, later]
+    return bounds
+
+
+def _moment(session: Session, entry: int, scope: Sequence[ColumnElement[bool]]) -> datetime:
+    at = session.scalar(select(AuditEntry.at).where(AuditEntry.id == entry, *scope))
+    if at is None:
+        raise BadRequest(f"There is no entry {entry} in this log")
+    return at

@@ -1,0 +1,55 @@
+"""Who has not handed in, or not in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from ngshare.actions import access, assignments
+from ngshare.actions.access import Caller
+from ngshare.models import STUDENT, Membership, Submission, User
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A student of the roster who had handed in nothing.
+
+    ``late`` is when they first handed in after the moment that was asked about (UTC),
+    None when they never did.
+    """
+
+    username: str
+    first_name: str | None
+    last_name: str | None
+    email: str | None
+    late: datetime | None
+
+
+def list_missing(
+    session: Session, caller: Caller, course: str, assignment: str, by: datetime | None
+) -> list[Missing]:
+    """The students who had handed in nothing ``by`` this moment, or until now; for instructors."""
+    found = access.require_instructor(session, caller, course)
+    released = assignments.find(session, found, assignment)
+    first = func.min(Submission.submitted_at)
+    rows = session.execute(
+        select(User.name, Membership.first_name, Membership.last_name, Membership.email, first)
+        .select_from(Membership)
+        .join(User, User.id == Membership.user_id)
+        .outerjoin(
+            Submission,
+            (Submission.student_id == User.id) & (Submission.assignment_id == released.id),
+        )
+        .where(
+            Membership.course_id == found.course_id,
+            Membership.role == STUDENT,
+            Membership.removed_at.is_(None),
+        )
+        .group_by(User.name, Membership.first_name, Membership.last_name, Membership.email)
+        .having(first.is_(None) if by is None else first.is_(None) | (first > by))
+        .order_by(User.name)
+    )
+    return [Missing(*row) for row in rows]

@@ -1,0 +1,187 @@
+"""Reading the audit log: pages, their order, what is looked for."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from ngshare.actions import audit, courses
+from ngshare.actions.audit import Page, Read, Wanted, all_entries, course_entries, record_reads
+from ngshare.errors import BadRequest, Forbidden, NotFound
+from ngshare.models import AuditEntry
+from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STRANGER, STUDENT, Act
+
+START = datetime(2030, 1, 1, tzinfo=timezone.utc)
+
+
+def at(number: int) -> datetime:
+    return START + timedelta(minutes=number)
+
+
+def put(session: Session, *moments: int, **values: object) -> None:
+    """Write entries of these moments, in this order, with these values."""
+    course_id = audit.access.standing(session, ADMIN, COURSE).course_id
+    session.execute(
+        insert(AuditEntry),
+        [
+            {
+                "at": at(number),
+                "actor": "sam",
+                "event": "tested",
+                "course_id": course_id,
+                "course": COURSE,
+                "assignment": "ps1",
+                "student": f"s{number}",
+                **values,
+            }
+            for number in moments
+        ],
+    )
+
+
+@pytest.fixture
+def act(act: Act) -> Act:
+    """The course, with ten entries more in its log, which were not written in order."""
+    act(put, *range(0, 10, 2))
+    act(put, *range(1, 10, 2))
+    return act
+
+
+def students(page: Page) -> list[str]:
+    return [entry.student or "" for entry in page.entries]
+
+
+def everything(act: Act, **wanted: object) -> list[str]:
+    """What one sees who goes on to the last page."""
+    direction = "after" if wanted.get("oldest_first") else "before"
+    seen, place = [], None
+    while True:
+        wanted = {**wanted, direction: place} if place is not None else wanted
+        page = act(course_entries, INSTRUCTOR, COURSE, Wanted(**wanted))  # type: ignore[arg-type]
+        seen += students(page)
+        if page.next is None:
+            return seen
+        place = page.next
+
+
+TESTED = [f"s{number}" for number in range(10)]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 9, 10, 11, 1000])
+@pytest.mark.parametrize("oldest_first", [True, False])
+def test_page_by_page_everything_comes_once_and_in_order(
+    act: Act, limit: int, oldest_first: bool
+) -> None:
+    seen = everything(act, event="tested", limit=limit, oldest_first=oldest_first)
+    assert seen == (TESTED if oldest_first else TESTED[::-1])
+
+
+@pytest.mark.parametrize("limit", [0, -5, 10**9])
+def test_a_page_has_at_least_one_entry_and_at_most_a_thousand(act: Act, limit: int) -> None:
+    act(put, *range(10, 1100))
+    page = act(course_entries, INSTRUCTOR, COURSE, Wanted(limit=limit))
+    assert len(page.entries) == (1 if limit < 1 else audit.LIMIT)
+    assert page.next == page.entries[-1].id
+
+
+def test_entries_of_one_moment_are_all_seen(act: Act) -> None:
+    act(put, *[20] * 7, event="same")
+    for oldest_first in (True, False):
+        seen = everything(act, event="same", limit=2, oldest_first=oldest_first)
+        assert seen == ["s20"] * 7
+
+
+def test_what_is_before_and_after_an_entry_does_not_depend_on_the_order_shown(act: Act) -> None:
+    page = act(course_entries, INSTRUCTOR, COURSE, Wanted(event="tested", student="s4"))
+    (entry,) = page.entries
+    for oldest_first in (True, False):
+        before = Wanted(event="tested", before=entry.id, oldest_first=oldest_first)
+        after = Wanted(event="tested", after=entry.id, oldest_first=oldest_first)
+        seen = students(act(course_entries, INSTRUCTOR, COURSE, before))
+        assert sorted(seen) == TESTED[:4]
+        seen = students(act(course_entries, INSTRUCTOR, COURSE, after))
+        assert sorted(seen) == TESTED[5:]
+
+
+def test_moments_bound_what_is_seen_themselves_included(act: Act) -> None:
+    wanted = Wanted(since=at(3), until=at(6), oldest_first=True)
+    assert students(act(course_entries, INSTRUCTOR, COURSE, wanted)) == TESTED[3:7]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("assignment", "ps7"), ("student", "sue"), ("actor", "sue"), ("event", "looked for")],
+)
+def test_only_what_is_wanted_is_seen(act: Act, field: str, value: str) -> None:
+    act(put, 42, **{"student": "s42", field: value})
+    page = act(course_entries, INSTRUCTOR, COURSE, Wanted(**{field: value}))  # type: ignore[arg-type]
+    (entry,) = page.entries
+    assert entry.at == at(42)
+    assert getattr(entry, field) == value
+
+
+def test_what_is_rare_is_found_however_many_pages_it_takes(
+    act: Act, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ngshare.actions.audit.SCAN", 3)
+    first = act(course_entries, INSTRUCTOR, COURSE, Wanted(student="s0"))
+    assert (first.entries, first.next is None) == ([], False)
+    assert everything(act, student="s0") == ["s0"]
+    assert everything(act, student="s9", oldest_first=True) == ["s9"]
+    assert everything(act, student="nobody") == []
+    assert everything(act, event="tested", limit=2) == TESTED[::-1]
+
+
+def test_an_instructor_sees_the_log_of_the_course_and_no_other(act: Act) -> None:
+    act(courses.create_course, ADMIN, "Other", [STRANGER.name])
+    page = act(course_entries, INSTRUCTOR, COURSE, Wanted())
+    assert {entry.course for entry in page.entries} == {COURSE}
+    foreign = act(course_entries, STRANGER, "Other", Wanted()).entries[0]
+    for wanted in (Wanted(before=foreign.id), Wanted(after=foreign.id), Wanted(after=10**12)):
+        with pytest.raises(BadRequest, match="There is no entry"):
+            act(course_entries, INSTRUCTOR, COURSE, wanted)
+
+
+def test_a_course_that_took_the_name_of_a_removed_one_has_a_log_of_its_own(act: Act) -> None:
+    act(courses.remove_course, ADMIN, COURSE)
+    with pytest.raises(NotFound):
+        act(course_entries, INSTRUCTOR, COURSE, Wanted())
+    act(courses.create_course, ADMIN, COURSE, [INSTRUCTOR.name])
+    page = act(course_entries, INSTRUCTOR, COURSE, Wanted())
+    assert [entry.event for entry in page.entries] == ["course created"]
+    page = act(all_entries, ADMIN, Wanted(course=COURSE, student="s3"))
+    assert students(page) == ["s3"]
+
+
+def test_who_may_read_it(act: Act) -> None:
+    for caller in (STUDENT, STRANGER):
+        with pytest.raises(Forbidden):
+            act(course_entries, caller, COURSE, Wanted())
+    for caller in (INSTRUCTOR, STUDENT, STRANGER):
+        with pytest.raises(Forbidden):
+            act(all_entries, caller, Wanted())
+    act(course_entries, ADMIN, COURSE, Wanted())
+
+
+# Reads, which are written later
+
+
+def read(number: int, course: str = COURSE) -> Read:
+    return Read(at(number), "sam", "assignment fetched", course, "ps1", None, {"files": 1})
+
+
+def test_reads_stand_in_the_log_where_they_happened(act: Act) -> None:
+    act(record_reads, [read(4), read(20)])
+    page = act(course_entries, INSTRUCTOR, COURSE, Wanted(actor="sam", since=at(4), until=at(5)))
+    assert [entry.event for entry in page.entries] == ["tested", "assignment fetched", "tested"]
+    assert page.entries[1].detail == {"files": 1}
+
+
+def test_reads_of_a_course_that_was_removed_since_are_kept(act: Act) -> None:
+    act(courses.remove_course, ADMIN, COURSE)
+    act(record_reads, [read(30), read(31, "Never was")])
+    page = act(all_entries, ADMIN, Wanted(event="assignment fetched"))
+    assert [entry.course for entry in page.entries] == ["Never was", COURSE]
