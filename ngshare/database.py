@@ -71,8 +71,11 @@ def show_url(url: URL) -> str:
     return url.difference_update_query(secret).render_as_string(hide_password=True)
 
 
-def make_engine(url: URL, *, connections: int = 1) -> Engine:
-    """An engine for ``url`` with at most ``connections`` connections, which makes none yet."""
+def make_engine(url: URL, *, connections: int = 1, wal: bool = True) -> Engine:
+    """An engine for ``url`` with at most ``connections`` connections, which makes none yet.
+
+    ``wal``: whether a SQLite database is put into WAL mode, and stays in it.
+    """
     if url.get_backend_name() != "sqlite":
         return create_engine(
             url,
@@ -92,7 +95,8 @@ def make_engine(url: URL, *, connections: int = 1) -> Engine:
     def set_pragmas(connection: Any, record: Any) -> None:
         # The driver must not begin transactions by itself: it would leave DDL out of them.
         connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")
+        if wal:
+            connection.execute("PRAGMA journal_mode=WAL")
         # FULL: in WAL mode only that makes a commit survive a loss of power.
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")

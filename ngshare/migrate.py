@@ -1,8 +1,9 @@
 """Bring the database to the schema of this program, before the service starts.
 
 One process at a time, all or nothing: the whole way from the old revision to the
-new one is a single transaction, on SQLite too. Nothing here ever makes a table by
-itself; the files in ``alembic/versions`` do.
+new one is a single transaction, on SQLite too, and a SQLite database that holds
+anything is copied before. Nothing here ever makes a table by itself; the files in
+``alembic/versions`` do.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from sqlalchemy import URL, Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from alembic import command
+from ngshare import snapshots
 from ngshare.database import make_engine, show_url
 
 log = logging.getLogger("ngshare")
@@ -78,12 +81,13 @@ def upgrade(url: URL) -> tuple[str | None, str]:
         before = _revision(engine)
         if before == head():
             return before, before
-        with _alone(url, engine), engine.begin() as connection:
+        with _alone(url, engine):
             # Another process may have upgraded while this one waited.
-            before = current(connection)
-            _refuse_unknown(before)
+            before = _revision(engine)
             if before != head():
-                command.upgrade(alembic_config(connection), "head")
+                _back_up(url, before)
+                with engine.begin() as connection:
+                    command.upgrade(alembic_config(connection), "head")
         return before, head()
 
 
@@ -99,6 +103,28 @@ def check(url: URL) -> str:
             "after a backup"
         )
     return revision
+
+
+def _back_up(url: URL, revision: str | None) -> None:
+    """Copy a SQLite database that holds anything, or say whose the backup is."""
+    if url.get_backend_name() != "sqlite":
+        if revision is not None:
+            log.warning(
+                "Upgrading a PostgreSQL database from revision %s. ngshare makes no backup of it: "
+                "that is its administrator's",
+                revision,
+            )
+        return
+    database = Path(url.database or "")
+    try:
+        if snapshots.holds_rows(database):
+            backup = snapshots.backup_before_upgrade(database, revision)
+            log.info("Backup of the database before its upgrade: %s", backup)
+    except (snapshots.NoRoom, snapshots.DamagedCopy, OSError, sqlite3.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MigrationError(
+            f"The database was not upgraded, because no backup of it can be made: {reason}"
+        ) from error
 
 
 def _revision(engine: Engine) -> str | None:
@@ -125,7 +151,7 @@ def _opened(url: URL) -> Iterator[Engine]:
     """An engine whose transactions write, with its failures put into one line."""
     try:
         # Two connections: one holds the lock while the other upgrades.
-        engine = make_engine(url, connections=2).execution_options(ngshare_writes=True)
+        engine = make_engine(url, connections=2, wal=False).execution_options(ngshare_writes=True)
     except ImportError as error:
         raise MigrationError(
             f"The driver of the database is missing ({error}): pip install 'ngshare[postgres]'"
