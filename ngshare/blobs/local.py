@@ -3,15 +3,26 @@
 A blob appears under its name all at once and only when it is durable: it is
 written to ``<folder>/incoming``, synced, renamed, and its folder synced. A crash
 can leave a file in ``incoming``, or a blob that no row names, and nothing else.
+
+A blob that no row names is removed one day (:mod:`ngshare.blobs.sweep`), and a
+request may be about to name it at that moment. What keeps the two apart is the
+blob's time of modification, the lease: whoever puts content that is there already
+sets that time to now, and only what is older than any request can be is removed.
+Both look and act while they hold the lock of the shard's folder, shared by those
+that put, exclusive for the one that removes. So one of two things happens. The put
+comes first: then the blob is young when the other looks, and stays. Or the removal
+comes first: then the put finds nothing there, and writes the blob anew, young again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import logging
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ngshare.blobs.store import BlobMissing, sha256
@@ -27,17 +38,21 @@ class LocalBlobs:
         """Open the store, making its folders. Raises OSError when they can't be made or written."""
         self.folder = Path(folder)
         self._blobs = self.folder / "blobs"
-        self._incoming = self.folder / "incoming"
-        self._incoming.mkdir(parents=True, exist_ok=True)
+        self.incoming = self.folder / "incoming"
+        self.incoming.mkdir(parents=True, exist_ok=True)
         self._blobs.mkdir(exist_ok=True)
         for shard in range(256):
-            (self._blobs / f"{shard:02x}").mkdir(exist_ok=True)
+            self.shard(shard).mkdir(exist_ok=True)
         self.check()
         for made in (self._blobs, self.folder):
             _sync_folder(made)
 
     def __str__(self) -> str:
         return f"folder {self.folder}"
+
+    def shard(self, number: int) -> Path:
+        """The folder of the blobs whose digests begin with this byte."""
+        return self._blobs / f"{number:02x}"
 
     def path(self, digest: bytes) -> Path:
         """Where the blob of this digest is, or would be."""
@@ -46,17 +61,19 @@ class LocalBlobs:
 
     def put(self, contents: Sequence[bytes]) -> list[bytes]:
         digests = [sha256(content) for content in contents]
+        shards: dict[Path, dict[bytes, bytes]] = {}
+        for digest, content in zip(digests, contents, strict=True):
+            shards.setdefault(self.path(digest).parent, {})[digest] = content
         try:
-            folders = set()
-            for digest, content in dict(zip(digests, contents, strict=True)).items():
-                path = self.path(digest)
-                if not path.exists():
-                    self._write(path, content)
-                # Synced even when the blob was there before: another request may
-                # have renamed it a moment ago and not have come to its own sync yet.
-                folders.add(path.parent)
-            for folder in folders:
-                _sync_folder(folder)
+            for folder, wanted in shards.items():
+                with open_folder(folder) as descriptor:
+                    present = self._lease(descriptor, wanted)
+                    for digest, content in wanted.items():
+                        if digest not in present:
+                            self._write(self.path(digest), content)
+                    # Synced even when all was there before: another request may have
+                    # renamed it a moment ago and not have come to its own sync yet.
+                    os.fsync(descriptor)
         except OSError as error:
             raise self._explain(error) from error
         return digests
@@ -68,14 +85,32 @@ class LocalBlobs:
             raise BlobMissing(digest) from None
 
     def check(self) -> None:
-        probe = self._incoming / f"probe-{secrets.token_hex(8)}"
+        probe = self.incoming / f"probe-{secrets.token_hex(8)}"
         try:
             probe.write_bytes(b"ngshare can write here")
         finally:
             probe.unlink(missing_ok=True)
 
+    def _lease(self, shard: int, digests: Iterable[bytes]) -> set[bytes]:
+        """Make those blobs young that are in this shard already, and return them.
+
+        ``shard`` is the open folder. A file system that has no locks for folders
+        has no removal either: :func:`ngshare.blobs.sweep.sweep` refuses there.
+        """
+        present = set()
+        with contextlib.suppress(OSError):
+            fcntl.flock(shard, fcntl.LOCK_SH)
+        for digest in digests:
+            # Somebody else's file that may not be touched is written again, as ours.
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                os.utime(self.path(digest))
+                present.add(digest)
+        with contextlib.suppress(OSError):
+            fcntl.flock(shard, fcntl.LOCK_UN)
+        return present
+
     def _write(self, path: Path, content: bytes) -> None:
-        part = self._incoming / secrets.token_hex(16)
+        part = self.incoming / secrets.token_hex(16)
         try:
             with part.open("xb", buffering=0) as file:
                 view = memoryview(content)
@@ -103,9 +138,16 @@ class LocalBlobs:
         return Unavailable("The exchange cannot store files at the moment; please try again")
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+@contextlib.contextmanager
+def open_folder(folder: Path) -> Iterator[int]:
+    """A folder's descriptor, to sync or to lock it by. Closing it lets go of the lock."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    with open_folder(folder) as descriptor:
+        os.fsync(descriptor)

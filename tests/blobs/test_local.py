@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -59,13 +60,38 @@ def test_a_blob_lies_under_its_digest(blobs: LocalBlobs) -> None:
     assert blobs.path(digest).read_bytes() == b"content"
 
 
-def test_the_same_content_is_stored_once_and_never_touched_again(blobs: LocalBlobs) -> None:
+def test_the_same_content_is_stored_once_and_made_young(blobs: LocalBlobs) -> None:
     [digest] = blobs.put([b"content"])
+    os.utime(blobs.path(digest), (0, 0))
     before = blobs.path(digest).stat()
     assert blobs.put([b"content"]) == [digest]
     after = blobs.path(digest).stat()
-    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert after.st_ino == before.st_ino
+    assert after.st_mtime > before.st_mtime + 10**9
     assert len(files_in(blobs.folder)) == 1
+
+
+def test_content_whose_file_may_not_be_touched_is_written_again(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [digest] = blobs.put([b"content"])
+    before = blobs.path(digest).stat().st_ino
+    fail(monkeypatch, "utime", PermissionError(errno.EPERM, "Not permitted"), after=0)
+    assert blobs.put([b"content"]) == [digest]
+    assert blobs.path(digest).stat().st_ino != before
+    assert blobs.get(digest) == b"content"
+
+
+def test_a_file_system_without_locks_keeps_files_all_the_same(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for _ in range(2):
+        [digest] = blobs.put([b"content"])
+        assert blobs.get(digest) == b"content"
 
 
 def test_missing(blobs: LocalBlobs) -> None:
@@ -317,16 +343,15 @@ def test_equal_contents_from_many_threads(
     contents = [os.urandom(10_000) for _ in range(5)]
     # All see that the first is missing, before any of them has written it.
     barrier, waited = threading.Barrier(CLIENTS), threading.local()
-    exists = Path.exists
+    write = LocalBlobs._write
 
-    def look(path: Path) -> bool:
-        found = exists(path)
-        if path.parent.parent.name == "blobs" and not getattr(waited, "done", False):
+    def write_together(store: LocalBlobs, path: Path, content: bytes) -> None:
+        if not getattr(waited, "done", False):
             waited.done = True
             barrier.wait(60)
-        return found
+        write(store, path, content)
 
-    monkeypatch.setattr(Path, "exists", look)
+    monkeypatch.setattr(LocalBlobs, "_write", write_together)
     results: list[list[bytes]] = []
     threads = [
         threading.Thread(target=lambda: results.append(blobs.put(contents))) for _ in range(CLIENTS)
