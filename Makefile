@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv/$(notdir $(PYTHON))
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+PEER := .venv/peer
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check docs bench hub clean
@@ -27,8 +28,8 @@ docs: $(READY) ## Build the documentation into docs/_build; warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build
 	@echo "Open docs/_build/index.html"
 
-bench: ## Measure beside the peer (not there yet)
-	@echo "There are no benchmarks yet; they come with the work on speed." >&2; exit 1
+bench: $(READY) $(PEER)/ready ## Measure beside the peer; ARGS="--quick" only sees that it works
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 hub: $(READY) ## A real JupyterHub with ngshare in it, at http://127.0.0.1:8000, for any name
 	.ci/get-proxy
@@ -38,6 +39,14 @@ hub: $(READY) ## A real JupyterHub with ngshare in it, at http://127.0.0.1:8000,
 clean: ## Remove what the other targets made here
 	rm -rf .venv build dist docs/_build *.egg-info
 
+# What ngshare is measured beside: the release before it, which needs the old SQLAlchemy.
+$(PEER)/ready:
+	@$(PYTHON) -m venv --clear $(PEER)
+	@echo "Installing the peer into $(PEER) ..."
+	@$(PEER)/bin/python -m pip install --quiet --upgrade pip
+	@$(PEER)/bin/python -m pip install --quiet ngshare==0.6.0 'sqlalchemy<2'
+	@touch $@
+
 $(READY): setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 		|| { echo "ngshare needs Python 3.10 or newer: make PYTHON=python3.12" >&2; exit 1; }
@@ -45,5 +54,5 @@ $(READY): setup.py pyproject.toml
 		|| { echo "There is no venv module: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing ngshare into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --upgrade pip
-	@$(BIN)/python -m pip install --quiet --editable '.[test,docs]'
+	@$(BIN)/python -m pip install --quiet --editable '.[test,docs,bench]'
 	@touch $@

@@ -9,6 +9,7 @@ here = Path(__file__).parent
 version = re.search(r'__version__ = "(.+)"', (here / "ngshare/__init__.py").read_text())[1]
 
 postgres = ["psycopg[binary]>=3.2"]
+bench = ["py-spy>=0.4"]
 docs = ["sphinx>=7", "myst-parser>=3", "furo"]
 test = [
     *postgres,
@@ -57,6 +58,7 @@ setup(
     extras_require={
         "postgres": postgres,
         "docs": docs,
+        "bench": bench,
         "test": test,
     },
     entry_points={
