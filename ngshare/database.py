@@ -16,7 +16,6 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
-from sqlalchemy.orm import Session
 
 from ngshare.errors import OutOfSpace, Unavailable
 
@@ -24,7 +23,7 @@ log = logging.getLogger("ngshare")
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Action = Callable[Concatenate[Session, P], T]
+Action = Callable[Concatenate[Connection, P], T]
 
 ATTEMPTS = 8
 """How often a transaction is tried before its request is answered with 503."""
@@ -141,8 +140,8 @@ class Database:
     def _run(self, engine: Engine, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                with Session(engine, expire_on_commit=False) as session, session.begin():
-                    return action(session, *args, **kwargs)
+                with engine.begin() as connection:
+                    return action(connection, *args, **kwargs)
             except DBAPIError as error:
                 if not lost_race(error):
                     raise _explain(error) from error

@@ -11,9 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import Connection, func, insert, select, text
 from sqlalchemy.exc import ProgrammingError
-from sqlalchemy.orm import Session
 
 from ngshare import database, migrate
 from ngshare.database import ATTEMPTS, Database, make_engine, parse_url, show_url
@@ -86,12 +85,12 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
     return pauses
 
 
-def add_user(session: Session, name: str) -> None:
-    session.execute(insert(User), [{"name": name}])
+def add_user(connection: Connection, name: str) -> None:
+    connection.execute(insert(User), [{"name": name}])
 
 
-def names(session: Session) -> list[str]:
-    return sorted(session.scalars(select(User.name)))
+def names(connection: Connection) -> list[str]:
+    return sorted(connection.scalars(select(User.name)))
 
 
 # URLs
@@ -172,8 +171,7 @@ def test_sqlite_is_durable_and_keeps_foreign_keys(sqlite_file: Path) -> None:
 
 
 def test_who_writes_asks_for_the_lock_first(sqlite: Database, other: sqlite3.Connection) -> None:
-    def write(session: Session) -> None:
-        session.connection()
+    def write(connection: Connection) -> None:
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             other.execute("BEGIN IMMEDIATE")
 
@@ -199,8 +197,8 @@ def test_what_was_written_is_there_for_the_next(either: Database) -> None:
 
 
 def test_a_raise_undoes_everything_and_is_not_run_again(either: Database, pauses: Pauses) -> None:
-    def refuse(session: Session) -> None:
-        add_user(session, "ada")
+    def refuse(connection: Connection) -> None:
+        add_user(connection, "ada")
         raise Conflict("no")
 
     with pytest.raises(Conflict):
@@ -212,11 +210,11 @@ def test_a_raise_undoes_everything_and_is_not_run_again(either: Database, pauses
 def test_reading_sees_one_state_of_the_database(either: Database) -> None:
     engine = make_engine(either.url)
 
-    def read(session: Session) -> tuple[list[str], list[str]]:
-        before = names(session)
-        with engine.begin() as connection:
-            connection.execute(insert(User), [{"name": "ada"}])
-        return before, names(session)
+    def read(connection: Connection) -> tuple[list[str], list[str]]:
+        before = names(connection)
+        with engine.begin() as other:
+            other.execute(insert(User), [{"name": "ada"}])
+        return before, names(connection)
 
     assert either.read(read) == ([], [])
     assert either.read(names) == ["ada"]
@@ -226,7 +224,7 @@ def test_reading_sees_one_state_of_the_database(either: Database) -> None:
 def test_foreign_keys_are_kept(either: Database, pauses: Pauses) -> None:
     orphan = text("INSERT INTO trees (course_id, size) VALUES (123, 0)")
     with pytest.raises(Unavailable):
-        either.write(lambda session: session.execute(orphan) and None)
+        either.write(lambda connection: connection.execute(orphan) and None)
 
 
 # Races that are lost
@@ -266,11 +264,11 @@ def test_a_key_that_is_taken_is_tried_again_from_the_start(
     either.write(add_user, "ada")
     attempts = []
 
-    def write(session: Session) -> str:
-        attempts.append(names(session))
-        add_user(session, "grace")
+    def write(connection: Connection) -> str:
+        attempts.append(names(connection))
+        add_user(connection, "grace")
         if len(attempts) < 3:
-            add_user(session, "ada")
+            add_user(connection, "ada")
         return "done"
 
     assert either.write(write) == "done"
@@ -290,13 +288,13 @@ def test_a_key_that_another_took_meanwhile(postgres: Database, pauses: Pauses) -
     engine = make_engine(postgres.url)
     looks = []
 
-    def find_or_add(session: Session) -> str:
-        looks.append(session.scalar(select(User.id)))
+    def find_or_add(connection: Connection) -> str:
+        looks.append(connection.scalar(select(User.id)))
         if looks[-1] is not None:
             return "found"
-        with engine.begin() as connection:
-            connection.execute(insert(User), [{"name": "ada"}])
-        add_user(session, "ada")
+        with engine.begin() as other:
+            other.execute(insert(User), [{"name": "ada"}])
+        add_user(connection, "ada")
         return "added"
 
     assert postgres.write(find_or_add) == "found"
@@ -307,16 +305,16 @@ def test_a_key_that_another_took_meanwhile(postgres: Database, pauses: Pauses) -
 
 def test_a_deadlock_is_tried_again(postgres: Database) -> None:
     """Two that wait for each other: the database ends one, which then does it all again."""
-    postgres.write(lambda session: [add_user(session, name) for name in ("a", "b")] and None)
+    postgres.write(lambda connection: [add_user(connection, name) for name in ("a", "b")] and None)
     both_have_one = threading.Barrier(2)
     update = text("UPDATE users SET name = name || :mark WHERE name LIKE :first")
     attempts = []
 
-    def write(session: Session, mark: str, order: str) -> None:
+    def write(connection: Connection, mark: str, order: str) -> None:
         attempts.append(mark)
         first = mark not in attempts[:-1]
         for letter in order:
-            session.execute(update, {"mark": mark, "first": f"{letter}%"})
+            connection.execute(update, {"mark": mark, "first": f"{letter}%"})
             if first and letter == order[0]:
                 both_have_one.wait(PATIENCE)
 
@@ -337,13 +335,13 @@ def test_serialisation_failure_is_tried_again(postgres: Database, pauses: Pauses
     engine = make_engine(postgres.url)
     attempts = []
 
-    def write(session: Session) -> None:
-        session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
-        attempts.append(names(session))
+    def write(connection: Connection) -> None:
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"))
+        attempts.append(names(connection))
         if len(attempts) == 1:
-            with engine.begin() as connection:
-                connection.execute(text("UPDATE users SET name = 'grace'"))
-        session.execute(text("UPDATE users SET name = name || '!'"))
+            with engine.begin() as other:
+                other.execute(text("UPDATE users SET name = 'grace'"))
+        connection.execute(text("UPDATE users SET name = name || '!'"))
 
     postgres.write(write)
     assert attempts == [["ada"], ["grace"]]
@@ -358,7 +356,7 @@ def test_a_lock_that_is_not_available_is_tried_again(postgres: Database, pauses:
     holder.execute(text("SELECT * FROM users FOR UPDATE"))
     pauses.meanwhile = lambda count: holder.rollback()
     lock = text("SELECT name FROM users FOR UPDATE NOWAIT")
-    assert postgres.write(lambda session: session.scalar(lock)) == "ada"
+    assert postgres.write(lambda connection: connection.scalar(lock)) == "ada"
     assert len(pauses.seconds) == 1
     holder.close()
     engine.dispose()
@@ -369,7 +367,7 @@ def test_a_lock_that_is_not_available_is_tried_again(postgres: Database, pauses:
 
 def test_a_mistake_is_not_run_again(postgres: Database, pauses: Pauses) -> None:
     with pytest.raises(ProgrammingError):
-        postgres.read(lambda session: session.scalar(text("SELECT nonsense")))
+        postgres.read(lambda connection: connection.scalar(text("SELECT nonsense")))
     assert pauses.seconds == []
 
 
@@ -401,14 +399,16 @@ def test_connections_that_broke_are_made_anew(postgres: Database) -> None:
 def test_a_full_disk_is_told_from_a_lost_race(
     sqlite: Database, pauses: Pauses, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def limit(pages: int) -> Callable[[Session], None]:
+    def limit(pages: int) -> Callable[[Connection], None]:
         # The one connection keeps this for as long as it is open.
-        return lambda session: session.execute(text(f"PRAGMA max_page_count = {pages}")) and None
+        return lambda connection: (
+            connection.execute(text(f"PRAGMA max_page_count = {pages}")) and None
+        )
 
     big: dict[str, Any] = {"name": "x" * 2**20}
     sqlite.read(limit(1))
     with pytest.raises(OutOfSpace, match="nothing of this request was stored") as error:
-        sqlite.write(lambda session: session.execute(insert(User), [big]) and None)
+        sqlite.write(lambda connection: connection.execute(insert(User), [big]) and None)
     assert error.value.status == 507
     assert pauses.seconds == []
     assert "No room for the database" in caplog.text
@@ -421,9 +421,10 @@ def test_a_full_disk_is_told_from_a_lost_race(
 def test_several_threads_share_the_connections(sqlite_file: Path) -> None:
     shared = Database(parse_url(f"sqlite:///{sqlite_file}"), connections=4)
 
-    def count_up(session: Session) -> None:
-        session.add(
-            Course(name=f"{session.query(Course).count()}", created_at=datetime.now(timezone.utc))
+    def count_up(connection: Connection) -> None:
+        count = connection.scalar(select(func.count(Course.id)))
+        connection.execute(
+            insert(Course).values(name=f"{count}", created_at=datetime.now(timezone.utc))
         )
 
     threads = [
@@ -434,6 +435,8 @@ def test_several_threads_share_the_connections(sqlite_file: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join(PATIENCE)
-    counted = shared.read(lambda session: sorted(map(int, session.scalars(select(Course.name)))))
+    counted = shared.read(
+        lambda connection: sorted(map(int, connection.scalars(select(Course.name))))
+    )
     assert counted == list(range(40))
     shared.close()

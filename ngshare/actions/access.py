@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, bindparam, select
 
 from ngshare.errors import Forbidden, NotFound
 from ngshare.models import INSTRUCTOR, Course, Membership, User
@@ -30,12 +29,16 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a caller is in a course: ``role`` is None for somebody who is not in it."""
+    """What a caller is in a course: ``role`` is None for somebody who is not in it.
+
+    ``caller_id`` is the caller's row among the users; None for one never seen.
+    """
 
     course_id: int
     course: str
     role: str | None
     admin: bool
+    caller_id: int | None = None
 
     @property
     def teaches(self) -> bool:
@@ -49,7 +52,7 @@ class Standing:
 
 
 _STANDING = (
-    select(Course.id, Membership.role)
+    select(Course.id, Membership.role, User.id)
     .select_from(Course)
     .outerjoin(User, User.name == bindparam("caller"))
     .outerjoin(
@@ -62,12 +65,12 @@ _STANDING = (
 )
 
 
-def standing(session: Session, caller: Caller, course: str) -> Standing:
+def standing(connection: Connection, caller: Caller, course: str) -> Standing:
     """What the caller is in the course. Raises NotFound when there is no such course."""
-    row = session.execute(_STANDING, {"caller": caller.name, "course": course}).one_or_none()
+    row = connection.execute(_STANDING, {"caller": caller.name, "course": course}).one_or_none()
     if row is None:
         raise NotFound("Course not found")
-    return Standing(row[0], course, row[1], caller.admin)
+    return Standing(row[0], course, row[1], caller.admin, row[2])
 
 
 def require_admin(caller: Caller) -> None:
@@ -76,27 +79,27 @@ def require_admin(caller: Caller) -> None:
         raise Forbidden(reason=NOT_ADMIN)
 
 
-def require_instructor(session: Session, caller: Caller, course: str) -> Standing:
+def require_instructor(connection: Connection, caller: Caller, course: str) -> Standing:
     """Refuse everybody who is neither an instructor of the course nor an admin."""
-    found = standing(session, caller, course)
+    found = standing(connection, caller, course)
     if not found.teaches:
         raise Forbidden(reason=NOT_INSTRUCTOR)
     return found
 
 
-def require_member(session: Session, caller: Caller, course: str) -> Standing:
+def require_member(connection: Connection, caller: Caller, course: str) -> Standing:
     """Refuse everybody who neither teaches nor takes the course and is no admin."""
-    found = standing(session, caller, course)
+    found = standing(connection, caller, course)
     if not found.related:
         raise Forbidden(reason=NOT_RELATED)
     return found
 
 
 def require_instructor_or_self(
-    session: Session, caller: Caller, course: str, user: str
+    connection: Connection, caller: Caller, course: str, user: str
 ) -> Standing:
     """Refuse everybody but instructors, admins, and the member whom it is about."""
-    found = require_member(session, caller, course)
+    found = require_member(connection, caller, course)
     if not found.teaches and caller.name != user:
         raise Forbidden(reason=NOT_INSTRUCTOR)
     return found

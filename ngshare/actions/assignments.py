@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from ngshare.actions import access, audit, trees
 from ngshare.actions.access import Caller, Standing
@@ -28,11 +27,16 @@ _RELEASED = select(Assignment.id, Assignment.tree_id).where(
     Assignment.name == bindparam("name"),
     Assignment.removed_at.is_(None),
 )
+_IN_ORDER = (
+    select(Assignment.name)
+    .where(Assignment.course_id == bindparam("course_id"), Assignment.removed_at.is_(None))
+    .order_by(Assignment.released_at, Assignment.id)
+)
 
 
-def find(session: Session, course: Standing, assignment: str) -> Released:
+def find(connection: Connection, course: Standing, assignment: str) -> Released:
     """The assignment of this name. Raises NotFound when it was never released, or removed."""
-    row = session.execute(
+    row = connection.execute(
         _RELEASED, {"course_id": course.course_id, "name": assignment}
     ).one_or_none()
     if row is None:
@@ -40,28 +44,22 @@ def find(session: Session, course: Standing, assignment: str) -> Released:
     return Released(*row)
 
 
-def list_assignments(session: Session, caller: Caller, course: str) -> list[str]:
+def list_assignments(connection: Connection, caller: Caller, course: str) -> list[str]:
     """The names of the course's assignments in order of release; for every member."""
-    found = access.require_member(session, caller, course)
-    return list(
-        session.scalars(
-            select(Assignment.name)
-            .where(Assignment.course_id == found.course_id, Assignment.removed_at.is_(None))
-            .order_by(Assignment.released_at, Assignment.id)
-        )
-    )
+    found = access.require_member(connection, caller, course)
+    return list(connection.scalars(_IN_ORDER, {"course_id": found.course_id}))
 
 
-def fetch(session: Session, caller: Caller, course: str, assignment: str) -> list[StoredFile]:
+def fetch(connection: Connection, caller: Caller, course: str, assignment: str) -> list[StoredFile]:
     """The files of a released assignment; for every member of the course."""
-    found = access.require_member(session, caller, course)
-    return trees.files(session, find(session, found, assignment).tree_id)
+    found = access.require_member(connection, caller, course)
+    return trees.files(connection, find(connection, found, assignment).tree_id)
 
 
-def check_release(session: Session, caller: Caller, course: str, assignment: str) -> Standing:
+def check_release(connection: Connection, caller: Caller, course: str, assignment: str) -> Standing:
     """Refuse whoever may not release this, and a name that is taken, before files are stored."""
-    found = access.require_instructor(session, caller, course)
-    taken = session.execute(
+    found = access.require_instructor(connection, caller, course)
+    taken = connection.execute(
         _RELEASED, {"course_id": found.course_id, "name": assignment}
     ).one_or_none()
     if taken is not None:
@@ -70,23 +68,27 @@ def check_release(session: Session, caller: Caller, course: str, assignment: str
 
 
 def release(
-    session: Session, caller: Caller, course: str, assignment: str, files: Sequence[StoredFile]
+    connection: Connection,
+    caller: Caller,
+    course: str,
+    assignment: str,
+    files: Sequence[StoredFile],
 ) -> None:
     """Release an assignment; for instructors.
 
     Under the name of a removed one, it brings back what was submitted to that:
     nbgrader's ``release_assignment --force`` removes and releases again.
     """
-    found = check_release(session, caller, course, assignment)
+    found = check_release(connection, caller, course, assignment)
     moment = audit.now()
-    tree_id = trees.add(session, found.course_id, files)
-    removed = session.execute(
+    tree_id = trees.add(connection, found.course_id, files)
+    removed = connection.execute(
         select(Assignment.id, Assignment.tree_id).where(
             Assignment.course_id == found.course_id, Assignment.name == assignment
         )
     ).one_or_none()
     if removed is None:
-        session.execute(
+        connection.execute(
             insert(Assignment),
             [
                 {
@@ -98,8 +100,8 @@ def release(
             ],
         )
     else:
-        trees.mark_replaced(session, removed.tree_id, moment)
-        brought_back = session.scalar(
+        trees.mark_replaced(connection, removed.tree_id, moment)
+        brought_back = connection.scalar(
             update(Assignment)
             .where(Assignment.id == removed.id, Assignment.removed_at.is_not(None))
             .values(tree_id=tree_id, released_at=moment, removed_at=None)
@@ -108,7 +110,7 @@ def release(
         if brought_back is None:  # somebody else did a moment ago
             raise Conflict("Assignment already exists")
     audit.record(
-        session,
+        connection,
         caller,
         "assignment released",
         course=found,
@@ -118,17 +120,17 @@ def release(
     )
 
 
-def remove(session: Session, caller: Caller, course: str, assignment: str) -> None:
+def remove(connection: Connection, caller: Caller, course: str, assignment: str) -> None:
     """Hide an assignment with its submissions; for instructors.
 
     It can be restored, or released again, until it is purged.
     """
-    found = access.require_instructor(session, caller, course)
-    released = find(session, found, assignment)
+    found = access.require_instructor(connection, caller, course)
+    released = find(connection, found, assignment)
     moment = audit.now()
-    session.execute(
+    connection.execute(
         update(Assignment).where(Assignment.id == released.id).values(removed_at=moment)
     )
     audit.record(
-        session, caller, "assignment removed", course=found, assignment=assignment, at=moment
+        connection, caller, "assignment removed", course=found, assignment=assignment, at=moment
     )

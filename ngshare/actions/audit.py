@@ -12,8 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Connection, func, insert, select
 
 from ngshare.actions import access
 from ngshare.actions.access import Caller, Standing
@@ -37,6 +36,8 @@ _COLUMNS = (
     AuditEntry.detail,
 )
 
+_ENTRY = insert(AuditEntry)
+
 
 def now() -> datetime:
     """The present moment, in UTC."""
@@ -44,7 +45,7 @@ def now() -> datetime:
 
 
 def record(
-    session: Session,
+    connection: Connection,
     caller: Caller,
     event: str,
     *,
@@ -59,20 +60,18 @@ def record(
     ``event`` is a thing and what happened to it, as in ``assignment released``.
     ``detail`` is whatever else the event needs, in types that JSON has.
     """
-    session.execute(
-        insert(AuditEntry),
-        [
-            {
-                "at": at or now(),
-                "actor": caller.name,
-                "event": event,
-                "course_id": course.course_id if course else None,
-                "course": course.course if course else None,
-                "assignment": assignment,
-                "student": student,
-                "detail": detail or None,
-            }
-        ],
+    connection.execute(
+        _ENTRY,
+        {
+            "at": at or now(),
+            "actor": caller.name,
+            "event": event,
+            "course_id": course.course_id if course else None,
+            "course": course.course if course else None,
+            "assignment": assignment,
+            "student": student,
+            "detail": detail or None,
+        },
     )
 
 
@@ -89,18 +88,18 @@ class Read:
     detail: dict[str, Any] | None
 
 
-def record_reads(session: Session, reads: Sequence[Read]) -> None:
+def record_reads(connection: Connection, reads: Sequence[Read]) -> None:
     """Write one row for each of these."""
     # Of courses of one name it was the newest: only that one was not removed just before.
     names = {read.course for read in reads}
     ids = dict(
-        session.execute(
+        connection.execute(
             select(Course.name, func.max(Course.id))
             .where(Course.name.in_(names))
             .group_by(Course.name)
         ).all()
     )
-    session.execute(
+    connection.execute(
         insert(AuditEntry),
         [{**asdict(read), "course_id": ids.get(read.course)} for read in reads],
     )
@@ -153,19 +152,19 @@ class Page:
     next: int | None
 
 
-def course_entries(session: Session, caller: Caller, course: str, wanted: Wanted) -> Page:
+def course_entries(connection: Connection, caller: Caller, course: str, wanted: Wanted) -> Page:
     """A page of one course's log; for its instructors."""
-    found = access.require_instructor(session, caller, course)
-    return _page(session, wanted, AuditEntry.course_id == found.course_id)
+    found = access.require_instructor(connection, caller, course)
+    return _page(connection, wanted, AuditEntry.course_id == found.course_id)
 
 
-def all_entries(session: Session, caller: Caller, wanted: Wanted) -> Page:
+def all_entries(connection: Connection, caller: Caller, wanted: Wanted) -> Page:
     """A page of the whole log, removed and purged courses too; for admins."""
     access.require_admin(caller)
-    return _page(session, wanted)
+    return _page(connection, wanted)
 
 
-def _page(session: Session, wanted: Wanted, *scope: ColumnElement[bool]) -> Page:
+def _page(connection: Connection, wanted: Wanted, *scope: ColumnElement[bool]) -> Page:
     """A page of the entries within ``scope``.
 
     Its time does not grow with the log: the bounds are looked up in an index, and no
@@ -174,7 +173,7 @@ def _page(session: Session, wanted: Wanted, *scope: ColumnElement[bool]) -> Page
     limit = max(1, min(wanted.limit, LIMIT))
     looked_through = (
         select(*_COLUMNS)
-        .where(*scope, *_bounds(session, wanted, scope))
+        .where(*scope, *_bounds(connection, wanted, scope))
         .order_by(*_order(wanted, AuditEntry.at, AuditEntry.id))
         .limit(SCAN)
     )
@@ -186,7 +185,7 @@ def _page(session: Session, wanted: Wanted, *scope: ColumnElement[bool]) -> Page
         rows.c.actor: wanted.actor,
         rows.c.event: wanted.event,
     }
-    found = session.execute(
+    found = connection.execute(
         select(rows)
         .where(*(column == value for column, value in filters.items() if value is not None))
         .order_by(*_order(wanted, rows.c.at, rows.c.id))
@@ -196,7 +195,9 @@ def _page(session: Session, wanted: Wanted, *scope: ColumnElement[bool]) -> Page
     if len(found) > limit:
         return Page(entries, entries[-1].id)
     # All that fits of what was looked through is here; was there more to look through?
-    last = session.scalar(looked_through.with_only_columns(AuditEntry.id).limit(1).offset(SCAN - 1))
+    last = connection.scalar(
+        looked_through.with_only_columns(AuditEntry.id).limit(1).offset(SCAN - 1)
+    )
     return Page(entries, last)
 
 
@@ -205,7 +206,7 @@ def _order(wanted: Wanted, *columns: Any) -> list[Any]:
 
 
 def _bounds(
-    session: Session, wanted: Wanted, scope: Sequence[ColumnElement[bool]]
+    connection: Connection, wanted: Wanted, scope: Sequence[ColumnElement[bool]]
 ) -> list[ColumnElement[bool]]:
     bounds: list[ColumnElement[bool]] = []
     if wanted.since is not None:
@@ -213,18 +214,18 @@ def _bounds(
     if wanted.until is not None:
         bounds.append(AuditEntry.at <= wanted.until)
     if wanted.before is not None:
-        at = _moment(session, wanted.before, scope)
+        at = _moment(connection, wanted.before, scope)
         earlier = (AuditEntry.at < at) | (AuditEntry.id < wanted.before)
         bounds += [AuditEntry.at <= at, earlier]
     if wanted.after is not None:
-        at = _moment(session, wanted.after, scope)
+        at = _moment(connection, wanted.after, scope)
         later = (AuditEntry.at > at) | (AuditEntry.id > wanted.after)
         bounds += [AuditEntry.at >= at, later]
     return bounds
 
 
-def _moment(session: Session, entry: int, scope: Sequence[ColumnElement[bool]]) -> datetime:
-    at = session.scalar(select(AuditEntry.at).where(AuditEntry.id == entry, *scope))
+def _moment(connection: Connection, entry: int, scope: Sequence[ColumnElement[bool]]) -> datetime:
+    at = connection.scalar(select(AuditEntry.at).where(AuditEntry.id == entry, *scope))
     if at is None:
         raise BadRequest(f"There is no entry {entry} in this log")
     return at

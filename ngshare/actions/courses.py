@@ -4,42 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from ngshare.actions import access, audit, roster
 from ngshare.actions.access import Caller, Standing
 from ngshare.errors import Conflict
 from ngshare.models import INSTRUCTOR, Course, Membership, User
 
-
-def list_courses(session: Session, caller: Caller) -> list[str]:
-    """The sorted names of the caller's courses; an admin's are all."""
-    names = select(Course.name).where(Course.removed_at.is_(None))
-    if not caller.admin:
-        names = names.where(Course.id.in_(_memberships(caller)))
-    return sorted(session.scalars(names))
-
-
-def list_roles(session: Session, caller: Caller) -> list[tuple[str, str]]:
-    """The courses that the caller is a member of, sorted, with the role in each."""
-    rows = session.execute(
-        select(Course.name, Membership.role)
-        .join(Membership, Membership.course_id == Course.id)
-        .join(User, User.id == Membership.user_id)
-        .where(
-            User.name == caller.name,
-            Membership.removed_at.is_(None),
-            Course.removed_at.is_(None),
-        )
+_EVERY_COURSE = select(Course.name).where(Course.removed_at.is_(None))
+_ROLES = (
+    select(Course.name, Membership.role)
+    .join(Membership, Membership.course_id == Course.id)
+    .join(User, User.id == Membership.user_id)
+    .where(
+        User.name == bindparam("caller"),
+        Membership.removed_at.is_(None),
+        Course.removed_at.is_(None),
     )
+)
+
+
+def list_courses(connection: Connection, caller: Caller) -> list[str]:
+    """The sorted names of the caller's courses; an admin's are all."""
+    if caller.admin:
+        return sorted(connection.scalars(_EVERY_COURSE))
+    return [name for name, role in list_roles(connection, caller)]
+
+
+def list_roles(connection: Connection, caller: Caller) -> list[tuple[str, str]]:
+    """The courses that the caller is a member of, sorted, with the role in each."""
+    rows = connection.execute(_ROLES, {"caller": caller.name})
     return sorted((name, role) for name, role in rows)
 
 
-def check_create(session: Session, caller: Caller, course: str) -> None:
+def check_create(connection: Connection, caller: Caller, course: str) -> None:
     """Refuse whoever may not create this course, and a name that is taken."""
     access.require_admin(caller)
-    taken = session.scalar(
+    taken = connection.scalar(
         select(Course.id).where(Course.name == course, Course.removed_at.is_(None))
     )
     if taken is not None:
@@ -47,21 +48,21 @@ def check_create(session: Session, caller: Caller, course: str) -> None:
 
 
 def create_course(
-    session: Session, caller: Caller, course: str, instructors: Sequence[str]
+    connection: Connection, caller: Caller, course: str, instructors: Sequence[str]
 ) -> None:
     """Create a course, with these users as its instructors; for admins.
 
     A removed course of the same name is left alone: this one starts empty.
     """
-    check_create(session, caller, course)
+    check_create(connection, caller, course)
     moment = audit.now()
-    course_id: int = session.execute(
+    course_id: int = connection.execute(
         insert(Course).returning(Course.id), {"name": course, "created_at": moment}
     ).scalar_one()
     people = [roster.Person(name) for name in dict.fromkeys(instructors)]
-    roster.set_members(session, course_id, INSTRUCTOR, people)
+    roster.set_members(connection, course_id, INSTRUCTOR, people)
     audit.record(
-        session,
+        connection,
         caller,
         "course created",
         course=Standing(course_id, course, None, caller.admin),
@@ -70,18 +71,10 @@ def create_course(
     )
 
 
-def remove_course(session: Session, caller: Caller, course: str) -> None:
+def remove_course(connection: Connection, caller: Caller, course: str) -> None:
     """Hide a course and all that is in it; for admins. It can be restored until it is purged."""
     access.require_admin(caller)
-    found = access.standing(session, caller, course)
+    found = access.standing(connection, caller, course)
     moment = audit.now()
-    session.execute(update(Course).where(Course.id == found.course_id).values(removed_at=moment))
-    audit.record(session, caller, "course removed", course=found, at=moment)
-
-
-def _memberships(caller: Caller):  # type: ignore[no-untyped-def]
-    return (
-        select(Membership.course_id)
-        .join(User, User.id == Membership.user_id)
-        .where(User.name == caller.name, Membership.removed_at.is_(None))
-    )
+    connection.execute(update(Course).where(Course.id == found.course_id).values(removed_at=moment))
+    audit.record(connection, caller, "course removed", course=found, at=moment)

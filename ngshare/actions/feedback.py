@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import update
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, update
 
 from ngshare.actions import access, assignments, audit, submissions, trees
 from ngshare.actions.access import Caller, Standing
@@ -16,7 +15,7 @@ from ngshare.wire import StoredFile, format_time, parse_time
 
 
 def check_give(
-    session: Session,
+    connection: Connection,
     caller: Caller,
     course: str,
     assignment: str,
@@ -24,12 +23,12 @@ def check_give(
     timestamp: str | None,
 ) -> tuple[Standing, Submitted]:
     """Refuse whoever may not give this feedback, before files are stored."""
-    found = access.require_instructor(session, caller, course)
-    return found, _find(session, found, assignment, student, timestamp)
+    found = access.require_instructor(connection, caller, course)
+    return found, _find(connection, found, assignment, student, timestamp)
 
 
 def give(
-    session: Session,
+    connection: Connection,
     caller: Caller,
     course: str,
     assignment: str,
@@ -38,14 +37,14 @@ def give(
     files: Sequence[StoredFile],
 ) -> None:
     """Give feedback on one submission, in place of what was there; for instructors."""
-    found, submitted = check_give(session, caller, course, assignment, student, timestamp)
-    trees.mark_replaced(session, submitted.feedback_tree_id, audit.now())
-    tree_id = trees.add(session, found.course_id, files)
-    session.execute(
+    found, submitted = check_give(connection, caller, course, assignment, student, timestamp)
+    trees.mark_replaced(connection, submitted.feedback_tree_id, audit.now())
+    tree_id = trees.add(connection, found.course_id, files)
+    connection.execute(
         update(Submission).where(Submission.id == submitted.id).values(feedback_tree_id=tree_id)
     )
     audit.record(
-        session,
+        connection,
         caller,
         "feedback given",
         course=found,
@@ -57,7 +56,7 @@ def give(
 
 
 def fetch(
-    session: Session,
+    connection: Connection,
     caller: Caller,
     course: str,
     assignment: str,
@@ -65,14 +64,14 @@ def fetch(
     timestamp: str | None,
 ) -> tuple[datetime, list[StoredFile]]:
     """The feedback on one submission, none if there is none; for instructors and that student."""
-    found = access.require_instructor_or_self(session, caller, course, student)
-    submitted = _find(session, found, assignment, student, timestamp)
-    return submitted.submitted_at, trees.files(session, submitted.feedback_tree_id)
+    found = access.require_instructor_or_self(connection, caller, course, student)
+    submitted = _find(connection, found, assignment, student, timestamp)
+    return submitted.submitted_at, trees.files(connection, submitted.feedback_tree_id)
 
 
 def _find(
-    session: Session, found: Standing, assignment: str, student: str, timestamp: str | None
+    connection: Connection, found: Standing, assignment: str, student: str, timestamp: str | None
 ) -> Submitted:
-    released = assignments.find(session, found, assignment)
-    submissions.require_participant(session, found, student)
-    return submissions.find(session, released, student, parse_time(timestamp))
+    released = assignments.find(connection, found, assignment)
+    submissions.require_participant(connection, found, student)
+    return submissions.find(connection, released, student, parse_time(timestamp))

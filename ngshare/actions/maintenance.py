@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import delete, insert, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy.orm import aliased
 
 from ngshare.actions import audit, roster, trees
 from ngshare.actions.access import Caller
@@ -37,7 +37,7 @@ def check_dump(caller: Caller, *, debug: bool) -> None:
         raise Forbidden("Debug mode is off")
 
 
-def dump(session: Session) -> dict[str, Rows]:
+def dump(connection: Connection) -> dict[str, Rows]:
     """Every record that is not removed, by kind; a kind without records is left out."""
     student, course = aliased(User), aliased(Course)
     shown = Course.removed_at.is_(None)
@@ -78,15 +78,15 @@ def dump(session: Session) -> dict[str, Rows]:
         .where(File.tree_id.in_(_shown_trees()))
         .order_by(File.tree_id, File.path),
     }
-    found = {name: _rows(session, query) for name, query in tables.items()}
+    found = {name: _rows(connection, query) for name, query in tables.items()}
     return {name: rows for name, rows in found.items() if rows}
 
 
-def clear(session: Session, *, debug: bool) -> None:
+def clear(connection: Connection, *, debug: bool) -> None:
     """Delete every record, for good; in debug mode only."""
     _require_debug(debug)
     for table in reversed(Base.metadata.sorted_tables):
-        session.execute(delete(table))
+        connection.execute(delete(table))
 
 
 def store_sample_files(blobs: BlobStore) -> dict[str, StoredFile]:
@@ -99,34 +99,34 @@ def store_sample_files(blobs: BlobStore) -> dict[str, StoredFile]:
 
 
 def load_sample(
-    session: Session, caller: Caller, files: dict[str, StoredFile], *, debug: bool
+    connection: Connection, caller: Caller, files: dict[str, StoredFile], *, debug: bool
 ) -> None:
     """Replace every record by the sample data of the contract; in debug mode only."""
-    clear(session, debug=debug)
-    roster.user_ids(session, ["kevin", "abigail", "lawrence", "eric"])
-    course1 = _sample_course(session, "course1", instructor="kevin", student="lawrence")
-    course2 = _sample_course(session, "course2", instructor="abigail", student="eric")
-    challenge = _sample_assignment(session, course1, "challenge", files["file2"])
-    _sample_assignment(session, course2, "assignment2a", files["file0"])
-    _sample_assignment(session, course2, "assignment2b", files["file1"])
-    lawrence = roster.user_ids(session, ["lawrence"])["lawrence"]
+    clear(connection, debug=debug)
+    roster.user_ids(connection, ["kevin", "abigail", "lawrence", "eric"])
+    course1 = _sample_course(connection, "course1", instructor="kevin", student="lawrence")
+    course2 = _sample_course(connection, "course2", instructor="abigail", student="eric")
+    challenge = _sample_assignment(connection, course1, "challenge", files["file2"])
+    _sample_assignment(connection, course2, "assignment2a", files["file0"])
+    _sample_assignment(connection, course2, "assignment2b", files["file1"])
+    lawrence = roster.user_ids(connection, ["lawrence"])["lawrence"]
     first = datetime(2020, 1, 1, tzinfo=timezone.utc)
     for moment, path, feedback in ((first, "file3", "file5"), (audit.now(), "file4", None)):
-        session.execute(
+        connection.execute(
             insert(Submission),
             [
                 {
                     "assignment_id": challenge,
                     "student_id": lawrence,
                     "submitted_at": moment,
-                    "tree_id": trees.add(session, course1, [files[path]]),
+                    "tree_id": trees.add(connection, course1, [files[path]]),
                     "feedback_tree_id": (
-                        trees.add(session, course1, [files[feedback]]) if feedback else None
+                        trees.add(connection, course1, [files[feedback]]) if feedback else None
                     ),
                 }
             ],
         )
-    audit.record(session, caller, "sample data loaded")
+    audit.record(connection, caller, "sample data loaded")
 
 
 def _require_debug(debug: bool) -> None:
@@ -134,22 +134,22 @@ def _require_debug(debug: bool) -> None:
         raise Forbidden("Debug mode is off")
 
 
-def _sample_course(session: Session, name: str, *, instructor: str, student: str) -> int:
-    course_id: int = session.execute(
+def _sample_course(connection: Connection, name: str, *, instructor: str, student: str) -> int:
+    course_id: int = connection.execute(
         insert(Course).returning(Course.id), {"name": name, "created_at": audit.now()}
     ).scalar_one()
-    roster.set_members(session, course_id, INSTRUCTOR, [roster.Person(instructor)])
-    roster.set_members(session, course_id, STUDENT, [roster.Person(student)])
+    roster.set_members(connection, course_id, INSTRUCTOR, [roster.Person(instructor)])
+    roster.set_members(connection, course_id, STUDENT, [roster.Person(student)])
     return course_id
 
 
-def _sample_assignment(session: Session, course_id: int, name: str, file: StoredFile) -> int:
-    assignment_id: int = session.execute(
+def _sample_assignment(connection: Connection, course_id: int, name: str, file: StoredFile) -> int:
+    assignment_id: int = connection.execute(
         insert(Assignment).returning(Assignment.id),
         {
             "course_id": course_id,
             "name": name,
-            "tree_id": trees.add(session, course_id, [file]),
+            "tree_id": trees.add(connection, course_id, [file]),
             "released_at": audit.now(),
         },
     ).scalar_one()
@@ -183,10 +183,10 @@ def _shown_trees() -> Any:
     return released.union(submitted, feedback.where(Submission.feedback_tree_id.is_not(None)))
 
 
-def _rows(session: Session, query: Any) -> Rows:
+def _rows(connection: Connection, query: Any) -> Rows:
     return [
         {key: _plain(value) for key, value in row.items()}
-        for row in session.execute(query).mappings()
+        for row in connection.execute(query).mappings()
     ]
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, func, select
 
 from ngshare.actions import access, assignments
 from ngshare.actions.access import Caller
@@ -29,13 +28,13 @@ class Missing:
 
 
 def list_missing(
-    session: Session, caller: Caller, course: str, assignment: str, by: datetime | None
+    connection: Connection, caller: Caller, course: str, assignment: str, by: datetime | None
 ) -> list[Missing]:
     """The students who had handed in nothing ``by`` this moment, or until now; for instructors."""
-    found = access.require_instructor(session, caller, course)
-    released = assignments.find(session, found, assignment)
+    found = access.require_instructor(connection, caller, course)
+    released = assignments.find(connection, found, assignment)
     first = func.min(Submission.submitted_at)
-    rows = session.execute(
+    rows = connection.execute(
         select(User.name, Membership.first_name, Membership.last_name, Membership.email, first)
         .select_from(Membership)
         .join(User, User.id == Membership.user_id)

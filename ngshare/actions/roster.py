@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from ngshare.actions import access, audit
 from ngshare.actions.access import Caller, Standing
@@ -19,6 +18,17 @@ CHUNK = 500
 """How many names one IN list holds; old SQLite takes 999 parameters at most."""
 
 STUDENT_IS_INSTRUCTOR = "Cannot add instructor as student"
+
+_CHANGE_MEMBER = (
+    update(Membership)
+    .where(Membership.id == bindparam("membership_id"))
+    .values(
+        {
+            name: bindparam(name)
+            for name in ("role", "first_name", "last_name", "email", "removed_at")
+        }
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +49,37 @@ class ImportStatus:
     message: str | None = None
 
 
-def see_user(session: Session, name: str) -> None:
+def see_user(connection: Connection, name: str) -> None:
     """Remember somebody who was seen for the first time."""
-    user_ids(session, [name])
+    user_ids(connection, [name])
 
 
-def user_ids(session: Session, names: Iterable[str]) -> dict[str, int]:
+def user_ids(connection: Connection, names: Iterable[str]) -> dict[str, int]:
     """The ids of these users. Whoever is named for the first time comes into being."""
     wanted = list(dict.fromkeys(names))
     found: dict[str, int] = {}
     for chunk in _chunks(wanted):
-        rows = session.execute(select(User.name, User.id).where(User.name.in_(chunk)))
+        rows = connection.execute(select(User.name, User.id).where(User.name.in_(chunk)))
         found.update((name, user_id) for name, user_id in rows)
     missing = [name for name in wanted if name not in found]
     if missing:
-        rows = session.execute(
+        rows = connection.execute(
             insert(User).returning(User.name, User.id), [{"name": name} for name in missing]
         )
         found.update((name, user_id) for name, user_id in rows)
     return found
 
 
-def set_members(session: Session, course_id: int, role: str, people: Sequence[Person]) -> None:
+def set_members(
+    connection: Connection, course_id: int, role: str, people: Sequence[Person]
+) -> None:
     """Give all these people this role in the course, whatever they were in it before."""
-    ids = user_ids(session, (person.username for person in people))
+    ids = user_ids(connection, (person.username for person in people))
     existing: dict[int, int] = {}
     for chunk in _chunks(list(ids.values())):
         existing.update(
             (user_id, membership_id)
-            for membership_id, user_id in session.execute(
+            for membership_id, user_id in connection.execute(
                 select(Membership.id, Membership.user_id).where(
                     Membership.course_id == course_id, Membership.user_id.in_(chunk)
                 )
@@ -84,23 +96,23 @@ def set_members(session: Session, course_id: int, role: str, people: Sequence[Pe
             "removed_at": None,
         }
         if user_id in existing:
-            changed.append({"id": existing[user_id], **values})
+            changed.append({"membership_id": existing[user_id], **values})
         else:
             new.append({"course_id": course_id, "user_id": user_id, **values})
     if new:
-        session.execute(insert(Membership), new)
+        connection.execute(insert(Membership), new)
     if changed:
-        session.execute(update(Membership), changed)
+        connection.execute(_CHANGE_MEMBER, changed)
 
 
-def role_of(session: Session, course_id: int, username: str) -> str | None:
+def role_of(connection: Connection, course_id: int, username: str) -> str | None:
     """What this user is in the course, or None."""
-    row = _member(session, course_id, username)
+    row = _member(connection, course_id, username)
     return row.role if row else None
 
 
 def put_instructor(
-    session: Session,
+    connection: Connection,
     caller: Caller,
     course: str,
     username: str,
@@ -113,38 +125,38 @@ def put_instructor(
     Admins may do it to anybody, and turn a student into an instructor by it;
     instructors may do it to themselves only.
     """
-    found = access.require_instructor(session, caller, course)
+    found = access.require_instructor(connection, caller, course)
     if not caller.admin and username != caller.name:
-        if role_of(session, found.course_id, username) == INSTRUCTOR:
+        if role_of(connection, found.course_id, username) == INSTRUCTOR:
             raise BadRequest("Permission denied (cannot modify other instructors)")
         raise BadRequest("Permission denied (cannot modify instructors)")
     person = _supplied(username, first_name, last_name, email)
-    set_members(session, found.course_id, INSTRUCTOR, [person])
-    audit.record(session, caller, "instructor added", course=found, instructor=username)
+    set_members(connection, found.course_id, INSTRUCTOR, [person])
+    audit.record(connection, caller, "instructor added", course=found, instructor=username)
 
 
-def get_instructor(session: Session, caller: Caller, course: str, username: str) -> Person:
+def get_instructor(connection: Connection, caller: Caller, course: str, username: str) -> Person:
     """How the roster names one instructor; for every member of the course."""
-    found = access.require_member(session, caller, course)
-    return _get(session, found, INSTRUCTOR, username, "Instructor not found")
+    found = access.require_member(connection, caller, course)
+    return _get(connection, found, INSTRUCTOR, username, "Instructor not found")
 
 
-def list_instructors(session: Session, caller: Caller, course: str) -> list[Person]:
+def list_instructors(connection: Connection, caller: Caller, course: str) -> list[Person]:
     """Everybody who teaches the course; for every member of it."""
-    found = access.require_member(session, caller, course)
-    return _list(session, found, INSTRUCTOR)
+    found = access.require_member(connection, caller, course)
+    return _list(connection, found, INSTRUCTOR)
 
 
-def remove_instructor(session: Session, caller: Caller, course: str, username: str) -> None:
+def remove_instructor(connection: Connection, caller: Caller, course: str, username: str) -> None:
     """Take an instructor out of the course; for admins."""
     access.require_admin(caller)
-    found = access.standing(session, caller, course)
-    _remove(session, found, INSTRUCTOR, username, "Instructor not found")
-    audit.record(session, caller, "instructor removed", course=found, instructor=username)
+    found = access.standing(connection, caller, course)
+    _remove(connection, found, INSTRUCTOR, username, "Instructor not found")
+    audit.record(connection, caller, "instructor removed", course=found, instructor=username)
 
 
 def put_student(
-    session: Session,
+    connection: Connection,
     caller: Caller,
     course: str,
     username: str,
@@ -153,48 +165,48 @@ def put_student(
     email: str | None,
 ) -> None:
     """Enrol a student, or change how the roster names a student; for instructors."""
-    found = access.require_instructor(session, caller, course)
+    found = access.require_instructor(connection, caller, course)
     person = _supplied(username, first_name, last_name, email)
-    if role_of(session, found.course_id, username) == INSTRUCTOR:
+    if role_of(connection, found.course_id, username) == INSTRUCTOR:
         raise Conflict(STUDENT_IS_INSTRUCTOR)
-    set_members(session, found.course_id, STUDENT, [person])
-    audit.record(session, caller, "student added", course=found, student=username)
+    set_members(connection, found.course_id, STUDENT, [person])
+    audit.record(connection, caller, "student added", course=found, student=username)
 
 
-def get_student(session: Session, caller: Caller, course: str, username: str) -> Person:
+def get_student(connection: Connection, caller: Caller, course: str, username: str) -> Person:
     """How the roster names one student; for instructors and for that student."""
-    found = access.require_instructor_or_self(session, caller, course, username)
-    return _get(session, found, STUDENT, username, "Student not found")
+    found = access.require_instructor_or_self(connection, caller, course, username)
+    return _get(connection, found, STUDENT, username, "Student not found")
 
 
-def list_students(session: Session, caller: Caller, course: str) -> list[Person]:
+def list_students(connection: Connection, caller: Caller, course: str) -> list[Person]:
     """Everybody who takes the course; for instructors."""
-    found = access.require_instructor(session, caller, course)
-    return _list(session, found, STUDENT)
+    found = access.require_instructor(connection, caller, course)
+    return _list(connection, found, STUDENT)
 
 
-def remove_student(session: Session, caller: Caller, course: str, username: str) -> None:
+def remove_student(connection: Connection, caller: Caller, course: str, username: str) -> None:
     """Take a student out of the course; for instructors. What was handed in stays."""
-    found = access.require_instructor(session, caller, course)
-    _remove(session, found, STUDENT, username, "Student not found")
-    audit.record(session, caller, "student removed", course=found, student=username)
+    found = access.require_instructor(connection, caller, course)
+    _remove(connection, found, STUDENT, username, "Student not found")
+    audit.record(connection, caller, "student removed", course=found, student=username)
 
 
-def check_import(session: Session, caller: Caller, course: str) -> None:
+def check_import(connection: Connection, caller: Caller, course: str) -> None:
     """Refuse whoever may not import a roster, before the roster itself is looked at."""
-    access.require_instructor(session, caller, course)
+    access.require_instructor(connection, caller, course)
 
 
 def import_students(
-    session: Session, caller: Caller, course: str, people: Sequence[Person]
+    connection: Connection, caller: Caller, course: str, people: Sequence[Person]
 ) -> list[ImportStatus]:
     """Enrol many students at once; for instructors.
 
     Lines that cannot be followed are reported and passed over. When a username
     stands twice, its last line counts.
     """
-    found = access.require_instructor(session, caller, course)
-    instructors = {person.username for person in _list(session, found, INSTRUCTOR)}
+    found = access.require_instructor(connection, caller, course)
+    instructors = {person.username for person in _list(connection, found, INSTRUCTOR)}
     statuses: list[ImportStatus] = []
     enrolled: dict[str, Person] = {}
     for person in people:
@@ -205,8 +217,8 @@ def import_students(
         else:
             statuses.append(ImportStatus(person.username))
             enrolled[person.username] = person
-    set_members(session, found.course_id, STUDENT, list(enrolled.values()))
-    audit.record(session, caller, "students imported", course=found, students=sorted(enrolled))
+    set_members(connection, found.course_id, STUDENT, list(enrolled.values()))
+    audit.record(connection, caller, "students imported", course=found, students=sorted(enrolled))
     return statuses
 
 
@@ -241,44 +253,43 @@ def _supplied(
     return Person(username, first_name, last_name, email)
 
 
-def _members(course_id: int) -> Any:
-    return (
-        select(
-            User.name,
-            Membership.first_name,
-            Membership.last_name,
-            Membership.email,
-            Membership.role,
-            Membership.id,
-        )
-        .join(User, User.id == Membership.user_id)
-        .where(Membership.course_id == course_id, Membership.removed_at.is_(None))
+_MEMBERS: Any = (
+    select(
+        User.name,
+        Membership.first_name,
+        Membership.last_name,
+        Membership.email,
+        Membership.role,
+        Membership.id,
     )
+    .join(User, User.id == Membership.user_id)
+    .where(Membership.course_id == bindparam("course_id"), Membership.removed_at.is_(None))
+)
+_MEMBER = _MEMBERS.where(User.name == bindparam("username"))
+_WITH_ROLE = _MEMBERS.where(Membership.role == bindparam("role")).order_by(User.name)
 
 
-def _member(session: Session, course_id: int, username: str) -> Row[Any] | None:
-    return session.execute(_members(course_id).where(User.name == username)).one_or_none()
+def _member(connection: Connection, course_id: int, username: str) -> Row[Any] | None:
+    return connection.execute(_MEMBER, {"course_id": course_id, "username": username}).one_or_none()
 
 
-def _get(session: Session, found: Standing, role: str, username: str, absent: str) -> Person:
-    row = _member(session, found.course_id, username)
+def _get(connection: Connection, found: Standing, role: str, username: str, absent: str) -> Person:
+    row = _member(connection, found.course_id, username)
     if row is None or row.role != role:
         raise NotFound(absent)
     return Person(*row[:4])
 
 
-def _list(session: Session, found: Standing, role: str) -> list[Person]:
-    rows = session.execute(
-        _members(found.course_id).where(Membership.role == role).order_by(User.name)
-    )
+def _list(connection: Connection, found: Standing, role: str) -> list[Person]:
+    rows = connection.execute(_WITH_ROLE, {"course_id": found.course_id, "role": role})
     return [Person(*row[:4]) for row in rows]
 
 
-def _remove(session: Session, found: Standing, role: str, username: str, absent: str) -> None:
-    row = _member(session, found.course_id, username)
+def _remove(connection: Connection, found: Standing, role: str, username: str, absent: str) -> None:
+    row = _member(connection, found.course_id, username)
     if row is None or row.role != role:
         raise NotFound(absent)
-    session.execute(
+    connection.execute(
         update(Membership).where(Membership.id == row.id).values(removed_at=audit.now())
     )
 

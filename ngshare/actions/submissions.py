@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, func, insert, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, bindparam, func, insert, select
 
 from ngshare.actions import access, assignments, audit, roster, trees
 from ngshare.actions.access import Caller, Standing
@@ -42,8 +41,23 @@ _OF_STUDENT = (
         Submission.assignment_id == bindparam("assignment_id"), User.name == bindparam("student")
     )
 )
+_ALL = (
+    select(User.name, Submission.submitted_at)
+    .join(User, User.id == Submission.student_id)
+    .where(Submission.assignment_id == bindparam("assignment_id"))
+    .order_by(Submission.submitted_at, Submission.id)
+)
+_OWN = (
+    select(Submission.submitted_at)
+    .join(User, User.id == Submission.student_id)
+    .where(
+        Submission.assignment_id == bindparam("assignment_id"), User.name == bindparam("student")
+    )
+    .order_by(Submission.submitted_at)
+)
 _LATEST = _OF_STUDENT.order_by(Submission.submitted_at.desc()).limit(1)
 _AT = _OF_STUDENT.where(Submission.submitted_at == bindparam("submitted_at"))
+_SUBMISSION = insert(Submission)
 _LAST_TIME = select(func.max(Submission.submitted_at)).where(
     Submission.assignment_id == bindparam("assignment_id"),
     Submission.student_id == bindparam("student_id"),
@@ -51,40 +65,42 @@ _LAST_TIME = select(func.max(Submission.submitted_at)).where(
 
 
 def check_submit(
-    session: Session, caller: Caller, course: str, assignment: str
+    connection: Connection, caller: Caller, course: str, assignment: str
 ) -> tuple[Standing, Released]:
     """Refuse whoever may not submit to this assignment, before files are stored."""
-    found = access.require_member(session, caller, course)
-    return found, assignments.find(session, found, assignment)
+    found = access.require_member(connection, caller, course)
+    return found, assignments.find(connection, found, assignment)
 
 
 def submit(
-    session: Session, caller: Caller, course: str, assignment: str, files: Sequence[StoredFile]
+    connection: Connection,
+    caller: Caller,
+    course: str,
+    assignment: str,
+    files: Sequence[StoredFile],
 ) -> datetime:
     """Hand in the caller's work; for every member of the course. Return its moment (UTC).
 
     A student's moments for one assignment increase, whatever the clock does.
     """
-    found, released = check_submit(session, caller, course, assignment)
-    student_id = roster.user_ids(session, [caller.name])[caller.name]
+    found, released = check_submit(connection, caller, course, assignment)
+    student_id = found.caller_id or roster.user_ids(connection, [caller.name])[caller.name]
     moment = audit.now()
-    last = session.scalar(_LAST_TIME, {"assignment_id": released.id, "student_id": student_id})
+    last = connection.scalar(_LAST_TIME, {"assignment_id": released.id, "student_id": student_id})
     if last is not None and moment <= last:
         moment = last + timedelta(microseconds=1)
-    tree_id = trees.add(session, found.course_id, files)
-    session.execute(
-        insert(Submission),
-        [
-            {
-                "assignment_id": released.id,
-                "student_id": student_id,
-                "submitted_at": moment,
-                "tree_id": tree_id,
-            }
-        ],
+    tree_id = trees.add(connection, found.course_id, files)
+    connection.execute(
+        _SUBMISSION,
+        {
+            "assignment_id": released.id,
+            "student_id": student_id,
+            "submitted_at": moment,
+            "tree_id": tree_id,
+        },
     )
     audit.record(
-        session,
+        connection,
         caller,
         "submission handed in",
         course=found,
@@ -96,37 +112,26 @@ def submit(
     return moment
 
 
-def list_all(session: Session, caller: Caller, course: str, assignment: str) -> list[Handed]:
+def list_all(connection: Connection, caller: Caller, course: str, assignment: str) -> list[Handed]:
     """Every submission to an assignment, oldest first; for instructors."""
-    found = access.require_instructor(session, caller, course)
-    released = assignments.find(session, found, assignment)
-    rows = session.execute(
-        select(User.name, Submission.submitted_at)
-        .join(User, User.id == Submission.student_id)
-        .where(Submission.assignment_id == released.id)
-        .order_by(Submission.submitted_at, Submission.id)
-    )
-    return [Handed(*row) for row in rows]
+    found = access.require_instructor(connection, caller, course)
+    released = assignments.find(connection, found, assignment)
+    return [Handed(*row) for row in connection.execute(_ALL, {"assignment_id": released.id})]
 
 
 def list_own(
-    session: Session, caller: Caller, course: str, assignment: str, student: str
+    connection: Connection, caller: Caller, course: str, assignment: str, student: str
 ) -> list[Handed]:
     """One student's submissions, oldest first; for instructors and for that student."""
-    found = access.require_instructor_or_self(session, caller, course, student)
-    released = assignments.find(session, found, assignment)
-    require_participant(session, found, student)
-    rows = session.execute(
-        select(Submission.submitted_at)
-        .join(User, User.id == Submission.student_id)
-        .where(Submission.assignment_id == released.id, User.name == student)
-        .order_by(Submission.submitted_at)
-    )
+    found = access.require_instructor_or_self(connection, caller, course, student)
+    released = assignments.find(connection, found, assignment)
+    require_participant(connection, found, student)
+    rows = connection.execute(_OWN, {"assignment_id": released.id, "student": student})
     return [Handed(student, moment) for (moment,) in rows]
 
 
 def collect(
-    session: Session,
+    connection: Connection,
     caller: Caller,
     course: str,
     assignment: str,
@@ -134,27 +139,29 @@ def collect(
     timestamp: str | None,
 ) -> tuple[datetime, list[StoredFile]]:
     """One submission's moment and files, the latest unless a time is named; for instructors."""
-    found = access.require_instructor(session, caller, course)
-    released = assignments.find(session, found, assignment)
-    require_participant(session, found, student)
+    found = access.require_instructor(connection, caller, course)
+    released = assignments.find(connection, found, assignment)
+    require_participant(connection, found, student)
     moment = None if timestamp is None else parse_time(timestamp)
-    submitted = find(session, released, student, moment)
-    return submitted.submitted_at, trees.files(session, submitted.tree_id)
+    submitted = find(connection, released, student, moment)
+    return submitted.submitted_at, trees.files(connection, submitted.tree_id)
 
 
-def find(session: Session, released: Released, student: str, moment: datetime | None) -> Submitted:
+def find(
+    connection: Connection, released: Released, student: str, moment: datetime | None
+) -> Submitted:
     """A student's submission of this moment, or the latest one. Raises NotFound."""
     values = {"assignment_id": released.id, "student": student}
     if moment is None:
-        row = session.execute(_LATEST, values).one_or_none()
+        row = connection.execute(_LATEST, values).one_or_none()
     else:
-        row = session.execute(_AT, {**values, "submitted_at": moment}).one_or_none()
+        row = connection.execute(_AT, {**values, "submitted_at": moment}).one_or_none()
     if row is None:
         raise NotFound("Submission not found")
     return Submitted(*row)
 
 
-def require_participant(session: Session, course: Standing, student: str) -> None:
+def require_participant(connection: Connection, course: Standing, student: str) -> None:
     """Raise NotFound unless this user is in the course. Instructors may submit too."""
-    if roster.role_of(session, course.course_id, student) is None:
+    if roster.role_of(connection, course.course_id, student) is None:
         raise NotFound("Student not found")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from ngshare.models import File, Tree
 from ngshare.wire import StoredFile
 
+_TREE = insert(Tree).returning(Tree.id)
+_FILE = insert(File)
 _FILES = (
     select(File.path, File.sha256, File.md5, File.size)
     .where(File.tree_id == bindparam("tree_id"))
@@ -18,15 +19,15 @@ _FILES = (
 )
 
 
-def add(session: Session, course_id: int, files: Sequence[StoredFile]) -> int:
+def add(connection: Connection, course_id: int, files: Sequence[StoredFile]) -> int:
     """Write the rows of a tree whose blobs are durable already; return its id."""
-    tree_id: int = session.execute(
-        insert(Tree).returning(Tree.id),
+    tree_id: int = connection.execute(
+        _TREE,
         {"course_id": course_id, "size": sum(file.size for file in files)},
     ).scalar_one()
     if files:
-        session.execute(
-            insert(File),
+        connection.execute(
+            _FILE,
             [
                 {
                     "tree_id": tree_id,
@@ -41,14 +42,14 @@ def add(session: Session, course_id: int, files: Sequence[StoredFile]) -> int:
     return tree_id
 
 
-def files(session: Session, tree_id: int | None) -> list[StoredFile]:
+def files(connection: Connection, tree_id: int | None) -> list[StoredFile]:
     """The files of a tree, by path; of no tree, none."""
     if tree_id is None:
         return []
-    return [StoredFile(*row) for row in session.execute(_FILES, {"tree_id": tree_id})]
+    return [StoredFile(*row) for row in connection.execute(_FILES, {"tree_id": tree_id})]
 
 
-def mark_replaced(session: Session, tree_id: int | None, at: datetime) -> None:
+def mark_replaced(connection: Connection, tree_id: int | None, at: datetime) -> None:
     """Say that nothing points to this tree any more. It is kept until it is purged."""
     if tree_id is not None:
-        session.execute(update(Tree).where(Tree.id == tree_id).values(replaced_at=at))
+        connection.execute(update(Tree).where(Tree.id == tree_id).values(replaced_at=at))

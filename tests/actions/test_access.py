@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from ngshare.actions import access, courses, roster
 from ngshare.actions.access import NOT_ADMIN, NOT_INSTRUCTOR, NOT_RELATED, Caller
@@ -17,7 +17,7 @@ FORMER = Caller("fred")
 CLASSMATE = Caller("sue")
 EVERYBODY = [ADMIN, INSTRUCTOR, STUDENT, CLASSMATE, STRANGER, OUTSIDER, FORMER]
 
-Rule = Callable[[Session, Caller, str], object]
+Rule = Callable[[Connection, Caller, str], object]
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ def act(act: Act) -> Act:
     return act
 
 
-def about_the_student(session: Session, caller: Caller, course: str) -> object:
-    return access.require_instructor_or_self(session, caller, course, STUDENT.name)
+def about_the_student(connection: Connection, caller: Caller, course: str) -> object:
+    return access.require_instructor_or_self(connection, caller, course, STUDENT.name)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, select
 
 from ngshare.actions import assignments, courses, feedback, roster, submissions
 from ngshare.actions.access import Caller
@@ -23,8 +22,8 @@ FILES = [StoredFile("a", sha256(b"1"), md5(b"1"), 1)]
 PERSON = ("", "", "")
 
 
-def last_entry(session: Session) -> AuditEntry:
-    return session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(1)).one()
+def last_entry(connection: Connection) -> AuditEntry:
+    return connection.execute(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(1)).one()
 
 
 @pytest.fixture

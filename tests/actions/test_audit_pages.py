@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import insert
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, insert
 
 from ngshare.actions import audit, courses
 from ngshare.actions.audit import Page, Read, Wanted, all_entries, course_entries, record_reads
@@ -21,10 +20,10 @@ def at(number: int) -> datetime:
     return START + timedelta(minutes=number)
 
 
-def put(session: Session, *moments: int, **values: object) -> None:
+def put(connection: Connection, *moments: int, **values: object) -> None:
     """Write entries of these moments, in this order, with these values."""
-    course_id = audit.access.standing(session, ADMIN, COURSE).course_id
-    session.execute(
+    course_id = audit.access.standing(connection, ADMIN, COURSE).course_id
+    connection.execute(
         insert(AuditEntry),
         [
             {

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, func, select
 
 from ngshare.actions import assignments, courses, feedback, submissions
 from ngshare.blobs import sha256
@@ -26,14 +25,14 @@ def act(act: Act) -> Act:
     return act
 
 
-def replaced(session: Session) -> list[str]:
+def replaced(connection: Connection) -> list[str]:
     """The paths of trees that nothing points to any more."""
     query = select(File.path).join(Tree, Tree.id == File.tree_id)
-    return sorted(session.scalars(query.where(Tree.replaced_at.is_not(None))))
+    return sorted(connection.scalars(query.where(Tree.replaced_at.is_not(None))))
 
 
-def count(session: Session, model: Any) -> int:
-    return session.scalar(select(func.count()).select_from(model)) or 0
+def count(connection: Connection, model: Any) -> int:
+    return connection.scalar(select(func.count()).select_from(model)) or 0
 
 
 def test_files_come_in_the_order_of_their_paths(act: Act) -> None:
