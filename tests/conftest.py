@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ from ngshare.database import Database, parse_url
 from ngshare.web.application import make_application
 from ngshare.web.auth import StandaloneIdentity
 from ngshare.web.service import Service
+
+pytest_plugins = ["tests.postgres", "tests.databases"]
 
 PREFIX = "/api/"
 ADMIN = "root"
@@ -43,14 +44,6 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("migrated") / "ngshare.db"
     migrate.upgrade(parse_url(f"sqlite:///{path}"))
     return path
-
-
-@pytest.fixture
-def database_url(migrated: Path, tmp_path: Path) -> str:
-    """The URL of a database of this test's own, empty and up to date."""
-    path = tmp_path / "ngshare.db"
-    shutil.copy(migrated, path)
-    return f"sqlite:///{path}"
 
 
 @pytest.fixture
@@ -92,6 +85,12 @@ def service(database: Database, blobs: LocalBlobs, debug: bool) -> Iterator[Serv
 def app(service: Service) -> Application:
     """The application that pytest-tornado serves on a port of its own."""
     return make_application(service, PREFIX, hub=False, cookie_secret=b"secret")
+
+
+@pytest.fixture
+def http_server(app: Application, http_server: Any) -> Any:
+    """pytest-tornado's server. It looks for ``app`` too late for ``app`` to have parameters."""
+    return http_server
 
 
 class Reply:

@@ -1,23 +1,31 @@
-"""A throwaway PostgreSQL, with a new database for each test that asks for one.
-
-A test file loads it with ``pytest_plugins = ["tests.postgres"]``, and imports nothing from it.
-"""
+"""A throwaway PostgreSQL, with a new database for each test that asks for one."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from tests.require import require
 
-SETTINGS = "-c listen_addresses='' -c fsync=off -c deadlock_timeout=50ms -c max_connections=200"
+FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+"""Nothing of these databases is missed when the machine loses power."""
+
+SETTINGS = {
+    "listen_addresses": "",
+    "deadlock_timeout": "50ms",
+    "max_connections": "200",
+    # Or each new database would wait for the disk.
+    "checkpoint_timeout": "1h",
+    "max_wal_size": "4GB",
+}
 
 
 def find_programs() -> Path | None:
@@ -44,53 +52,112 @@ def as_server_user(*command: str | Path) -> None:
     )
 
 
-@pytest.fixture(scope="session")
-def postgres_cluster() -> Iterator[Path]:
-    """The folder of the Unix socket of a PostgreSQL server, which the whole session shares."""
-    programs = find_programs()
-    require(programs is not None, "PostgreSQL's server", "apt-get install postgresql")
-    try:
-        import psycopg  # noqa: F401
-    except ImportError:
-        require(False, "psycopg", "pip install '.[test]'")
-    assert programs is not None
-    # Directly under /tmp: pytest's own folders can be entered by their owner only.
-    folder = Path(tempfile.mkdtemp(prefix="ngshare-postgres-", dir="/tmp"))
-    try:
+class Cluster:
+    """A PostgreSQL server of the tests' own, reached by a Unix socket, with any password."""
+
+    def __init__(self, **settings: str) -> None:
+        programs = find_programs()
+        require(programs is not None, "PostgreSQL's server", "apt-get install postgresql")
+        try:
+            import psycopg  # noqa: F401
+        except ImportError:
+            require(False, "psycopg", "pip install '.[test]'")
+        assert programs is not None
+        self._programs = programs
+        self._counter = itertools.count()
+        # Directly under /tmp: pytest's own folders can be entered by their owner only.
+        self.folder = Path(tempfile.mkdtemp(prefix="ngshare-postgres-", dir="/tmp"))
         if os.getuid() == 0:
-            shutil.chown(folder, "postgres", "postgres")
-        data = folder / "data"
+            shutil.chown(self.folder, "postgres", "postgres")
+        self._data = self.folder / "data"
+        self._settings = {**SETTINGS, "unix_socket_directories": str(self.folder), **settings}
         as_server_user(
             *(programs / "initdb", "-A", "trust", "-U", "postgres", "--no-sync"),
-            *("-E", "UTF8", "--locale", "C.UTF-8", "-D", data),
+            *("-E", "UTF8", "--locale", "C.UTF-8", "-D", self._data),
         )
-        control = (programs / "pg_ctl", "-D", data, "-w")
-        as_server_user(*control, "-o", f"{SETTINGS} -k {folder}", "-l", folder / "log", "start")
-        try:
-            yield folder
-        finally:
-            as_server_user(*control, "-m", "immediate", "stop")
+
+    @property
+    def log(self) -> str:
+        """What the server wrote so far."""
+        return (self.folder / "log").read_text()
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        options = " ".join(f"-c {name}='{value}'" for name, value in self._settings.items())
+        self._control("-o", options, "-l", self.folder / "log", "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop the server: ``fast`` ends every connection first, ``immediate`` is a crash."""
+        self._control("-m", mode, "stop")
+
+    def close(self) -> None:
+        """End it, and remove all that it held."""
+        with contextlib.suppress(subprocess.CalledProcessError):  # it does not run
+            self.stop("immediate")
+        shutil.rmtree(self.folder)
+
+    def url(self, database: str) -> str:
+        """The URL of a database."""
+        return f"postgresql://postgres@/{database}?host={self.folder}"
+
+    def execute(self, statement: str, database: str = "postgres") -> None:
+        """Run one statement, outside of a transaction."""
+        import psycopg
+
+        with psycopg.connect(
+            host=str(self.folder), user="postgres", dbname=database, autocommit=True
+        ) as connection:
+            connection.execute(statement)
+
+    def create(self, template: str = "template1") -> str:
+        """Make a database, as a copy of another that nobody has open. Return its name."""
+        name = f"test_{next(self._counter)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def drop(self, database: str) -> None:
+        """Remove a database, whoever has it open."""
+        self.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+
+    def _control(self, *arguments: str | Path) -> None:
+        as_server_user(self._programs / "pg_ctl", "-D", self._data, "-w", *arguments)
+
+
+@contextlib.contextmanager
+def running_cluster(**settings: str) -> Iterator[Cluster]:
+    """A server that runs as long as this lasts."""
+    cluster = Cluster(**settings)
+    try:
+        cluster.start()
+        yield cluster
     finally:
-        shutil.rmtree(folder)
+        cluster.close()
 
 
 @pytest.fixture(scope="session")
-def new_postgres_database(postgres_cluster: Path) -> Callable[[], str]:
+def postgres_cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server which the whole session shares. It does not survive a loss of power."""
+    with running_cluster(**FAST) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def new_postgres_database(postgres_cluster: Cluster) -> Iterator[Callable[[], str]]:
     """Makes an empty database, and returns its URL."""
-    import psycopg
+    made = []
 
     def make() -> str:
-        name = f"test_{uuid4().hex}"
-        with psycopg.connect(
-            host=str(postgres_cluster), user="postgres", dbname="postgres", autocommit=True
-        ) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return f"postgresql://postgres@/{name}?host={postgres_cluster}"
+        made.append(postgres_cluster.create())
+        return postgres_cluster.url(made[-1])
 
-    return make
+    yield make
+    for name in made:
+        postgres_cluster.drop(name)
 
 
 @pytest.fixture
-def postgres_url(new_postgres_database: Callable[[], str]) -> str:
+def postgres_url(postgres_cluster: Cluster) -> Iterator[str]:
     """The URL of an empty database."""
-    return new_postgres_database()
+    name = postgres_cluster.create()
+    yield postgres_cluster.url(name)
+    postgres_cluster.drop(name)

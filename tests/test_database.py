@@ -19,8 +19,6 @@ from ngshare.database import ATTEMPTS, Database, make_engine, parse_url, show_ur
 from ngshare.errors import Conflict, OutOfSpace, Unavailable
 from ngshare.models import Course, User
 
-pytest_plugins = ["tests.postgres"]
-
 PATIENCE = 30
 
 

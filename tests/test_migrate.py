@@ -29,8 +29,6 @@ from ngshare.migrate import MigrationError
 from ngshare.models import Base
 from tests.require import require
 
-pytest_plugins = ["tests.postgres"]
-
 ROOT = Path(__file__).parents[1]
 LEGACY_SITE = ROOT.parent / "shared" / "legacy-0.6"
 LEGACY_REVISIONS = ["aa00db20c10a", "1921a169739b"]

@@ -15,8 +15,6 @@ from sqlalchemy import text
 from ngshare.database import make_engine, parse_url
 from tests.process.site import ADMIN, Server, Site, together
 
-pytest_plugins = ["tests.postgres"]
-
 CLIENTS = 8
 STUDENTS = 300
 ROUNDS = 5

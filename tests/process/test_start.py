@@ -15,8 +15,6 @@ import ngshare
 from ngshare import migrate
 from tests.process.site import Site
 
-pytest_plugins = ["tests.postgres"]
-
 HUB = {
     "JUPYTERHUB_API_TOKEN": "the-token-of-the-service",
     "JUPYTERHUB_API_URL": "http://127.0.0.1:9/hub/api",

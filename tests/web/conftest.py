@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from ngshare.web.application import make_application
 from ngshare.web.auth import HubIdentity, SharedHubAuth
 from ngshare.web.service import Service
 from tests.conftest import ADMIN, PREFIX
+from tests.databases import Databases
 from tests.hubstub import SERVICE, HubStub
 from tests.web import world
 
@@ -26,21 +26,21 @@ COOKIE_SECRET = b"secret"
 
 
 @pytest.fixture(scope="session")
-def populated(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def populated_template(databases: Databases, migrated_template: str) -> str:
     """A database with ``tests.web.world`` in it; copy it, never open it."""
-    path = tmp_path_factory.mktemp("populated") / "ngshare.db"
-    shutil.copy(migrated, path)
-    database = Database(parse_url(f"sqlite:///{path}"))
-    world.populate(database)
-    database.close()
-    return path
+
+    def fill(url: str) -> None:
+        database = Database(parse_url(url))
+        world.populate(database)
+        database.close()
+
+    return databases.template(fill, of=migrated_template)
 
 
 @pytest.fixture
-def database_url(populated: Path, tmp_path: Path) -> str:
-    path = tmp_path / "ngshare.db"
-    shutil.copy(populated, path)
-    return f"sqlite:///{path}"
+def database_url(databases: Databases, populated_template: str, tmp_path: Path) -> Iterator[str]:
+    with databases.copy(populated_template, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
