@@ -88,7 +88,15 @@ def upgrade(url: URL) -> tuple[str | None, str]:
                 _back_up(url, before)
                 with engine.begin() as connection:
                     command.upgrade(alembic_config(connection), "head")
+                _use_wal(url)
         return before, head()
+
+
+def _use_wal(url: URL) -> None:
+    """Put a SQLite database into WAL mode, while nobody else works with it."""
+    engine = make_engine(url)
+    engine.connect().close()
+    engine.dispose()
 
 
 def check(url: URL) -> str:
