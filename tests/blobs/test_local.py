@@ -8,7 +8,7 @@ import hashlib
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -345,11 +345,11 @@ def test_equal_contents_from_many_threads(
     barrier, waited = threading.Barrier(CLIENTS), threading.local()
     write = LocalBlobs._write
 
-    def write_together(store: LocalBlobs, path: Path, content: bytes) -> None:
+    def write_together(store: LocalBlobs, contents: Mapping[bytes, bytes]) -> None:
         if not getattr(waited, "done", False):
             waited.done = True
             barrier.wait(60)
-        write(store, path, content)
+        write(store, contents)
 
     monkeypatch.setattr(LocalBlobs, "_write", write_together)
     results: list[list[bytes]] = []

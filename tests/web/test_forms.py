@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote_plus, urlencode
 
 import pytest
 from hypothesis import given
@@ -48,6 +48,17 @@ def test_a_form_is_understood(body: bytes, fields: dict[str, str]) -> None:
 @given(st.dictionaries(text, text, max_size=20))
 def test_a_form_comes_back_as_it_was_encoded(fields: dict[str, str]) -> None:
     assert parse_form(urlencode(fields).encode()) == fields
+
+
+@given(
+    st.text(st.sampled_from("%=+4Gaé\r\n")),
+    st.lists(st.sampled_from(["%41", "%c3%A9", "%2B", "%0A"])),
+)
+def test_a_long_value_is_understood_as_a_short_one(odd: str, escapes: list[str]) -> None:
+    # A long one that holds escapes only is decoded in another way.
+    for value in ("".join(escapes), odd, odd + "".join(escapes)):
+        long = "y" * 2000 + value
+        assert parse_form(f"a={long}".encode()) == {"a": unquote_plus(long)}
 
 
 @pytest.mark.parametrize("body", [b"a=\xff", b"\xff=1", b"a=%ff", b"%ff=1", b"a=%ed%a0%80"])
