@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import getpass
 import logging
 import os
@@ -51,6 +52,12 @@ HUB_VARIABLES = (
     "JUPYTERHUB_SERVICE_NAME",
     "JUPYTERHUB_SERVICE_URL",
 )
+
+_CANNOT_LISTEN = {
+    errno.EADDRINUSE: "is another ngshare running? Stop it, or choose another port",
+    errno.EACCES: "only root may listen there; choose a port from 1024 on",
+}
+"""What to do about the commonest reasons."""
 
 
 class StartError(Exception):
@@ -206,7 +213,7 @@ class Ngshare(Application):
         if self.extra_args:
             _refuse_command_line(f"{self.extra_args[0]!r} is not understood")
         command_line = deepcopy(self.cli_config)
-        if self.config_file:
+        if self.config_file and not self.generate_config:
             self._read_config_file(self.config_file)
             self.update_config(command_line)
 
@@ -251,19 +258,24 @@ class Ngshare(Application):
         url = self._database_url()
         if not self.standalone:
             self._check_hub_variables()
+        identity = self._make_identity()
         self._open_storage()
         before, revision = self._migrate(url)
         sockets = self._bind()
         self._announce(url, sockets, before, revision)
+
+        def serve(alive: int | None = None) -> None:
+            asyncio.run(self._serve(url, identity, sockets, alive))
+
         if self.workers == 1:
-            asyncio.run(self._serve(url, sockets, None))
+            serve()
         else:
-            supervise(
-                self.workers, lambda alive: asyncio.run(self._serve(url, sockets, alive)), sockets
-            )
+            supervise(self.workers, serve, sockets)
         self.log.info("Stopped")
 
-    async def _serve(self, url: URL, sockets: list[socket.socket], alive: int | None) -> None:
+    async def _serve(
+        self, url: URL, identity: Identity, sockets: list[socket.socket], alive: int | None
+    ) -> None:
         """Serve until told to stop. ``alive`` becomes readable when the parent is gone."""
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
@@ -274,7 +286,7 @@ class Ngshare(Application):
         service = Service(
             database=Database(url, connections=self.threads),
             blobs=LocalBlobs(self.storage),
-            identity=self._make_identity(),
+            identity=identity,
             admins=self.admins,
             debug=self.debug,
             threads=self.threads,
@@ -329,6 +341,11 @@ class Ngshare(Application):
                 "(from ngshare.hub import configure_hub; configure_hub(c)), "
                 "or run it alone with --vngshare"
             )
+        if not self.hub_api_url.startswith(("http://", "https://")):
+            raise StartError(
+                f"the Hub's API cannot be at {self.hub_api_url!r}: JUPYTERHUB_API_URL or "
+                "--jupyterhub_api_url must name a URL, as in http://127.0.0.1:8081/hub/api"
+            )
 
     def _open_storage(self) -> None:
         try:
@@ -363,8 +380,8 @@ class Ngshare(Application):
             return bind_sockets(port, host)
         except OSError as error:
             raise StartError(
-                f"cannot listen on {host or '*'}:{port} ({error.strerror}): is another ngshare "
-                "running? Stop it, or choose another port"
+                f"cannot listen on {host or '*'}:{port} ({error.strerror}): "
+                + _CANNOT_LISTEN.get(error.errno or 0, "name an address of this machine")
             ) from error
 
     def _address(self) -> tuple[str, int]:
@@ -381,12 +398,15 @@ class Ngshare(Application):
                 f"JUPYTERHUB_SERVICE_URL is {text!r}; it must say where to listen, "
                 "as in http://127.0.0.1:10101"
             )
-        return host, port or 80
+        return host, 80 if port is None else port
 
     def _make_identity(self) -> Identity:
         if self.standalone:
             return StandaloneIdentity()
-        hub_auth = SharedHubAuth(parent=self, base_url=self.prefix, api_url=self.hub_api_url)
+        try:
+            hub_auth = SharedHubAuth(parent=self, base_url=self.prefix, api_url=self.hub_api_url)
+        except TraitError as error:
+            raise StartError(f"{str(error).rstrip('.')}; see ngshare --help-all") from error
         return HubIdentity(hub_auth, os.environ["JUPYTERHUB_SERVICE_NAME"])
 
     def _cookie_secret(self) -> bytes:
@@ -431,8 +451,14 @@ class Ngshare(Application):
     def _write_config(self) -> None:
         if os.path.exists(self.config_file):
             raise StartError(f"{self.config_file} exists already; move it away first")
-        with open(self.config_file, "x", encoding="utf8") as file:
-            file.write(self.generate_config_file())
+        try:
+            with open(self.config_file, "x", encoding="utf8") as file:
+                file.write(self.generate_config_file())
+        except OSError as error:
+            raise StartError(
+                f"{self.config_file} cannot be written ({error.strerror}): name another file "
+                "with --config"
+            ) from error
         print(f"Wrote {self.config_file}")
 
 

@@ -32,6 +32,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def in_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of a service of a Hub."""
+    for name, value in HUB.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
 def refusal(folder: Path, capsys: pytest.CaptureFixture[str]) -> Refusal:
     """Runs the command, and returns the one line with which it refuses to start."""
 
@@ -159,6 +166,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--database=postgresql://ada:x@h/hunter2@host/y"], "--database has more than one @"),
         (["--vngshare", "--storage=/proc/self"], "--storage /proc/self cannot be written ("),
         (["--vngshare", "--host=no such host"], "cannot listen on no such host:12121 ("),
+        (["--vngshare", "--host=no such host"], "name an address of this machine"),
+        (["--generate-config", "--config=absent/x.py"], "absent/x.py cannot be written ("),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(
@@ -217,6 +226,13 @@ def test_configuration_file_of_another_kind(folder: Path, refusal: Refusal) -> N
     assert "ngshare.conf must be named *.py or *.json" in refusal("--config=ngshare.conf")
 
 
+def test_configuration_file_is_generated_under_the_name_that_was_given(folder: Path) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--generate-config", "--config=mine.py"])
+    assert end.value.code == 0
+    assert "c.Ngshare.port" in (folder / "mine.py").read_text()
+
+
 def test_configuration_file_is_never_overwritten(folder: Path, refusal: Refusal) -> None:
     (folder / "ngshare_config.py").write_text("c.Ngshare.port = 1")
     assert "ngshare_config.py exists already" in refusal("--generate-config")
@@ -225,10 +241,8 @@ def test_configuration_file_is_never_overwritten(folder: Path, refusal: Refusal)
 
 @pytest.mark.parametrize("variable", sorted(HUB))
 def test_variable_of_the_hub_that_is_missing(
-    refusal: Refusal, monkeypatch: pytest.MonkeyPatch, variable: str
+    refusal: Refusal, in_hub: None, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    for name, value in HUB.items():
-        monkeypatch.setenv(name, value)
     monkeypatch.delenv(variable)
     line = refusal()
     assert line.startswith(f"{variable} not set: let JupyterHub launch ngshare")
@@ -247,11 +261,25 @@ def test_nothing_is_touched_before_the_hubs_variables_are_known(
     "url", ["127.0.0.1:8080", "https://127.0.0.1:8080", "http://:8080", "http://h:99999", "http://"]
 )
 def test_service_url_that_does_not_say_where_to_listen(
-    refusal: Refusal, monkeypatch: pytest.MonkeyPatch, url: str
+    refusal: Refusal, in_hub: None, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
-    for name, value in {**HUB, "JUPYTERHUB_SERVICE_URL": url}.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_URL", url)
     assert f"JUPYTERHUB_SERVICE_URL is {url!r}; it must say where to listen" in refusal()
+
+
+@pytest.mark.parametrize("url", ["hub:8081", "/hub/api", "ftp://hub/api"])
+def test_api_of_the_hub_that_is_no_url(refusal: Refusal, in_hub: None, url: str) -> None:
+    assert f"the Hub's API cannot be at {url!r}" in refusal(f"--jupyterhub_api_url={url}")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_setting_of_the_hub_client_that_is_wrong(
+    folder: Path, refusal: Refusal, in_hub: None, workers: str
+) -> None:
+    line = refusal("--SharedHubAuth.patience=long", f"--workers={workers}")
+    assert "The 'patience' trait of a SharedHubAuth instance expected a float" in line
+    assert HUB["JUPYTERHUB_API_TOKEN"] not in line
+    assert os.listdir(folder) == []
 
 
 def test_prefix_of_the_hub_that_is_wrong(refusal: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
