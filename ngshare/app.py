@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import getpass
+import inspect
 import logging
 import os
 import secrets
@@ -108,6 +109,14 @@ class Ngshare(Application):
 
     name = Unicode("ngshare")
     version = Unicode(__version__)
+    subcommand_description = Unicode(
+        "Commands for administrators, safe while the service runs. Each has a help of its own: "
+        "`{app} storage check --help`. Without a command, the service starts."
+    )
+    subcommands = {
+        "db": ("ngshare.commands.db.Db", "Look at the database, upgrade, back up, restore"),
+        "storage": ("ngshare.commands.storage.Storage", "Check the files, free room"),
+    }
     examples = """
     ngshare --admins ada                       # launched by a Hub, with its environment
     vngshare --debug --admins ada \\
@@ -189,6 +198,10 @@ class Ngshare(Application):
     ).tag(config=True)
     _log_formatter_cls = LogFormatter  # type: ignore[assignment]  # as JupyterHub does
 
+    @default("description")
+    def _default_description(self) -> str:
+        return inspect.getdoc(type(self)) or ""
+
     @default("log_level")
     def _default_log_level(self) -> int:
         return logging.INFO
@@ -210,12 +223,18 @@ class Ngshare(Application):
     def initialize(self, argv: Sequence[str] | None = None) -> None:
         """Read the command line and the configuration file. Raises StartError."""
         self.parse_command_line(list(argv) if argv is not None else None)
-        if self.extra_args:
-            _refuse_command_line(f"{self.extra_args[0]!r} is not understood")
+        if self.subapp is not None:
+            return  # it reads the settings itself
+        self._take_words(self.extra_args)
         command_line = deepcopy(self.cli_config)
         if self.config_file and not self.generate_config:
             self._read_config_file(self.config_file)
             self.update_config(command_line)
+
+    def _take_words(self, words: Sequence[str]) -> None:
+        """Refuse what stands on the command line without a dash; commands take some."""
+        if words:
+            _refuse_command_line(f"{words[0]!r} is not understood")
 
     def update_config(self, config: Config) -> None:
         """Take new settings. Raises StartError.
@@ -249,7 +268,10 @@ class Ngshare(Application):
             raise StartError(f"the configuration file {path} does not work: {reason}") from error
 
     def start(self) -> None:
-        """Serve until SIGTERM. Raises StartError."""
+        """Run the command that was named, or serve until SIGTERM. Raises StartError."""
+        if self.subapp is not None:
+            self.subapp.start()
+            return
         if self.generate_config:
             self._write_config()
             return

@@ -66,6 +66,12 @@ def head() -> str:
     return revision
 
 
+def revisions() -> list[tuple[str, str]]:
+    """Every revision there ever was, the oldest first, each with its title."""
+    walked = ScriptDirectory.from_config(alembic_config()).walk_revisions()
+    return [(script.revision, script.doc.partition("\n")[0]) for script in walked][::-1]
+
+
 def current(connection: Connection) -> str | None:
     """The revision of a database; None when it was never migrated."""
     return MigrationContext.configure(connection).get_current_revision()
@@ -97,6 +103,12 @@ def _use_wal(url: URL) -> None:
     engine = make_engine(url)
     engine.connect().close()
     engine.dispose()
+
+
+def revision_of(url: URL) -> str | None:
+    """The revision of a database, None when it was never migrated. Raises MigrationError."""
+    with _opened(url) as engine:
+        return _revision(engine)
 
 
 def check(url: URL) -> str:

@@ -1,4 +1,4 @@
-"""Every route and every setting is in the documentation."""
+"""Every route, every setting and every command is in the documentation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from traitlets.config import Application
+from traitlets.utils.importstring import import_item
 
 from ngshare.app import Ngshare
 from ngshare.web.application import routes
@@ -52,3 +54,23 @@ def test_setting_of_the_hub_client_is_documented(name: str) -> None:
 def test_option_is_documented(flag: str) -> None:
     text = (DOCS / "settings.md").read_text()
     assert flag in ("log-level", "f") or f"--{flag}" in text
+
+
+def commands(application: type[Application]) -> list[type[Application]]:
+    """Every command below this one that is no group of others."""
+    found = []
+    for where, _ in application.subcommands.values():
+        below = import_item(where)
+        found += commands(below) if below.subcommands else [below]
+    return found
+
+
+@pytest.mark.parametrize("command", commands(Ngshare), ids=lambda command: command.name.default())
+def test_command_is_documented(command: type[Application]) -> None:
+    text = (DOCS / "commands.md").read_text()
+    name = command.name.default()
+    assert re.search(rf"^\| `{name}[` ]", text, re.MULTILINE)
+    assert "This is an application" not in command().description
+    assert name in command.examples.default()
+    for option in {**command.aliases, **command.flags}:
+        assert option == "f" or f"`--{option}" in text, option

@@ -1,0 +1,246 @@
+"""What all commands share: the settings of the service, questions, plain errors, exit codes."""
+
+from __future__ import annotations
+
+import getpass
+import inspect
+import os
+import sys
+import textwrap
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from sqlalchemy import URL
+from traitlets import Bool, Undefined, Unicode
+
+from ngshare import migrate
+from ngshare.actions.access import Caller
+from ngshare.app import Ngshare, StartError
+from ngshare.blobs import LocalBlobs
+from ngshare.blobs.sweep import Busy, NoLocks, kept_still
+from ngshare.database import Database, show_url
+from ngshare.errors import ExchangeError
+from ngshare.migrate import MigrationError
+
+DONE = 0
+FAILED = 1
+DAMAGE = 2
+"""Exit code of a command that ran to its end and found damage."""
+
+SETTINGS = {
+    name: Ngshare.aliases[name] for name in ("database", "storage", "config", "f", "log-level")
+}
+"""The options that every command takes: where the site is."""
+
+YES = {"yes": ({"Command": {"yes": True}}, "Do it without asking")}
+"""The flag of commands that ask before they act."""
+
+
+_VALUES = {"database": "URL", "storage": "DIR", "config": "FILE", "log-level": "LEVEL"}
+
+
+class CommandError(StartError):
+    """A command cannot do what it was told. The message is one line that says what to do."""
+
+
+class Command(Ngshare):
+    """A command of an administrator. It takes the settings of the service."""
+
+    subcommands = {}
+    subcommand_description = Unicode("Each has a help of its own: `{app} COMMAND --help`.")
+    aliases = SETTINGS
+    flags = {}
+    classes = []
+    examples = Unicode()
+
+    words: Sequence[str] = ()
+    """What stands on its command line without a dash."""
+
+    takes: ClassVar[tuple[int, int]] = (0, 0)
+    """How many of them it wants, at least and at most."""
+
+    usage: ClassVar[str] = ""
+    """What its help calls them, as in ``DIR``."""
+
+    yes = Bool(False, help="Do it without asking").tag(config=True)
+
+    def initialize(self, argv: Sequence[str] | None = None) -> None:
+        try:
+            super().initialize(argv)
+        except StartError as error:
+            # Of the service's many options none is meant.
+            text = str(error).replace("see ngshare --help-all", f"see {self.name} --help")
+            raise CommandError(text) from error
+
+    def start(self) -> None:
+        """Run it, and end the process with its exit code. Raises CommandError."""
+        if self.subapp is not None:
+            self.subapp.start()
+            return
+        self._set_up_logging()
+        try:
+            code = self.run()
+        except BrokenPipeError:  # nobody reads on: `ngshare log | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = DONE
+        except KeyboardInterrupt:
+            raise CommandError("interrupted; it can be started again") from None
+        except ExchangeError as error:
+            raise CommandError(error.message) from error
+        except MigrationError as error:
+            raise CommandError(str(error)) from error
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise CommandError(f"{where}{error.strerror or error}") from error
+        self.exit(code)
+
+    def run(self) -> int:
+        """Do the work; return the exit code. A group of commands only says what they are."""
+        commands = ", ".join(self.subcommands)
+        raise CommandError(f"say what to do: {commands}; see {self.name} --help")
+
+    def emit_help(self, classes: bool = False) -> Generator[str, None, None]:
+        """Its help, in plain words; traitlets' own speaks of classes and traits."""
+        yield " ".join(word for word in (self.name, self.usage, "[OPTIONS]") if word)
+        yield ""
+        yield self.description
+        yield ""
+        if self.subcommands:
+            yield "Commands"
+            for name, (_, text) in self.subcommands.items():
+                yield f"  {name:<18} {text}"
+            yield ""
+        yield "Options"
+        for left, text in self._options():
+            yield from _columns(left, text)
+        if self.examples:
+            yield ""
+            yield "Examples"
+            yield textwrap.indent(inspect.cleandoc(self.examples), "  ")
+
+    def _options(self) -> Iterator[tuple[str, str]]:
+        for name, (_, text) in self.flags.items():
+            yield f"--{name}", text
+        own = [name for name in self.aliases if name not in SETTINGS]
+        for name in (*own, *SETTINGS):
+            if name == "f":
+                continue
+            trait = self.traits()[self.aliases[name].rpartition(".")[2]]
+            default = trait.default()
+            shown = "" if default in (None, "", Undefined) else f" (default: {default})"
+            if name == "log-level":
+                shown = " (default: INFO)"
+            yield f"--{name}={_VALUES.get(name, name.upper())}", f"{trait.help}{shown}"
+
+    def _take_words(self, words: Sequence[str]) -> None:
+        least, most = self.takes
+        if len(words) > most:
+            raise CommandError(f"{words[most]!r} is not understood; see {self.name} --help")
+        if len(words) < least:
+            raise CommandError(f"it wants {self.usage}; see {self.name} --help")
+        self.words = list(words)
+
+    # What commands work with
+
+    @property
+    def caller(self) -> Caller:
+        """Whom the audit log names: the user of this machine, who is no user of the Hub."""
+        try:
+            name = getpass.getuser()
+        except (KeyError, OSError):
+            name = str(os.getuid())
+        return Caller(f"shell:{name}", admin=True)
+
+    def url(self) -> URL:
+        """The database's URL. Raises CommandError when a SQLite file is not there: none is made."""
+        url = self._database_url()
+        if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+            raise CommandError(
+                f"there is no database {url.database}: name the site's with --database, or run "
+                "this where its ngshare_config.py is"
+            )
+        return url
+
+    @contextmanager
+    def open_database(self) -> Iterator[Database]:
+        """The database, which must be of this program's revision."""
+        url = self.url()
+        found, head = migrate.revision_of(url), migrate.head()
+        if found != head:
+            raise CommandError(
+                f"the database {show_url(url)} is at revision {found or 'none'}, this ngshare "
+                f"needs {head}: run ngshare db upgrade, or start the service once"
+            )
+        database = Database(url, connections=2)
+        try:
+            yield database
+        finally:
+            database.close()
+
+    def open_storage(self) -> LocalBlobs:
+        """The folder of the files. Raises CommandError when it is none: none is made."""
+        if not Path(self.storage, "blobs").is_dir():
+            raise CommandError(
+                f"{self.storage} is not the storage of a site: name it with --storage, or run "
+                "this where its ngshare_config.py is"
+            )
+        owner = Path(self.storage).stat().st_uid
+        if os.geteuid() not in (owner, 0):
+            self.log.warning("You are not the owner of %s; some of this may fail", self.storage)
+        return LocalBlobs(self.storage)
+
+    @contextmanager
+    def kept_still(self, store: LocalBlobs, *, alone: bool = False) -> Iterator[None]:
+        """Keep other commands from removing files, or with ``alone`` from needing them."""
+        try:
+            with kept_still(store, alone=alone):
+                yield
+        except Busy:
+            raise CommandError(
+                "another command works on the storage (gc, check, backup, restore or export): "
+                "wait for its end, then start this again"
+            ) from None
+        except NoLocks as error:
+            raise CommandError(
+                f"the file system of {store.folder} has no locks ({error}), so this is not safe "
+                "on it"
+            ) from error
+
+    def say(self, text: str = "") -> None:
+        """Print a line for whoever runs the command."""
+        print(text, flush=True)
+
+    def confirm(self, question: str) -> None:
+        """Go on only with --yes, or when somebody at a terminal says so. Raises CommandError."""
+        if self.yes:
+            return
+        if not sys.stdin.isatty():
+            raise CommandError("nothing was done: this needs --yes where nobody can be asked")
+        if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+            raise CommandError("nothing was done")
+
+
+def _columns(left: str, text: str) -> Iterator[str]:
+    lines = textwrap.wrap(text, 76)
+    if len(left) <= 18 and len(lines) == 1 and len(text) <= 58:
+        yield f"  {left:<18} {text}"
+        return
+    yield f"  {left}"
+    yield from (f"      {line}" for line in lines)
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """A number of things, in words: ``1 file``, ``2,000 files``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def size(number: int) -> str:
+    """A number of bytes as people read it: ``12.3 MB``."""
+    amount = float(number)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{number} bytes" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"

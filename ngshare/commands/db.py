@@ -1,0 +1,100 @@
+"""``ngshare db``: look at the database's schema, and bring it up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from traitlets import Unicode
+
+from ngshare import migrate, snapshots
+from ngshare.commands.base import DONE, FAILED, Command
+from ngshare.database import show_url
+
+
+class Db(Command):
+    """Look at the database, bring it up to date, back up and restore the site."""
+
+    name = Unicode("ngshare db")
+    subcommands = {
+        "current": ("ngshare.commands.db.Current", "Say which revision the database is at"),
+        "upgrade": ("ngshare.commands.db.Upgrade", "Bring the database to this program's revision"),
+        "history": (
+            "ngshare.commands.db.History",
+            "List the revisions and the backups before them",
+        ),
+    }
+    examples = Unicode("""
+    ngshare db current
+    """)
+
+
+class Current(Command):
+    """Say which revision the database is at, and whether it is the one this program needs.
+
+    Ends with exit code 0 when it is, with 1 when it is not.
+    """
+
+    name = Unicode("ngshare db current")
+    examples = Unicode("""
+    ngshare db current --database sqlite:////srv/ngshare/ngshare.db
+    """)
+
+    def run(self) -> int:
+        url = self.url()
+        found, head = migrate.revision_of(url), migrate.head()
+        self.say(f"Database: {show_url(url)}")
+        self.say(f"Revision: {found or 'none'}")
+        if found == head:
+            self.say("It is up to date.")
+            return DONE
+        self.say(f"This ngshare needs {head}: run ngshare db upgrade, or start the service once.")
+        return FAILED
+
+
+class Upgrade(Command):
+    """Bring the database to this program's revision, as the service does when it starts.
+
+    It is all or nothing, and one upgrade runs at a time. A SQLite database that
+    holds anything is copied before; of a PostgreSQL database the backup is yours
+    to make. Stop an older ngshare before: it does not know the new revision.
+    """
+
+    name = Unicode("ngshare db upgrade")
+    examples = Unicode("""
+    ngshare db upgrade
+    ngshare db upgrade --database postgresql://ngshare@db.example.org/ngshare
+    """)
+
+    def run(self) -> int:
+        url = self._database_url()
+        before, after = self._migrate(url)
+        if before == after:
+            self.say(f"{show_url(url)} is up to date, at revision {after}.")
+        else:
+            self.say(f"{show_url(url)} is upgraded from {before or 'nothing'} to {after}.")
+        return DONE
+
+
+class History(Command):
+    """List the revisions that databases of ngshare went through, the oldest first.
+
+    Shows where this database is, and the backups of it that upgrades made.
+    """
+
+    name = Unicode("ngshare db history")
+    examples = Unicode("""
+    ngshare db history
+    """)
+
+    def run(self) -> int:
+        url = self.url()
+        found = migrate.revision_of(url)
+        for revision, title in migrate.revisions():
+            mark = "  <- the database is here" if revision == found else ""
+            self.say(f"{revision}  {title}{mark}")
+        if found is None:
+            self.say("The database is empty: it was never upgraded.")
+        if url.get_backend_name() == "sqlite":
+            for backup in snapshots.list_backups(Path(url.database or "")):
+                self.say(f"Backup of revision {backup.revision}: {backup.path}")
+        return DONE
