@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import getpass
 import inspect
@@ -12,6 +13,7 @@ import secrets
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, NoReturn
@@ -32,6 +34,7 @@ from traitlets.config.loader import (
 from ngshare import __version__, migrate
 from ngshare.blobs import LocalBlobs
 from ngshare.database import Database, parse_url, show_url
+from ngshare.launcher import ending_with
 from ngshare.web.application import make_application
 from ngshare.web.auth import (
     HubIdentity,
@@ -45,6 +48,9 @@ from ngshare.workers import supervise
 
 STOP_SECONDS = 25
 """How long requests in flight may take after SIGTERM; Kubernetes kills after 30."""
+
+TAKE_OVER_SECONDS = 10
+"""How long the port is waited for that an ngshare of a killed Hub gives up about now."""
 
 HUB_VARIABLES = (
     "JUPYTERHUB_API_TOKEN",
@@ -154,6 +160,9 @@ class Ngshare(Application):
     )
     threads = Integer(1, min=1, help="Database workers of one process").tag(config=True)
     workers = Integer(1, min=1, help="Processes that share the port").tag(config=True)
+    end_with_hub = Bool(
+        False, help="End when the process that launched this one is gone, as a Hub that was killed"
+    ).tag(config=True)
     max_request_mib = Integer(512, min=1, help="The largest request that is accepted, in MiB").tag(
         config=True
     )
@@ -183,6 +192,10 @@ class Ngshare(Application):
         "no-upgrade-db": (
             {"Ngshare": {"upgrade_database": False}},
             "Leave the database's schema as it is; refuse to start when it is behind",
+        ),
+        "end-with-hub": (
+            {"Ngshare": {"end_with_hub": True}},
+            "End when the Hub that launched it is gone; configure_hub gives this",
         ),
         "vngshare": ({"Ngshare": {"standalone": True}}, "Run without a Hub, believing everybody"),
         "generate-config": (
@@ -275,6 +288,7 @@ class Ngshare(Application):
         if self.generate_config:
             self._write_config()
             return
+        launcher = os.getppid()
         self._set_up_logging()
         check_prefix(self.prefix)
         url = self._database_url()
@@ -283,17 +297,19 @@ class Ngshare(Application):
         identity = self._make_identity()
         self._open_storage()
         before, revision = self._migrate(url)
-        sockets = self._bind()
-        self._announce(url, sockets, before, revision)
+        with ending_with(launcher) if self.end_with_hub else contextlib.nullcontext():
+            sockets = self._bind()
+            self._announce(url, sockets, before, revision)
 
-        def serve(alive: int | None = None) -> None:
-            asyncio.run(self._serve(url, identity, sockets, alive))
+            def serve(alive: int | None = None) -> None:
+                asyncio.run(self._serve(url, identity, sockets, alive))
 
-        if self.workers == 1:
-            serve()
-        else:
-            supervise(self.workers, serve, sockets)
-        self.log.info("Stopped")
+            if self.workers == 1:
+                serve()
+            else:
+                supervise(self.workers, serve, sockets)
+        orphan = self.end_with_hub and os.getppid() != launcher
+        self.log.info("Stopped%s", ": what launched it is gone" if orphan else "")
 
     async def _serve(
         self, url: URL, identity: Identity, sockets: list[socket.socket], alive: int | None
@@ -398,13 +414,17 @@ class Ngshare(Application):
 
     def _bind(self) -> list[socket.socket]:
         host, port = self._address()
-        try:
-            return bind_sockets(port, host)
-        except OSError as error:
-            raise StartError(
-                f"cannot listen on {host or '*'}:{port} ({error.strerror}): "
-                + _CANNOT_LISTEN.get(error.errno or 0, "name an address of this machine")
-            ) from error
+        give_up = time.monotonic() + (TAKE_OVER_SECONDS if self.end_with_hub else 0)
+        while True:
+            try:
+                return bind_sockets(port, host)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or time.monotonic() >= give_up:
+                    raise StartError(
+                        f"cannot listen on {host or '*'}:{port} ({error.strerror}): "
+                        + _CANNOT_LISTEN.get(error.errno or 0, "name an address of this machine")
+                    ) from error
+            time.sleep(0.1)
 
     def _address(self) -> tuple[str, int]:
         if self.standalone:

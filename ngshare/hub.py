@@ -61,7 +61,7 @@ def configure_hub(
     if api_token:
         service["api_token"] = api_token
     if launch:
-        command = [sys.executable, "-m", "ngshare"]
+        command = [sys.executable, "-m", "ngshare", "--end-with-hub"]
         for flag, value in (
             ("--admins", ",".join(admins)),
             ("--database", database),

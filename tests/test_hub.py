@@ -23,6 +23,8 @@ SERVER = {
     "scopes": ["users:activity!user", "access:servers!server", SCOPE],
 }
 
+LAUNCH = [sys.executable, "-m", "ngshare", "--end-with-hub"]
+
 
 @pytest.fixture
 def c() -> Config:
@@ -41,7 +43,7 @@ def test_with_nothing_configured_the_service_and_both_roles_are_added(c: Config)
             "name": "ngshare",
             "url": DEFAULT_URL,
             "oauth_no_confirm": True,
-            "command": [sys.executable, "-m", "ngshare", "--admins", "ada,kevin"],
+            "command": [*LAUNCH, "--admins", "ada,kevin"],
         }
     ]
     assert c.JupyterHub.load_roles == [USER, SERVER]
@@ -67,7 +69,7 @@ def test_everything_about_the_launched_service_can_be_said(c: Config) -> None:
             "api_token": "secret",
             "oauth_no_confirm": True,
             "command": [
-                *(sys.executable, "-m", "ngshare", "--admins", "ada"),
+                *(*LAUNCH, "--admins", "ada"),
                 *("--database", "sqlite:////data/x.db", "--storage", "/data/files"),
                 *("--debug", "--threads", "4"),
             ],
@@ -81,12 +83,12 @@ def test_everything_about_the_launched_service_can_be_said(c: Config) -> None:
 @pytest.mark.parametrize("admins", ["ada", ["ada"], {"ada"}])
 def test_one_admin_may_be_given_as_a_text(c: Config, admins: Any) -> None:
     configure_hub(c, admins=admins, args="--debug")
-    assert c.JupyterHub.services[0]["command"][3:] == ["--admins", "ada", "--debug"]
+    assert c.JupyterHub.services[0]["command"][4:] == ["--admins", "ada", "--debug"]
 
 
 def test_what_the_service_is_not_told_it_decides_itself(c: Config) -> None:
     configure_hub(c)
-    assert c.JupyterHub.services[0]["command"] == [sys.executable, "-m", "ngshare"]
+    assert c.JupyterHub.services[0]["command"] == LAUNCH
 
 
 def test_services_and_roles_of_the_site_stay(c: Config) -> None:
@@ -285,7 +287,7 @@ def test_the_example_keeps_everything_in_one_folder(
     c = PyFileConfigLoader("jupyterhub_config.py", str(EXAMPLES)).load_config()
     assert c.JupyterHub.bind_url == "http://127.0.0.1:8000/"
     (service,) = c.JupyterHub.services
-    assert service["command"][3:] == [
+    assert service["command"][4:] == [
         *("--admins", "admin"),
         *("--database", f"sqlite:///{tmp_path}/data/ngshare.db"),
         *("--storage", f"{tmp_path}/data/files"),

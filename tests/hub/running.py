@@ -102,6 +102,7 @@ class RunningHub:
         self.proxy = proxy
         self.external = external
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.orphans: list[tuple[int, str]] = []
         public, hub, self.proxy_port, service = free_ports(4)
         self.url = f"http://127.0.0.1:{public}{base_url}"
         self.hub_url = f"http://127.0.0.1:{hub}{base_url}hub/"
@@ -157,6 +158,13 @@ class RunningHub:
         """Start the Hub, and whatever it launches itself."""
         self._launch("hub", [sys.executable, "-m", "jupyterhub"])
 
+    def kill_hub(self) -> None:
+        """End the Hub at once, so that it stops nothing of what it launched."""
+        process = self.processes["hub"]
+        self.orphans += tree_of(process.pid)[1:]
+        process.kill()
+        process.wait()
+
     def start_proxy(self) -> None:
         """Start the proxy by itself."""
         port = self.url.split(":")[2].split("/")[0]
@@ -196,7 +204,7 @@ class RunningHub:
 
     def stop(self) -> None:
         """End everything that was started here, and all that it started."""
-        started = [pid for process in self.processes.values() for pid in tree_of(process.pid)]
+        started = [each for process in self.processes.values() for each in tree_of(process.pid)]
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
@@ -204,7 +212,7 @@ class RunningHub:
         for process in self.processes.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(20)
-        for pid, born in started:
+        for pid, born in (*started, *self.orphans):
             if born == _born(pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

@@ -27,10 +27,15 @@ def arguments(request: pytest.FixtureRequest) -> list[str]:
 def server(migrated_site: Site, arguments: list[str]) -> Server:
     """A server with an assignment to submit to."""
     server = migrated_site.start(*arguments)
+    prepare(server)
+    return server
+
+
+def prepare(server: Server) -> None:
+    """Release an assignment."""
     with server.client() as ada:
         assert ada.post("course", "c", instructors=f'["{ADMIN}"]').status == 200
         assert ada.release("c", "a", {"a.txt": b"a"}).status == 200
-    return server
 
 
 class SlowSubmission:
