@@ -334,7 +334,7 @@ class Ngshare(Application):
             service, self.prefix, hub=not self.standalone, cookie_secret=self._cookie_secret()
         )
         # Our handlers limit bodies themselves, with a reply that says so.
-        server = HTTPServer(application, xheaders=True, max_body_size=2**62)
+        server = HTTPServer(application, max_body_size=2**62)
         server.add_sockets(sockets)
         await stop.wait()
         server.stop()

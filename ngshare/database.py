@@ -104,8 +104,10 @@ def make_engine(url: URL, *, connections: int = 1, wal: bool = True) -> Engine:
     def begin(connection: Connection) -> None:
         # A transaction that will write asks for the lock first: one that reads first
         # and asks later loses to any other writer, however long it may wait.
-        writes = connection.get_execution_options().get("ngshare_writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        if connection.get_execution_options().get("ngshare_writes", False):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:  # this cannot fail, so it need not go through all of SQLAlchemy
+            connection.connection.execute("BEGIN")
 
     return engine
 

@@ -19,7 +19,8 @@ class Assignment(BaseHandler):
 
     @allow(Who.MEMBER)
     async def get(self, course: str, assignment: str) -> None:
-        await self.reply_tree(await self.ask(assignments.fetch, course, assignment))
+        files = await self.ask(assignments.fetch, course, assignment)
+        await self.reply_tree(files, popular=True)
 
     @allow(Who.INSTRUCTOR)
     async def post(self, course: str, assignment: str) -> None:

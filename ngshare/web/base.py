@@ -24,7 +24,9 @@ from ngshare.actions.access import Caller
 from ngshare.blobs import BlobMissing, BlobStore
 from ngshare.database import Action
 from ngshare.errors import BadRequest, ExchangeError, TooLarge, Unauthenticated
+from ngshare.web.encoded import EncodedTrees
 from ngshare.web.forms import parse_body, parse_form
+from ngshare.web.proxy import believe_proxy
 from ngshare.web.service import Service
 
 log = logging.getLogger("ngshare")
@@ -34,6 +36,9 @@ T = TypeVar("T")
 
 SMALL = 32 * 1024
 """Up to so many bytes are parsed at once on the event loop, where it takes well under 1 ms."""
+
+LOST = b"The content of this file is missing from the exchange's storage.\n"
+"""Stands in a reply for the bytes of a file that are lost."""
 
 METHODS = ("get", "post", "delete", "put", "patch", "head", "options")
 
@@ -98,6 +103,7 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
     path_args: list[str]
 
     def initialize(self, service: Service) -> None:
+        believe_proxy(self.request)
         self.service = service
         self.hub_auth = getattr(service.identity, "hub_auth", None)
         service.begin_request()
@@ -120,6 +126,9 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         self.clear_header("Server")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
+
+    def compute_etag(self) -> None:
+        """None: nothing of ours may be kept by a cache, and hashing a large reply takes long."""
 
     async def prepare(self) -> None:
         """Before the body is read: refuse what is too large, and whoever is nobody."""
@@ -199,12 +208,20 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         """Answer with success and these fields."""
         self._finish_json(200, {"success": True, **fields})
 
-    async def reply_tree(self, files: Sequence[wire.StoredFile], **fields: Any) -> None:
-        """Answer with a tree, without its contents if the client asked for ``list_only``."""
+    async def reply_tree(
+        self, files: Sequence[wire.StoredFile], *, popular: bool = False, **fields: Any
+    ) -> None:
+        """Answer with a tree, without its contents if the client asked for ``list_only``.
+
+        ``popular``: others will soon ask for it too, so it is kept in memory, encoded.
+        """
         if self.flag("list_only"):
             self.reply(files=wire.format_tree(files), **fields)
             return
-        tree = await self.service.on_files(_load, self.service.blobs, files)
+        kept = self.service.encoded if popular else None
+        tree = kept.get(files) if kept else None
+        if tree is None:
+            tree = await self.service.on_files(_load, self.service.blobs, files, kept)
         head = json.dumps({"success": True, **fields}).encode()
         self.set_header("Content-Type", "application/json")
         self.finish(head[:-1] + b', "files": ' + tree + b"}")
@@ -326,12 +343,16 @@ def _store(blobs: BlobStore, files: Any) -> list[wire.StoredFile]:
     ]
 
 
-def _load(blobs: BlobStore, files: Sequence[wire.StoredFile]) -> bytes:
-    return wire.format_full_tree(files, [_content(blobs, file) for file in files])
+def _load(blobs: BlobStore, files: Sequence[wire.StoredFile], kept: EncodedTrees | None) -> bytes:
+    contents = [_content(blobs, file) for file in files]
+    encoded = wire.format_full_tree(files, (LOST if each is None else each for each in contents))
+    if kept and None not in contents:
+        kept.keep(files, encoded)
+    return encoded
 
 
-def _content(blobs: BlobStore, file: wire.StoredFile) -> bytes:
-    """A file's bytes; when they are lost, a text that says so, so that the rest can be read."""
+def _content(blobs: BlobStore, file: wire.StoredFile) -> bytes | None:
+    """A file's bytes; None when they are lost, so that the rest can be read."""
     if file.sha256 is not None:
         try:
             return blobs.get(file.sha256)
@@ -342,4 +363,4 @@ def _content(blobs: BlobStore, file: wire.StoredFile) -> bytes:
                 file.path,
                 file.sha256.hex(),
             )
-    return b"The content of this file is missing from the exchange's storage.\n"
+    return None

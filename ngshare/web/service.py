@@ -13,6 +13,7 @@ from ngshare.actions.access import Caller
 from ngshare.blobs import BlobStore
 from ngshare.database import Action, Database
 from ngshare.web.auth import Identity
+from ngshare.web.encoded import EncodedTrees
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class Service:
         self.admins = frozenset(admins)
         self.debug = debug
         self.max_body = max_body
+        self.encoded = EncodedTrees()
         self._database_threads = ThreadPoolExecutor(threads, "database")
         # Hashing, syncing and base64 let go of the interpreter's lock, and mostly wait.
         self._file_threads = ThreadPoolExecutor(8, "files")

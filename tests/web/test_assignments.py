@@ -65,6 +65,28 @@ async def test_members_fetch_what_was_released(api: Api, user: str) -> None:
     assert by_path(reply.success("files")["files"]) == by_path(full(**files))
 
 
+async def test_bytes_that_are_missing_are_said_to_be_and_come_back(
+    api: Api, blobs: LocalBlobs
+) -> None:
+    files = {"a": b"lost for a while", "b": b"there"}
+    (await api.post("assignment", COURSE, "new", user=INSTRUCTOR, files=tree(**files))).success()
+    lost = blobs.path(hashlib.sha256(files["a"]).digest())
+    aside = lost.rename(lost.with_suffix(".aside"))
+    reply = (await api.get("assignment", COURSE, "new", user=STUDENT)).success("files")
+    contents = {file["path"]: base64.b64decode(file["content"]) for file in reply["files"]}
+    assert b"missing from the exchange" in contents["a"]
+    assert contents["b"] == files["b"]
+
+    aside.rename(lost)
+    for _ in range(2):
+        reply = (await api.get("assignment", COURSE, "new", user=STUDENT)).success("files")
+        assert by_path(reply["files"]) == full(**files)
+    # What was read once is kept, for the class that asks for it next.
+    lost.unlink()
+    reply = (await api.get("assignment", COURSE, "new", user=STUDENT)).success("files")
+    assert by_path(reply["files"]) == full(**files)
+
+
 async def test_a_list_of_files_is_paths_and_checksums_only(api: Api) -> None:
     reply = await api.get("assignment", COURSE, ASSIGNMENT, user=STUDENT, list_only="true")
     assert reply.success("files")["files"] == [
