@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tornado.httputil import HTTPHeaders, HTTPServerRequest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from ngshare.web.proxy import believe_proxy
 
@@ -24,7 +24,8 @@ from ngshare.web.proxy import believe_proxy
     ],
 )
 def test_what_is_believed(headers: dict[str, str], address: str, protocol: str) -> None:
-    request = HTTPServerRequest("GET", "/", headers=HTTPHeaders(headers))
+    start = RequestStartLine("GET", "/", "HTTP/1.1")
+    request = HTTPServerRequest(start_line=start, headers=HTTPHeaders(headers))
     request.remote_ip, request.protocol = "127.0.0.1", "http"
     believe_proxy(request)
     assert (request.remote_ip, request.protocol) == (address, protocol)
