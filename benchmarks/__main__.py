@@ -6,48 +6,64 @@ import argparse
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from benchmarks import content, report
-from benchmarks.scenarios import SCENARIOS, Run, measure, median
-from benchmarks.sites import Bare, Ours, Peer, Site
+from benchmarks import machine, report
+from benchmarks.bench import PARTS, Bench
+from benchmarks.scenarios import SCENARIOS
+from benchmarks.sites import ROOT
+
+PAGE = ROOT / "docs" / "performance.md"
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    names = [scenario.name for scenario in SCENARIOS]
-    parser.add_argument("--only", default=",".join(names), help=f"of {', '.join(names)}")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of one run")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each, in turn")
-    parser.add_argument("--sites", default="peer,ngshare,bare")
-    parser.add_argument("--quick", action="store_true", help="see that it works; 20 students")
+    every = [*(scenario.name for scenario in SCENARIOS), *PARTS]
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure ngshare beside the peer. A run of everything writes the results into "
+        "docs/performance.md.",
+    )
+    parser.add_argument("--only", default=",".join(every), help=f"some of {','.join(every)}")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of one run; default 3")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each, in turn; default 3")
+    parser.add_argument("--sites", default="peer,ngshare,bare", help="some of these three")
+    parser.add_argument(
+        "--quick", action="store_true", help="see that it works; numbers are worth nothing"
+    )
+    parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="where servers write")
+    parser.add_argument("--publish", action="store_true", help="write the page in any case")
     chosen = parser.parse_args()
+    only = chosen.only.split(",")
+    for name in only:
+        if name not in every:
+            parser.error(f"--only: there is no {name}")
     if chosen.quick:
-        chosen.seconds, chosen.rounds = min(chosen.seconds, 1.0), 1
-    folder = Path(tempfile.mkdtemp(prefix="ngshare-bench-", dir="/var/tmp"))
-    students = content.students(20 if chosen.quick else 200)
-    kinds: dict[str, type[Site]] = {"peer": Peer, "ngshare": Ours, "bare": Bare}
-    sites: list[Site] = []
+        chosen.seconds, chosen.rounds = min(chosen.seconds, 0.5), 1
+    begun = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="ngshare-bench-", dir=chosen.folder))
+    facts = machine.facts(folder)
+    if facts["filesystem"] == "tmpfs":
+        sys.exit(f"{folder} is in memory, where nothing is durable; name another --folder")
+    bench = Bench(
+        folder, only, chosen.sites.split(","), chosen.seconds, chosen.rounds, chosen.quick
+    )
+    options = " ".join(["python -m benchmarks", *sys.argv[1:]])
+    bench.say(report.summary(facts, options) + "\n")
     try:
-        for name in chosen.sites.split(","):
-            print(f"starting {name} ...", file=sys.stderr)
-            sites.append(kinds[name](name, folder / name, students))
-        for scenario in SCENARIOS:
-            if scenario.name not in chosen.only.split(","):
-                continue
-            requests = {site.name: scenario.requests(site) for site in sites}
-            runs: dict[str, list[Run]] = {site.name: [] for site in sites}
-            for _ in range(chosen.rounds):
-                for site in sites:
-                    runs[site.name].append(
-                        measure(site, requests[site.name], chosen.seconds, connections=50)
-                    )
-            print(report.table(scenario, {name: median(each) for name, each in runs.items()}))
+        bench.run()
     finally:
-        for site in sites:
-            site.stop()
         shutil.rmtree(folder, ignore_errors=True)
+    missed = "\n".join(f"- {line}" for line in bench.missed) or "Every bar was met."
+    bench.say(f"### Not reached\n\n{missed}\n")
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    bench.save(facts, RESULTS / f"{stamp}.json")
+    print(f"({time.monotonic() - begun:.0f} s; numbers in benchmarks/results/{stamp}.json)")
+    if chosen.publish or (set(only) == set(every) and not chosen.quick):
+        report.publish("\n".join(bench.text), PAGE)
+        print(f"Wrote {PAGE}")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ from benchmarks.content import encode_form, encode_serial
 BUFFER = 1 << 20
 HEALTH_EVERY = 0.02
 """Seconds between two questions whether the service is healthy."""
+RETRY_AFTER = 1.0
+"""Seconds until what was refused for the moment is sent again."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Load:
     connections: int = 50
     seconds: float | None = None
     first_serial: int = 0
+    retry: bool = False
+    """Whether what is answered 503, or with a closed connection, is sent again."""
     patience: float = 120.0
     """Seconds without any event after which the run fails."""
 
@@ -61,6 +65,7 @@ class Outcome:
     """Of the replies that came in time."""
     health: array[float] = field(default_factory=lambda: array("d"))
     statuses: Counter[int] = field(default_factory=Counter)
+    """How often each status came; 0: the connection was closed instead."""
     received: int = 0
     """Bytes of all replies."""
     client_share: float = 0.0
@@ -100,6 +105,9 @@ def _head(method: str, path: str, token: str | None) -> bytes:
     return "\r\n".join([*lines, ""]).encode()
 
 
+Parts = list[memoryview]
+
+
 class Connection:
     """One kept-alive connection with at most one request on its way."""
 
@@ -114,31 +122,37 @@ class Connection:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
         self.fd = self.socket.fileno()
-        self.unsent = memoryview(b"")
+        self.unsent: Parts = []
         self.started = 0.0
         self.filled = 0
         self.missing = -1  # bytes of the body still to come; -1 while in the head
         self.status = 0
         self.closing = False
+        self.length = 0
 
-    def begin(self, data: bytes | bytearray, started: float) -> None:
+    def begin(self, parts: Parts, started: float) -> None:
         self.started = started
         self.filled = 0
         self.missing = -1
-        self.unsent = memoryview(data)
+        self.request = parts
+        self.unsent = list(parts)
         self.send()
 
     def send(self) -> bool:
         """Send what the socket takes now. Whether all is sent."""
         while self.unsent:
             try:
-                sent = self.socket.send(self.unsent)
+                sent = self.socket.sendmsg(self.unsent)
             except BlockingIOError:
                 return False
             except (BrokenPipeError, ConnectionResetError):
-                self.unsent = memoryview(b"")  # the reply may say why
+                self.unsent = []  # the reply may say why
+                self.closing = True
                 return True
-            self.unsent = self.unsent[sent:]
+            while self.unsent and sent >= len(self.unsent[0]):
+                sent -= len(self.unsent.pop(0))
+            if sent:
+                self.unsent[0] = self.unsent[0][sent:]
         return True
 
     def receive(self) -> int | None:
@@ -170,7 +184,7 @@ class Connection:
             raise ConnectionError(f"a reply without its length: {head[:200]!r}")
         stop = head.find(b"\r\n", at + 2)
         body = int(head[at + 17 : stop if stop > 0 else None])
-        self.closing = b"\r\nconnection: close" in head
+        self.closing = self.closing or b"\r\nconnection: close" in head
         self.length = end + 4 + body
         self.missing = self.length - self.filled
         self.filled = min(self.filled, BUFFER // 2)
@@ -201,106 +215,155 @@ def _child(load: Load, core: int | None, health: Request | None, pipe: Any) -> N
         os.sched_setaffinity(0, {core})
     gc.disable()
     try:
-        pipe.send(_drive(load, health))
+        pipe.send(_Drive(load, health).run())
     except Exception as error:
         pipe.send(f"{type(error).__name__}: {error}")
 
 
-def _sending(load: Load) -> Iterator[bytes | bytearray]:
-    """The bytes of the requests, one after the other, each with a serial number of its own."""
+def _sending(load: Load) -> Iterator[Parts]:
+    """The requests, one after the other, each with a serial number of its own. Copies nothing."""
     serials = count(load.first_serial)
     requests = load.requests if load.seconds is None else cycle(load.requests)
     for request in requests:
-        if not request.spots:
-            yield request.data
-            continue
-        data = bytearray(request.data)
-        serial = encode_serial(next(serials))
-        for spot in request.spots:
-            data[spot : spot + len(serial)] = serial
-        yield data
+        whole = memoryview(request.data)
+        parts = []
+        sent = 0
+        if request.spots:
+            serial = memoryview(encode_serial(next(serials)))
+            for spot in request.spots:
+                parts += [whole[sent:spot], serial]
+                sent = spot + len(serial)
+        yield [*parts, whole[sent:]]
 
 
-def _drive(load: Load, health: Request | None) -> Outcome:
-    outcome = Outcome()
-    clock = time.perf_counter
-    poll = select.epoll()
-    connections = {}
-    waiting_to_send = set()
-    for _ in range(load.connections):
-        connection = Connection(load.port)
-        connections[connection.fd] = connection
-        poll.register(connection.fd, select.EPOLLIN)
-    probe = Connection(load.port) if health else None
-    if probe:
-        poll.register(probe.fd, select.EPOLLIN)
-    probing = False
-    sending = _sending(load)
+class _Drive:
+    """One run of a load."""
 
-    def begin(connection: Connection) -> bool:
-        data = next(sending, None)
-        if data is None:
+    def __init__(self, load: Load, health: Request | None) -> None:
+        self.load = load
+        self.outcome = Outcome()
+        self.poll = select.epoll()
+        self.connections: dict[int, Connection] = {}
+        self.waiting_to_send: set[int] = set()
+        self.sending = _sending(load)
+        self.later: list[tuple[float, Connection]] = []
+        self.too_late = array("d")
+        for _ in range(load.connections):
+            self.add(Connection(load.port))
+        self.probe = Connection(load.port) if health else None
+        self.probe_parts = [memoryview(health.data)] if health else []
+        if self.probe:
+            self.poll.register(self.probe.fd, select.EPOLLIN)
+
+    def add(self, connection: Connection) -> None:
+        self.connections[connection.fd] = connection
+        self.poll.register(connection.fd, select.EPOLLIN)
+
+    def reconnect(self, connection: Connection) -> None:
+        self.waiting_to_send.discard(connection.fd)
+        with contextlib.suppress(FileNotFoundError):
+            self.poll.unregister(connection.fd)
+        del self.connections[connection.fd]
+        connection.socket.close()
+        connection.connect()
+        self.add(connection)
+
+    def begin(self, connection: Connection, parts: Parts | None) -> bool:
+        if parts is None:
             return False
-        connection.begin(data, clock())
+        connection.begin(parts, time.perf_counter())
         if connection.unsent:
-            poll.modify(connection.fd, select.EPOLLIN | select.EPOLLOUT)
-            waiting_to_send.add(connection.fd)
+            self.poll.modify(connection.fd, select.EPOLLIN | select.EPOLLOUT)
+            self.waiting_to_send.add(connection.fd)
         return True
 
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    started = clock()
-    deadline = started + load.seconds if load.seconds else float("inf")
-    busy = sum(begin(connection) for connection in connections.values())
-    next_probe = started
-    last_event = last_reply = started
-    while busy:
-        timeout = max(0.0, next_probe - clock()) if probe and not probing else 0.5
-        events = poll.poll(timeout)
-        now = clock()
-        if events:
-            last_event = now
-        elif now - last_event > load.patience:
-            raise TimeoutError(f"no reply for {load.patience} s; {outcome.statuses}")
-        if probe and health:
-            if probing and any(fd == probe.fd for fd, _ in events) and probe.receive() is not None:
-                outcome.health.extend(_waits(now - probe.started))
-                probing = False
-            elif not probing and now >= next_probe:
-                probe.begin(health.data, now)
-                probing = True
-                next_probe = now + HEALTH_EVERY
+    def run(self) -> Outcome:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        started = time.perf_counter()
+        self.deadline = started + self.load.seconds if self.load.seconds else float("inf")
+        self.busy = sum(
+            self.begin(connection, next(self.sending, None))
+            for connection in list(self.connections.values())
+        )
+        self.last_reply = self.last_event = self.next_probe = started
+        self.probing = False
+        while self.busy:
+            self.step()
+        finished = time.perf_counter()
+        if self.probe and self.probing:
+            self.outcome.health.extend(_waits(finished - self.probe.started))
+        end = min(finished, self.deadline) if self.load.seconds else self.last_reply
+        self.outcome.seconds = end - started
+        if not self.outcome.latencies:  # it was slower than the time allowed for even one
+            self.outcome.latencies, self.outcome.seconds = self.too_late, finished - started
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        cpu = usage.ru_utime + usage.ru_stime - used.ru_utime - used.ru_stime
+        self.outcome.client_share = cpu / (finished - started)
+        return self.outcome
+
+    def step(self) -> None:
+        now = time.perf_counter()
+        timeout = 0.5
+        if self.probe and not self.probing:
+            timeout = max(0.0, self.next_probe - now)
+        events = self.poll.poll(timeout)
+        now = time.perf_counter()
+        if events or self.later:
+            self.last_event = now
+        elif now - self.last_event > self.load.patience:
+            raise TimeoutError(f"no reply for {self.load.patience} s; {self.outcome.statuses}")
+        if self.probe:
+            self.ask_health(self.probe, events, now)
+        while self.later and self.later[0][0] <= now:
+            refused = self.later.pop(0)[1]
+            self.begin(refused, refused.request)
         for fd, event in events:
-            connection = connections.get(fd)
-            if connection is None:
+            connection = self.connections.get(fd)
+            if connection is None:  # it is the probe, or was closed meanwhile
                 continue
-            if event & select.EPOLLOUT and fd in waiting_to_send and connection.send():
-                waiting_to_send.discard(fd)
-                poll.modify(fd, select.EPOLLIN)
-            if not event & ~select.EPOLLOUT:
-                continue
+            if fd in self.waiting_to_send and event & select.EPOLLOUT and connection.send():
+                self.waiting_to_send.discard(fd)
+                self.poll.modify(fd, select.EPOLLIN)
+            if event & ~select.EPOLLOUT:
+                self.take(connection)
+
+    def ask_health(self, probe: Connection, events: list[tuple[int, int]], now: float) -> None:
+        if self.probing:
+            if any(fd == probe.fd for fd, _ in events) and probe.receive() is not None:
+                self.outcome.health.extend(_waits(now - probe.started))
+                self.probing = False
+        elif now >= self.next_probe:
+            probe.begin(self.probe_parts, now)
+            self.probing = True
+            self.next_probe = now + HEALTH_EVERY
+
+    def take(self, connection: Connection) -> None:
+        """Read what came, and go on with the next request when the reply is whole."""
+        try:
             length = connection.receive()
-            if length is None:
-                continue
-            now = clock()
-            outcome.completed += 1
-            outcome.received += length
-            outcome.statuses[connection.status] += 1
-            if now <= deadline:
-                outcome.latencies.append(now - connection.started)
-                last_reply = now
-            if connection.status != 200 and not outcome.failure:
-                outcome.failure = bytes(connection.view[:1000]).decode("latin1")
-            if connection.closing:
-                waiting_to_send.discard(fd)
-                _reconnect(connection, poll, connections)
-            if now >= deadline or not begin(connection):
-                busy -= 1
-    finished = clock()
-    outcome.seconds = min(finished, deadline) - started if load.seconds else last_reply - started
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    cpu = usage.ru_utime + usage.ru_stime - used.ru_utime - used.ru_stime
-    outcome.client_share = cpu / (finished - started)
-    return outcome
+        except ConnectionError:
+            if not self.load.retry:
+                raise
+            length, connection.status, connection.closing = 0, 0, True
+        if length is None:
+            return
+        now = time.perf_counter()
+        self.outcome.completed += 1
+        self.outcome.received += length
+        self.outcome.statuses[connection.status] += 1
+        again = self.load.retry and connection.status in (0, 503)
+        if not again:
+            in_time = self.outcome.latencies if now <= self.deadline else self.too_late
+            in_time.append(now - connection.started)
+            self.last_reply = now
+        if connection.status != 200 and not self.outcome.failure:
+            self.outcome.failure = bytes(connection.view[:1000]).decode("latin1")
+        if connection.closing or connection.unsent:
+            self.reconnect(connection)
+        if again:
+            self.later.append((now + RETRY_AFTER, connection))
+        elif now >= self.deadline or not self.begin(connection, next(self.sending, None)):
+            self.busy -= 1
 
 
 def _waits(seconds: float) -> list[float]:
@@ -312,15 +375,3 @@ def _waits(seconds: float) -> list[float]:
     while (seconds := seconds - HEALTH_EVERY) > 0:
         waits.append(seconds)
     return waits
-
-
-def _reconnect(
-    connection: Connection, poll: select.epoll, connections: dict[int, Connection]
-) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        poll.unregister(connection.fd)
-    del connections[connection.fd]
-    connection.socket.close()
-    connection.connect()
-    connections[connection.fd] = connection
-    poll.register(connection.fd, select.EPOLLIN)

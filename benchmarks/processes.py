@@ -44,6 +44,7 @@ class Process:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.log = folder / f"{name}.log"
+        self.command = " ".join(command)
         pin = ["taskset", "--cpu-list", str(core)] if core is not None else []
         with open(self.log, "ab") as log:
             self.popen = subprocess.Popen(
@@ -107,7 +108,7 @@ class Process:
                 return
             time.sleep(0.05)
         said = self.log.read_text("utf8", "replace")[-3000:]
-        raise RuntimeError(f"{' '.join(map(str, self.popen.args))} does not answer:\n{said}")
+        raise RuntimeError(f"{self.command} does not answer:\n{said}")
 
     def stop(self) -> None:
         """End it, and wait until it is gone."""

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from benchmarks import content, load
+from benchmarks.cluster import new_database
 from benchmarks.content import ADMIN, COURSE, TEACHER
 from benchmarks.load import Load, Outcome, Request
 from benchmarks.processes import Process, cores, free_port
@@ -49,6 +50,7 @@ class Site:
         self.process = self.start()
         try:
             self.process.wait_for(f"http://127.0.0.1:{self.port}{self.health}")
+            self.idle_memory = self.process.memory()
             self.fill()
         except BaseException:
             self.process.stop()
@@ -99,6 +101,12 @@ class Site:
         with opener.open(question, timeout=300) as reply:
             return json.loads(reply.read())
 
+    def restart(self) -> None:
+        """End it and start it again, with what it has stored and nothing else."""
+        self.process.stop()
+        self.process = self.start()
+        self.process.wait_for(f"http://127.0.0.1:{self.port}{self.health}")
+
     def stop(self) -> None:
         """End it and remove what it kept."""
         self.process.stop()
@@ -116,6 +124,10 @@ class Site:
         """A POST as somebody."""
         return load.post(self.prefix + path, user=user, **fields)
 
+    def post_body(self, path: str, user: str, body: bytes, marks: Sequence[bytes]) -> Request:
+        """A POST of an encoded form, which says who sends it."""
+        return load.post_body(self.prefix + path, body, marks=marks)
+
     # What the scenarios send. The bare handler has its own addresses for each.
 
     def fetches(self) -> list[Request]:
@@ -125,8 +137,8 @@ class Site:
     def submits(self, assignment: str = OPEN) -> list[Request]:
         """Every student hands in a tree of their own, another in each request."""
         return [
-            load.post_body(f"{self.prefix}submission/{COURSE}/{assignment}", body, marks=marks)
-            for body, marks in map(submission_form, self.students)
+            self.post_body(f"submission/{COURSE}/{assignment}", name, *submission_form(name))
+            for name in self.students
         ]
 
     def small_gets(self) -> list[Request]:
@@ -159,9 +171,10 @@ class Site:
     def feedbacks(self) -> list[Request]:
         """The instructor gives each their feedback, other pages in each request."""
         return [
-            load.post_body(f"{self.prefix}feedback/{COURSE}/{DONE}/{name}", body, marks=marks)
+            self.post_body(
+                f"feedback/{COURSE}/{DONE}/{name}", TEACHER, *feedback_form(name, self.times[name])
+            )
             for name in self.students
-            for body, marks in [feedback_form(name, self.times[name])]
         ]
 
     def roster(self, course: str, size: int) -> list[Request]:
@@ -193,8 +206,12 @@ class Peer(Site):
 class Ours(Site):
     """This ngshare, stand-alone."""
 
-    database: str | None = None
     arguments: Sequence[str] = ()
+
+    @property
+    def database(self) -> str:
+        """The URL of its database."""
+        return f"sqlite:///{self.folder}/ngshare.db"
 
     def start(self) -> Process:
         return Process(self.command(), self.folder, name="ngshare", core=self.core())
@@ -204,11 +221,10 @@ class Ours(Site):
 
     def command(self) -> list[str]:
         """How it is started."""
-        database = self.database or f"sqlite:///{self.folder}/ngshare.db"
         return [
             *(sys.executable, "-m", "ngshare", "--vngshare", "--admins", ADMIN, "--config", ""),
             *("--host", "127.0.0.1", "--port", str(self.port)),
-            *("--database", database, "--storage", f"{self.folder}/files", *self.arguments),
+            *("--database", self.database, "--storage", f"{self.folder}/files", *self.arguments),
         ]
 
 
@@ -219,6 +235,20 @@ class TwoWorkers(Ours):
 
     def core(self) -> int | None:
         return None
+
+
+class Postgres(Ours):
+    """On PostgreSQL. Its own processes run on whatever core is free, and are not counted."""
+
+    cluster: Path
+
+    @functools.cached_property
+    def database(self) -> str:
+        return new_database(self.cluster, self.name)
+
+
+class PostgresTwoWorkers(Postgres, TwoWorkers):
+    """On PostgreSQL, with two processes."""
 
 
 class Bare(Site):
@@ -237,12 +267,9 @@ class Bare(Site):
     def fetches(self) -> list[Request]:
         return [load.get(f"/tree/{OPEN}/released", user=name) for name in self.students]
 
-    def submits(self, assignment: str = OPEN) -> list[Request]:
-        return [
-            load.post_body(f"/tree/{assignment}/{name}", body, marks=marks)
-            for name in self.students
-            for body, marks in [submission_form(name)]
-        ]
+    def post_body(self, path: str, user: str, body: bytes, marks: Sequence[bytes]) -> Request:
+        assignment = path.split("/")[2] if path.startswith("submission/") else "feedback"
+        return load.post_body(f"/tree/{assignment}/{user}", body, marks=marks)
 
     def small_gets(self) -> list[Request]:
         return [load.get("/small", user=name) for name in self.students]
@@ -252,13 +279,6 @@ class Bare(Site):
 
     def collects(self) -> list[Request]:
         return [load.get(f"/tree/{DONE}/{name}", user=TEACHER) for name in self.students]
-
-    def feedbacks(self) -> list[Request]:
-        return [
-            load.post_body(f"/tree/feedback/{name}", body, marks=marks)
-            for name in self.students
-            for body, marks in [feedback_form(name, self.times[name])]
-        ]
 
     def roster(self, course: str, size: int) -> list[Request]:
         everyone = [content.person(f"{course}-{name}") for name in content.students(size)]

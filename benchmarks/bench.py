@@ -1,0 +1,253 @@
+"""The parts of a whole run, in order; each prints its tables as soon as it has them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks import cluster, content, growth, hub, memory, report
+from benchmarks.hub import Hub, HubSite, OursOnHub, PeerOnHub
+from benchmarks.processes import free_port
+from benchmarks.report import Verdict
+from benchmarks.scenarios import SCENARIOS, Run, Scenario, measure, median
+from benchmarks.sites import Bare, Ours, Peer, Postgres, PostgresTwoWorkers, Site, TwoWorkers
+
+PARTS = ("roster", "hub", "shapes", "growth", "memory")
+"""What is measured besides the scenarios."""
+
+ROSTER = Scenario("roster", "import a roster of 800", lambda site: [], 100)
+ON_HUB = Scenario("hub", "the five GETs behind a real Hub", lambda site: site.small_gets(), 10)
+
+
+@dataclass
+class Bench:
+    """One run: what was chosen, and what was found so far."""
+
+    folder: Path
+    only: Sequence[str]
+    kinds: Sequence[str]
+    seconds: float
+    rounds: int
+    quick: bool
+    text: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+    results: dict[str, Any] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Every part that was chosen."""
+        chosen = [each for each in SCENARIOS if each.name in self.only]
+        if chosen or "roster" in self.only:
+            self.beside(chosen)
+        parts = {
+            "hub": self.on_hub,
+            "shapes": self.shapes,
+            "growth": self.growth,
+            "memory": self.memory,
+        }
+        for name, part in parts.items():
+            if name in self.only:
+                part()
+
+    def beside(self, chosen: Sequence[Scenario]) -> None:
+        """The peer, ngshare and the bare handler in turn."""
+        kinds: dict[str, type[Site]] = {"peer": Peer, "ngshare": Ours, "bare": Bare}
+        students = content.students(20 if self.quick else 200)
+        makers = [
+            lambda name=name: kinds[name](name, self.folder / name, students) for name in self.kinds
+        ]
+        with self.sites(makers) as sites:
+            for scenario in chosen:
+                rows = self.interleaved(scenario, sites)
+                self.keep(scenario.name, rows)
+                self.show(scenario.title, report.comparison(rows), report.verdicts(scenario, rows))
+            if chosen:
+                self.at_rest(sites)
+            if "roster" in self.only:
+                self.roster(sites)
+
+    def at_rest(self, sites: Sequence[Site]) -> None:
+        """Memory before anything happened, and now."""
+        rows = {
+            site.name: {"idle": site.idle_memory, "after": site.process.memory()} for site in sites
+        }
+        self.keep("at rest", rows)
+        text = report.grid(
+            ("", "idle", "after all of the above"),
+            [[name, *map(report.size, row.values())] for name, row in rows.items()],
+        )
+        self.show("memory at rest", text, [])
+
+    def roster(self, sites: Sequence[Site]) -> None:
+        """One request that imports 800 students, and for ngshare one of 20,000."""
+        few, many = (40, 500) if self.quick else (800, 20_000)
+        runs: dict[str, list[Run]] = {site.name: [] for site in sites}
+        for turn in range(self.rounds):
+            for site in sites:
+                if site.name == "peer" and turn:
+                    continue  # over half a minute each, and always about the same
+                requests = site.roster(f"roster{turn}", few)
+                runs[site.name].append(measure(site, requests, None, 1))
+        rows = {name: median(each) for name, each in runs.items()}
+        for site in sites:
+            if site.name == "ngshare":
+                run = measure(site, site.roster("large", many), None, 1)
+                rows[f"ngshare, {many:,} students"] = median([run])
+        self.keep("roster", rows)
+        # Of a single request, p99 and rate say the same.
+        found = report.verdicts(ROSTER, rows)
+        self.show(f"import a roster of {few}", report.comparison(rows), found)
+
+    def on_hub(self) -> None:
+        """The five GETs with tokens that the Hub must know: asked directly, and by the proxy."""
+        if not hub.available():
+            self.say("The Hub's proxy is missing, so nothing is measured there: .ci/get-proxy")
+            return
+        students = content.students(10 if self.quick else 60)
+        running = Hub(self.folder / "hub", free_port())
+        try:
+            running.wait_for_hub()
+            tokens = hub.make_tokens(running, students)
+            kinds: dict[str, type[HubSite]] = {"peer": PeerOnHub, "ngshare": OursOnHub}
+            makers = [
+                lambda name=name: kinds[name](
+                    name, self.folder / f"hub-{name}", running, tokens, students
+                )
+                for name in kinds
+                if name in self.kinds
+            ]
+            with self.sites(makers) as sites:
+                for way in ("direct", "proxied"):
+                    for site in sites:
+                        site.port = getattr(site, way)
+                    rows = self.interleaved(ON_HUB, sites)
+                    self.keep(f"hub, {way}", rows)
+                    title = f"{ON_HUB.title}, {len(students)} users, {HOW[way]}"
+                    self.show(title, report.comparison(rows), report.verdicts(ON_HUB, rows))
+        finally:
+            running.stop()
+
+    def shapes(self) -> None:
+        """Two workers, and PostgreSQL."""
+        students = content.students(20 if self.quick else 200)
+        kinds: dict[str, type[Site]] = {"`--workers 2`": TwoWorkers}
+        with contextlib.ExitStack() as stack:
+            if cluster.available():
+                Postgres.cluster = stack.enter_context(cluster.running())
+                kinds["PostgreSQL"] = Postgres
+                kinds["PostgreSQL, `--workers 2`"] = PostgresTwoWorkers
+            else:
+                self.say("PostgreSQL's server is missing: apt-get install postgresql")
+            makers = [
+                lambda name=name, at=at: kinds[name](name, self.folder / f"shape{at}", students)
+                for at, name in enumerate(kinds)
+            ]
+            with self.sites(makers) as sites:
+                for scenario in SCENARIOS:
+                    rows = self.interleaved(scenario, sites, rounds=min(2, self.rounds))
+                    self.keep(f"shapes, {scenario.name}", rows)
+                    self.show(f"{scenario.title}, in other shapes", report.comparison(rows), [])
+
+    def growth(self) -> None:
+        """Every read in databases of growing size."""
+        counts = (100, 1000) if self.quick else (10**3, 10**4, 10**5, 10**6)
+        students = content.students(20 if self.quick else 200)
+        sizes = {}
+
+        def make() -> Site:
+            return Ours("ngshare", self.folder / "growth", students)
+
+        with self.sites([make]) as sites:
+            site = sites[0]
+            assert isinstance(site, Ours)
+            for count in counts:
+                site.process.stop()
+                growth.grow(site, count)
+                site.restart()
+                sizes[str(count)] = growth.measure(site, self.quick)
+            site.process.stop()
+            made = growth.lengthen(site)
+            site.restart()
+            lists = growth.long_lists(site, made, self.quick)
+        text, found = report.growth(sizes)
+        self.keep("growth", sizes)
+        self.show("reads as the database grows, by submissions in it", text, found)
+        kept = {str(count): value for count, value in lists.items()}
+        self.keep("long lists", kept)
+        self.show("a list grows with its own length", report.long_lists(kept), [])
+
+    def memory(self) -> None:
+        """Large submissions at once."""
+        counts = (3, 6) if self.quick else (25, 100)
+
+        def make() -> Site:
+            return Ours("ngshare", self.folder / "memory", content.students(20))
+
+        with self.sites([make]) as sites:
+            rows: dict[str, Any] = {}
+            for count in counts:
+                if rows and memory.too_much(rows[str(counts[0])], count):
+                    text = f"{count} at once, which would need more memory than this machine has"
+                    self.missed.append(f"memory: {text}: **not tried**")
+                    break
+                rows[str(count)] = memory.measure(sites[0], count)
+        self.keep("memory", rows)
+        found = [report.health_verdict(row["health"]) for row in rows.values()]
+        found += report.bounded(rows)
+        self.show("memory while large submissions arrive at once", report.uploads(rows), found)
+
+    def interleaved(
+        self, scenario: Scenario, sites: Sequence[Site], rounds: int | None = None
+    ) -> dict[str, Any]:
+        """The median of each site's runs, which take turns."""
+        requests = {site.name: scenario.requests(site) for site in sites}
+        runs: dict[str, list[Run]] = {site.name: [] for site in sites}
+        for _ in range(rounds or self.rounds):
+            for site in sites:
+                run = measure(site, requests[site.name], self.seconds, connections=50)
+                runs[site.name].append(run)
+        return {name: median(each) for name, each in runs.items()}
+
+    @contextlib.contextmanager
+    def sites(self, makers: Sequence[Callable[[], Site]]) -> Iterator[list[Site]]:
+        """Start these, and end them."""
+        begun = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            started: list[Site] = []
+            for make in makers:
+                site = make()
+                stack.callback(site.stop)
+                started.append(site)
+            names = ", ".join(site.name for site in started)
+            print(f"({names} ready after {time.monotonic() - begun:.0f} s)", file=sys.stderr)
+            yield started
+
+    def keep(self, name: str, rows: Any) -> None:
+        """Keep numbers for the file of results."""
+        self.results[name] = rows
+
+    def show(self, title: str, text: str, found: Sequence[Verdict]) -> None:
+        """Print a part, and keep it for the documentation."""
+        self.say(f"### {title[:1].upper()}{title[1:]}\n\n{text}\n")
+        if found:
+            self.say(report.listing(found) + "\n")
+        self.missed += [f"{title}: {line}" for met, line in found if not met]
+
+    def say(self, text: str) -> None:
+        """Print a text, and keep it for the documentation."""
+        print(text, flush=True)
+        self.text.append(text)
+
+    def save(self, machine: dict[str, Any], path: Path) -> None:
+        """Write all numbers as JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = {"machine": machine, "missed": self.missed, "results": self.results}
+        path.write_text(json.dumps(whole, indent=1), "utf8")
+
+
+HOW = {"direct": "without the proxy", "proxied": "through the proxy"}
