@@ -34,6 +34,7 @@ def main() -> None:
         "--quick", action="store_true", help="see that it works; numbers are worth nothing"
     )
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="where servers write")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the numbers are kept")
     parser.add_argument("--publish", action="store_true", help="write the page in any case")
     chosen = parser.parse_args()
     only = chosen.only.split(",")
@@ -58,9 +59,9 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
     missed = "\n".join(f"- {line}" for line in bench.missed) or "Every bar was met."
     bench.say(f"### Not reached\n\n{missed}\n")
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    bench.save(facts, RESULTS / f"{stamp}.json")
-    print(f"({time.monotonic() - begun:.0f} s; numbers in benchmarks/results/{stamp}.json)")
+    numbers = chosen.results / time.strftime("%Y%m%d-%H%M%S.json", time.gmtime())
+    bench.save(facts, numbers)
+    print(f"({time.monotonic() - begun:.0f} s; numbers in {numbers})")
     if chosen.publish or (set(only) == set(every) and not chosen.quick):
         report.publish("\n".join(bench.text), PAGE)
         print(f"Wrote {PAGE}")

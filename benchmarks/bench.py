@@ -11,18 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cluster, content, growth, hub, memory, report
+from benchmarks import content, growth, hub, memory, report
 from benchmarks.hub import Hub, HubSite, OursOnHub, PeerOnHub
 from benchmarks.processes import free_port
 from benchmarks.report import Verdict
 from benchmarks.scenarios import SCENARIOS, Run, Scenario, measure, median
 from benchmarks.sites import Bare, Ours, Peer, Postgres, PostgresTwoWorkers, Site, TwoWorkers
+from tests.postgres import find_programs, running_cluster
 
 PARTS = ("roster", "hub", "shapes", "growth", "memory")
 """What is measured besides the scenarios."""
 
 ROSTER = Scenario("roster", "import a roster of 800", lambda site: [], 100)
 ON_HUB = Scenario("hub", "the five GETs behind a real Hub", lambda site: site.small_gets(), 10)
+
+OUT_OF_THE_BOX = {"checkpoint_timeout": "5min", "max_wal_size": "1GB"}
+"""How PostgreSQL comes: every commit waits for the disk."""
 
 
 @dataclass
@@ -137,8 +141,8 @@ class Bench:
         students = content.students(20 if self.quick else 200)
         kinds: dict[str, type[Site]] = {"`--workers 2`": TwoWorkers}
         with contextlib.ExitStack() as stack:
-            if cluster.available():
-                Postgres.cluster = stack.enter_context(cluster.running())
+            if find_programs():
+                Postgres.cluster = stack.enter_context(running_cluster(**OUT_OF_THE_BOX))
                 kinds["PostgreSQL"] = Postgres
                 kinds["PostgreSQL, `--workers 2`"] = PostgresTwoWorkers
             else:
@@ -167,7 +171,7 @@ class Bench:
             assert isinstance(site, Ours)
             for count in counts:
                 site.process.stop()
-                growth.grow(site, count)
+                growth.grow_to(site.database, count)
                 site.restart()
                 sizes[str(count)] = growth.measure(site, self.quick)
             site.process.stop()

@@ -85,9 +85,9 @@ def _median(site: Ours, requests: list[Request], quick: bool) -> float:
     return min(medians)
 
 
-def grow(site: Ours, submissions: int) -> None:
+def grow_to(url: str, submissions: int) -> None:
     """Add courses until the database holds so many submissions. The service must not run."""
-    engine = make_engine(parse_url(site.database)).execution_options(ngshare_writes=True)
+    engine = make_engine(parse_url(url)).execution_options(ngshare_writes=True)
     try:
         while True:
             with engine.begin() as connection:

@@ -220,7 +220,7 @@ def _child(load: Load, core: int | None, health: Request | None, pipe: Any) -> N
         pipe.send(f"{type(error).__name__}: {error}")
 
 
-def _sending(load: Load) -> Iterator[Parts]:
+def sending(load: Load) -> Iterator[Parts]:
     """The requests, one after the other, each with a serial number of its own. Copies nothing."""
     serials = count(load.first_serial)
     requests = load.requests if load.seconds is None else cycle(load.requests)
@@ -245,7 +245,7 @@ class _Drive:
         self.poll = select.epoll()
         self.connections: dict[int, Connection] = {}
         self.waiting_to_send: set[int] = set()
-        self.sending = _sending(load)
+        self.sending = sending(load)
         self.later: list[tuple[float, Connection]] = []
         self.too_late = array("d")
         for _ in range(load.connections):
@@ -291,7 +291,7 @@ class _Drive:
             self.step()
         finished = time.perf_counter()
         if self.probe and self.probing:
-            self.outcome.health.extend(_waits(finished - self.probe.started))
+            self.outcome.health.extend(waits(finished - self.probe.started))
         end = min(finished, self.deadline) if self.load.seconds else self.last_reply
         self.outcome.seconds = end - started
         if not self.outcome.latencies:  # it was slower than the time allowed for even one
@@ -330,7 +330,7 @@ class _Drive:
     def ask_health(self, probe: Connection, events: list[tuple[int, int]], now: float) -> None:
         if self.probing:
             if any(fd == probe.fd for fd, _ in events) and probe.receive() is not None:
-                self.outcome.health.extend(_waits(now - probe.started))
+                self.outcome.health.extend(waits(now - probe.started))
                 self.probing = False
         elif now >= self.next_probe:
             probe.begin(self.probe_parts, now)
@@ -366,7 +366,7 @@ class _Drive:
             self.busy -= 1
 
 
-def _waits(seconds: float) -> list[float]:
+def waits(seconds: float) -> list[float]:
     """How long this question waited, and those that would have been asked meanwhile.
 
     Else one long stall would count as a single slow reply.

@@ -17,10 +17,10 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from benchmarks import content, load
-from benchmarks.cluster import new_database
 from benchmarks.content import ADMIN, COURSE, TEACHER
 from benchmarks.load import Load, Outcome, Request
 from benchmarks.processes import Process, cores, free_port
+from tests.postgres import Cluster
 
 ROOT = Path(__file__).parents[1]
 PEER_PYTHON = ROOT / ".venv" / "peer" / "bin" / "python"
@@ -240,11 +240,11 @@ class TwoWorkers(Ours):
 class Postgres(Ours):
     """On PostgreSQL. Its own processes run on whatever core is free, and are not counted."""
 
-    cluster: Path
+    cluster: Cluster
 
     @functools.cached_property
     def database(self) -> str:
-        return new_database(self.cluster, self.name)
+        return self.cluster.url(self.cluster.create())
 
 
 class PostgresTwoWorkers(Postgres, TwoWorkers):
