@@ -6,7 +6,9 @@ never configured here: that would silence the service's own log.
 """
 
 from alembic import context
+from ngshare.blobs import LocalBlobs
 from ngshare.database import make_engine, parse_url
+from ngshare.migrate import finish_adoption
 from ngshare.models import Base
 
 config = context.config
@@ -29,12 +31,16 @@ def run(connection):
 
 
 def run_from_command_line():
-    url = context.get_x_argument(as_dictionary=True).get("database")
-    url = parse_url(url or config.get_main_option("sqlalchemy.url"))
-    engine = make_engine(url).execution_options(ngshare_writes=True)
+    given = context.get_x_argument(as_dictionary=True)
+    url = parse_url(given.get("database") or config.get_main_option("sqlalchemy.url"))
+    if "storage" in given:
+        config.attributes["blobs"] = LocalBlobs(given["storage"])
+    engine = make_engine(url, wal=False).execution_options(ngshare_writes=True)
     with engine.begin() as connection:
         run(connection)
     engine.dispose()
+    if "storage" in given:
+        finish_adoption(url, config.attributes["blobs"])
 
 
 if context.is_offline_mode():

@@ -1,16 +1,20 @@
 """The schema of ngshare 1.0: real keys, content by hash, removal that can be undone.
 
-The tables of ngshare 0.6 are dropped when they never held anything. A site that
-holds something is left as it is: moving its data will be a revision of its own.
+A site of ngshare 0.6 is adopted: its records move over, its files into the storage
+(``ngshare/adoption``). The tables of one that never held anything are dropped.
 
 Revision: 7c1f0a52d3e8
 Follows: 1921a169739b
 """
 
+from pathlib import Path
+
 import sqlalchemy as sa
 from alembic.util import CommandError
 
 from alembic import op
+from ngshare import adoption
+from ngshare.migrate import refuse_downgrade
 
 revision = "7c1f0a52d3e8"
 down_revision = "1921a169739b"
@@ -37,20 +41,47 @@ LIVE = sa.text("removed_at IS NULL")
 
 
 def upgrade():
-    if op.get_bind().dialect.name == "sqlite":
-        drop_legacy()
-    create_tables()
-
-
-def drop_legacy():
-    connection = op.get_bind()
-    if any(connection.scalar(sa.text(f"SELECT 1 FROM {table} LIMIT 1")) for table in LEGACY):
-        raise CommandError(
-            "it holds the records of an ngshare 0.6 site, which this version does not adopt yet. "
-            "Nothing was changed; start it with ngshare 0.6, or name an empty database"
-        )
+    if op.get_bind().dialect.name != "sqlite":
+        create_tables()
+        return
+    legacy = holds_anything()
+    if legacy:
+        require_storage()
     for table in LEGACY:
-        op.drop_table(table)
+        op.rename_table(table, f"legacy_{table}")
+    create_tables()
+    if legacy:
+        adopt()
+    for table in LEGACY:
+        op.drop_table(f"legacy_{table}")
+
+
+def holds_anything():
+    connection = op.get_bind()
+    return any(connection.scalar(sa.text(f"SELECT 1 FROM {table} LIMIT 1")) for table in LEGACY)
+
+
+def require_storage():
+    if "blobs" not in op.get_context().config.attributes:
+        raise CommandError(
+            "it holds the records of an ngshare 0.6 site, which are adopted together with its "
+            "files. Start ngshare once with its --database and --storage, or tell Alembic where "
+            "they are: alembic -x database=URL -x storage=DIR upgrade head"
+        )
+
+
+def adopt():
+    connection = op.get_bind()
+    attributes = op.get_context().config.attributes
+    try:
+        adoption.adopt(
+            connection.connection.dbapi_connection,
+            Path(connection.engine.url.database),
+            attributes["blobs"],
+            files_may_be_lost=attributes.get("files_may_be_lost", False),
+        )
+    except adoption.AdoptionError as error:
+        raise CommandError(str(error)) from error
 
 
 def create_tables():
@@ -143,6 +174,4 @@ def create_tables():
 
 
 def downgrade():
-    raise NotImplementedError(
-        "ngshare 0.6 cannot hold what ngshare 1.0 holds; restore the backup made before the upgrade"
-    )
+    refuse_downgrade(op.get_bind(), down_revision, "ngshare 0.6 cannot hold what ngshare 1.0 holds")

@@ -8,6 +8,7 @@ Follows: nothing
 """
 
 import sqlalchemy as sa
+from alembic.util import CommandError
 
 from alembic import op
 
@@ -74,4 +75,4 @@ def upgrade():
 
 
 def downgrade():
-    raise NotImplementedError("nothing comes before the first schema")
+    raise CommandError("nothing comes before the first schema; name an empty database instead")

@@ -22,6 +22,7 @@ import fcntl
 import logging
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -32,6 +33,9 @@ log = logging.getLogger("ngshare")
 
 TOGETHER = 64
 """How many blobs of one request are written and synced together; each has a file open."""
+
+_NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_NO_HARD_LINKS |= {errno.EMLINK}
 
 
 class LocalBlobs:
@@ -89,6 +93,39 @@ class LocalBlobs:
         except FileNotFoundError:
             raise BlobMissing(digest) from None
 
+    def adopt(self, path: Path, digest: bytes) -> bool:
+        """Let a file that is durable already be the blob ``digest`` too, without copying it.
+
+        Return False when this file system has no hard links: then the file must be
+        renamed to :meth:`path` once it is not needed under its own name any more.
+        Only from another disk is a file copied. Call :meth:`sync` before a row names
+        the blob. Raises OSError.
+        """
+        blob = self.path(digest)
+        with open_folder(blob.parent) as descriptor:
+            if self._lease({digest[0]: descriptor}, [digest]):
+                return True
+        try:
+            if path.is_symlink():
+                raise OSError(errno.EXDEV, "a name of something elsewhere")
+            with contextlib.suppress(PermissionError):
+                os.utime(path)  # the blob is young when it appears, however old its bytes are
+            os.link(path, blob)
+        except FileExistsError:
+            pass  # another file of the same bytes, a moment ago
+        except OSError as error:
+            if error.errno in _NO_HARD_LINKS:
+                return False
+            if error.errno != errno.EXDEV:
+                raise
+            self._copy(path, blob)
+        return True
+
+    def sync(self) -> None:
+        """Make every blob that was adopted durable under its name. Raises OSError."""
+        for shard in range(256):
+            _sync_folder(self.shard(shard))
+
     def check(self) -> None:
         probe = self.incoming / f"probe-{secrets.token_hex(8)}"
         try:
@@ -137,6 +174,18 @@ class LocalBlobs:
         except BaseException:
             for part in parts.values():
                 part.unlink(missing_ok=True)
+            raise
+
+    def _copy(self, source: Path, path: Path) -> None:
+        part = self.incoming / secrets.token_hex(16)
+        try:
+            with source.open("rb") as file, part.open("xb") as copy:
+                shutil.copyfileobj(file, copy, 1 << 20)
+                copy.flush()
+                os.fsync(copy.fileno())
+            part.rename(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
             raise
 
     def _explain(self, error: OSError) -> ExchangeError:

@@ -1,0 +1,144 @@
+"""Old names and paths under today's rules: what can stay as it was does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+from typing import TypeVar
+
+from ngshare.errors import BadRequest
+from ngshare.wire import NAME_LENGTH, PATH_BYTES, PATH_PART_BYTES, check_path, is_name
+
+Key = TypeVar("Key")
+
+_ILLEGAL = re.compile(r"[\x00-\x1f\x7f/\ud800-\udfff]")
+_UNWRITABLE = re.compile(r"[\x00\ud800-\udfff]")
+_ROOM = 12
+"""How many characters of a name are left for a number that tells it from others."""
+
+
+def text_of(value: object) -> str:
+    """What stands in a column of text, where SQLite would have taken anything."""
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        return value.decode("utf8", "backslashreplace")
+    return str(value)
+
+
+def legal_names(names: Iterable[tuple[Key, str]], otherwise: str) -> dict[Key, str]:
+    """A name for each key: legal, and nobody else's.
+
+    Whoever has a legal name first keeps it. The others get a name like it, with a
+    number; ``otherwise`` stands for one that is empty.
+    """
+    wanted = list(names)
+    found: dict[Key, str] = {}
+    taken: set[str] = set()
+    for key, name in wanted:
+        if is_name(name) and name not in taken:
+            found[key] = name
+            taken.add(name)
+    for key, name in wanted:
+        if key not in found:
+            found[key] = free_name(_ILLEGAL.sub("_", name)[: NAME_LENGTH - _ROOM], taken, otherwise)
+            taken.add(found[key])
+    return found
+
+
+def free_name(name: str, taken: Iterable[str], otherwise: str = "unnamed") -> str:
+    """This name, or else this name with the first number that makes it one of its own."""
+    base = name or otherwise
+    free, number = base, 1
+    while free in taken:
+        number += 1
+        free = f"{base[: NAME_LENGTH - _ROOM]} ({number})"
+    return free
+
+
+def is_odd_path(path: str) -> bool:
+    """Whether no new file may have this path today."""
+    try:
+        check_path(path)
+    except BadRequest:
+        return True
+    return False
+
+
+def place(paths: Sequence[str]) -> list[str]:
+    """Where each file of a tree stands so that the tree can be unpacked, in the same order.
+
+    A path stays as it is unless it would lead out of the tree, could not be written,
+    or is another file's or another file's folder. Of equal paths the last stays: a
+    client of 0.6 wrote the files in order, so it is the one that was seen.
+    """
+    placed: dict[int, str] = {}
+    files: set[str] = set()
+    folders: set[str] = set()
+    # What can stay comes first, and of that what is in folders: so a file makes way for a folder.
+    order = sorted(
+        range(len(paths)),
+        key=lambda index: (not _can_stay(paths[index]), -paths[index].count("/"), -index),
+    )
+    for index in order:
+        path = paths[index] if _can_stay(paths[index]) else _mended(paths[index])
+        path = _free_path(path, files, folders)
+        placed[index] = path
+        files.add(path)
+        folders.update(_parents(path))
+    return [placed[index] for index in range(len(paths))]
+
+
+def _can_stay(path: str) -> bool:
+    return (
+        not _UNWRITABLE.search(path)
+        and len(path.encode()) <= PATH_BYTES - 2 * _ROOM
+        and all(
+            part not in ("", ".", "..") and len(part.encode()) <= PATH_PART_BYTES
+            for part in path.split("/")
+        )
+    )
+
+
+def _mended(path: str) -> str:
+    parts = [
+        "__" if part == ".." else _shortened(_UNWRITABLE.sub("_", part))
+        for part in path.split("/")
+        if part not in ("", ".")
+    ]
+    while len("/".join(parts).encode()) > PATH_BYTES - 2 * _ROOM:
+        parts.pop(0)
+    return "/".join(parts) or "unnamed"
+
+
+def _shortened(part: str) -> str:
+    """A part of a path that file systems can hold, with its ending."""
+    if len(part.encode()) <= PATH_PART_BYTES:
+        return part
+    ending = PurePosixPath(part).suffix.encode()[:20]
+    short = part.encode()[: PATH_PART_BYTES - _ROOM - len(ending)] + ending
+    return short.decode("utf8", "ignore")
+
+
+def _parents(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:length]) for length in range(1, len(parts))]
+
+
+def _free_path(path: str, files: set[str], folders: set[str]) -> str:
+    """This path, or one like it that is neither a file nor a folder and is in no file."""
+    wanted = path.split("/")
+    parts, number = list(wanted), 1
+    while True:
+        taken = [length for length in range(1, len(parts)) if "/".join(parts[:length]) in files]
+        if not taken and "/".join(parts) not in files | folders:
+            return "/".join(parts)
+        number += 1
+        at = taken[0] - 1 if taken else len(parts) - 1
+        name = PurePosixPath(_shortened_by_room(wanted[at]))
+        parts[at] = f"{name.stem} ({number}){name.suffix}"
+
+
+def _shortened_by_room(part: str) -> str:
+    return part.encode()[: PATH_PART_BYTES - _ROOM].decode("utf8", "ignore")

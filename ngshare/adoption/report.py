@@ -1,0 +1,91 @@
+"""What an adoption did, and what it found odd: for the log, and for a file beside the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+MISSING = "file(s) missing on disk. The rest of their trees is readable; they say they are missing"
+CHANGED = "file(s) whose bytes are not those that were recorded. Kept as they are on disk"
+UNSIZED = "file(s) whose size or checksum was never filled in. Taken from the disk"
+UNREADABLE = "file(s) that the disk fails to read. They count as missing, and stay where they are"
+SAME_NAME = "assignment(s) renamed, because another one of the course has their name"
+ILLEGAL_NAME = "name(s) changed that cannot stand in an address"
+CHANGED_PATH = "path(s) changed that cannot be unpacked as they were"
+ODD_PATH = "path(s) kept that nobody may use for new files"
+BOTH_ROLES = "user(s) both instructor and student of a course. They are its instructors"
+REMOVED = "user(s) no longer in the course they submitted to. Instructors add removed=true to read"
+NO_USER = "user(s) named by other records only. They are users now"
+SAME_TIME = "submission(s) of one student at one moment. The later ones were moved by a microsecond"
+NO_TIME = "submission(s) without a readable time. They stand in 1970"
+NOWHERE = "record(s) that point to nothing"
+LOST_COURSE = "assignment(s) without a course. They are in a course of their own, for admins"
+LOST_ASSIGNMENT = "submission(s) without an assignment. They are in a course of their own, for admins"
+UNNAMED = "file record(s) that belong to nothing. Their bytes stay where they are"
+ORPHANS = "file(s) on disk that belong to nothing. They stay where they are"
+
+
+class AdoptionError(Exception):
+    """A site cannot be adopted as things are. The message is one line that says what to do."""
+
+
+class Report:
+    """Collects what is worth telling while an adoption goes on."""
+
+    def __init__(self, database: Path, storage: Path, started: datetime) -> None:
+        self.database = database
+        self.storage = storage
+        self.started = started
+        self.counts: dict[str, int] = {}
+        self._odd: dict[str, list[str]] = {}
+        self._more: dict[str, int] = {}
+
+    def count(self, thing: str, number: int = 1) -> None:
+        """So many more of this were adopted."""
+        self.counts[thing] = self.counts.get(thing, 0) + number
+
+    def odd(self, kind: str, line: str) -> None:
+        """Something odd: one of the constants of this module, and which one it is."""
+        self._odd.setdefault(kind, []).append(line)
+
+    def odd_number(self, kind: str, number: int) -> None:
+        """So many things that are odd and not worth a line each."""
+        if number:
+            self._odd.setdefault(kind, [])
+            self._more[kind] = self._more.get(kind, 0) + number
+
+    def number(self, kind: str) -> int:
+        """How many things of this kind were odd."""
+        return len(self._odd.get(kind, ())) + self._more.get(kind, 0)
+
+    def summary(self) -> list[str]:
+        """What to log at the end, a few lines."""
+        done = ", ".join(f"{number:,} {thing}" for thing, number in self.counts.items())
+        lines = [f"Adopted the site of ngshare 0.6: {done}"]
+        lines += [f"Odd: {self.number(kind):,} {kind}" for kind in self._odd]
+        if not self._odd:
+            lines.append("Nothing in it was odd")
+        return lines
+
+    def text(self) -> str:
+        """The whole report. Its summary comes first, up to an empty line."""
+        parts = [
+            *self.summary(),
+            "",
+            f"Made: {self.started:%Y-%m-%d %H:%M:%S} UTC",
+            f"Database: {self.database}",
+            f"Storage: {self.storage}",
+        ]
+        for kind, lines in self._odd.items():
+            parts += ["", f"{self.number(kind):,} {kind}", *_indented(lines)]
+        return "\n".join(parts) + "\n"
+
+
+def quoted(name: object) -> str:
+    """A name as one line, whatever is in it."""
+    return repr(name)
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
