@@ -145,6 +145,10 @@ class Ngshare(Application):
     upgrade_database = Bool(
         True, help="Bring the database to this program's schema before the service starts"
     ).tag(config=True)
+    adopt_without_files = Bool(
+        False,
+        help="Adopt a site of ngshare 0.6 even when not one of its files is in the storage",
+    ).tag(config=True)
     standalone = Bool(
         False, help="Run without a Hub and believe the parameter 'user' of each request"
     ).tag(config=True)
@@ -196,6 +200,10 @@ class Ngshare(Application):
         "end-with-hub": (
             {"Ngshare": {"end_with_hub": True}},
             "End when the Hub that launched it is gone; configure_hub gives this",
+        ),
+        "adopt-without-files": (
+            {"Ngshare": {"adopt_without_files": True}},
+            "Adopt a site of ngshare 0.6 although all of its files are lost",
         ),
         "vngshare": ({"Ngshare": {"standalone": True}}, "Run without a Hub, believing everybody"),
         "generate-config": (
@@ -295,8 +303,7 @@ class Ngshare(Application):
         if not self.standalone:
             self._check_hub_variables()
         identity = self._make_identity()
-        self._open_storage()
-        before, revision = self._migrate(url)
+        before, revision = self._migrate(url, self._open_storage())
         with ending_with(launcher) if self.end_with_hub else contextlib.nullcontext():
             sockets = self._bind()
             self._announce(url, sockets, before, revision)
@@ -385,16 +392,16 @@ class Ngshare(Application):
                 "--jupyterhub_api_url must name a URL, as in http://127.0.0.1:8081/hub/api"
             )
 
-    def _open_storage(self) -> None:
+    def _open_storage(self) -> LocalBlobs:
         try:
-            LocalBlobs(self.storage)
+            return LocalBlobs(self.storage)
         except OSError as error:
             raise StartError(
                 f"--storage {self.storage} cannot be written ({error.strerror}): create it, "
                 f"give it to the user {_user()}, or name another folder"
             ) from error
 
-    def _migrate(self, url: URL) -> tuple[str | None, str]:
+    def _migrate(self, url: URL, blobs: LocalBlobs | None = None) -> tuple[str | None, str]:
         folder = os.path.dirname(url.database or "") or "."
         if url.get_backend_name() == "sqlite":
             try:
@@ -406,8 +413,8 @@ class Ngshare(Application):
                 ) from error
         try:
             if self.upgrade_database:
-                return migrate.upgrade(url)
-            revision = migrate.check(url)
+                return migrate.upgrade(url, blobs, files_may_be_lost=self.adopt_without_files)
+            revision = migrate.check(url, blobs)
             return revision, revision
         except migrate.MigrationError as error:
             raise StartError(str(error)) from error

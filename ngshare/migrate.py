@@ -13,24 +13,33 @@ import fcntl
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import URL, Connection, Engine, text
+from sqlalchemy import URL, Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from alembic import command
-from ngshare import snapshots
-from ngshare.database import make_engine, show_url
+from ngshare import adoption, snapshots
+from ngshare.blobs import LocalBlobs
+from ngshare.database import lost_race, make_engine, show_url
 
 log = logging.getLogger("ngshare")
 
 LOCK_ID = 7_241_957_306
 """The key of the PostgreSQL advisory lock that an upgrade holds. Any number will do, for ever."""
+
+
+LEGACY = (None, "aa00db20c10a", "1921a169739b")
+"""The revisions of a database that ngshare 1.0 has not made its own yet."""
+
+LOCKED = "locked"
+"""Stands for the revision of a database that cannot be looked at now."""
 
 
 class MigrationError(Exception):
@@ -77,24 +86,32 @@ def current(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def upgrade(url: URL) -> tuple[str | None, str]:
+def upgrade(
+    url: URL, blobs: LocalBlobs | None = None, *, files_may_be_lost: bool = False
+) -> tuple[str | None, str]:
     """Bring the database to this program's revision. Return the revisions before and after.
 
-    Raises MigrationError when the database is newer than this program, or cannot
-    be opened.
+    Only a site of ngshare 0.6 needs ``blobs``, where its files are and will be;
+    ``files_may_be_lost`` adopts one even when not one of its files is there. While
+    another process upgrades, this waits. Killed at any moment, it leaves the old
+    revision or the new one.
+
+    Raises MigrationError when the database is newer than this program, cannot be
+    opened, or cannot be upgraded; then it is as it was.
     """
     with _opened(url) as engine:
-        before = _revision(engine)
-        if before == head():
+        before = _revision_unless_locked(engine)
+        if before == head() and not _adoption_is_unfinished(url):
             return before, before
         with _alone(url, engine):
             # Another process may have upgraded while this one waited.
             before = _revision(engine)
             if before != head():
+                _refuse_others_tables(engine, before)
                 _back_up(url, before)
-                with engine.begin() as connection:
-                    command.upgrade(alembic_config(connection), "head")
+                _run(engine, {"blobs": blobs, "files_may_be_lost": files_may_be_lost})
                 _use_wal(url)
+            finish_adoption(url, blobs)
         return before, head()
 
 
@@ -111,18 +128,101 @@ def revision_of(url: URL) -> str | None:
         return _revision(engine)
 
 
-def check(url: URL) -> str:
-    """Return the database's revision if it is this program's, else raise MigrationError."""
+def check(url: URL, blobs: LocalBlobs | None = None) -> str:
+    """Return the database's revision if it is this program's, else raise MigrationError.
+
+    It changes nothing, but for an adoption that is committed and was killed before its
+    last step: with ``blobs``, that is finished.
+    """
     with _opened(url) as engine:
-        revision = _revision(engine)
-    _refuse_unknown(revision)
+        revision = _revision_unless_locked(engine)
+        if revision == head() and not _adoption_is_unfinished(url):
+            return head()
+        if revision in (head(), LOCKED):
+            with _alone(url, engine):
+                revision = _revision(engine)
+                if revision == head():
+                    finish_adoption(url, blobs)
     if revision != head():
         raise MigrationError(
             f"The database is at revision {revision or 'none'}, this ngshare needs {head()}, and "
-            "--no-upgrade-db is given. Start it once without --no-upgrade-db to upgrade it, "
-            "after a backup"
+            "--no-upgrade-db is given. Start it once without --no-upgrade-db to upgrade it, or run "
+            "ngshare db upgrade with the same --database and --storage"
         )
-    return revision
+    return head()
+
+
+def finish_adoption(url: URL, blobs: LocalBlobs | None) -> None:
+    """Take away the old names of adopted files, if an adoption is committed and has left any.
+
+    Raises MigrationError when they cannot be removed.
+    """
+    if blobs is None or not _adoption_is_unfinished(url):
+        return
+    with _opened(url) as engine:
+        if _revision(engine) in LEGACY:
+            return  # it was killed before it was committed, and will begin anew
+    try:
+        adoption.finish(Path(url.database or ""), blobs)
+    except OSError as error:
+        raise MigrationError(
+            f"The site is adopted, but the old names of its files cannot be removed ({error}): "
+            "mend that and start again"
+        ) from error
+
+
+def refuse_downgrade(connection: Connection, revision: str, why: str) -> NoReturn:
+    """Say why there is no way back to ``revision``, and which backup is. Raises CommandError."""
+    raise CommandError(
+        f"{why}. Nothing was changed; {_way_back(connection.engine.url, [revision])}"
+    )
+
+
+def _way_back(url: URL, revisions: Sequence[str]) -> str:
+    if url.get_backend_name() != "sqlite":
+        return "restore the backup that you made before the upgrade"
+    backups = [
+        backup
+        for backup in snapshots.list_backups(Path(url.database or ""))
+        if backup.revision in revisions
+    ]
+    if not backups:
+        return "restore a backup that was made before the upgrade; none lies beside it"
+    return f"restore the backup that was made before the upgrade: {backups[0].path}"
+
+
+def _run(engine: Engine, attributes: dict[str, Any]) -> None:
+    """Upgrade in one transaction. Raises MigrationError when that fails and is undone."""
+    try:
+        with engine.begin() as connection:
+            config = alembic_config(connection)
+            config.attributes.update(
+                {name: value for name, value in attributes.items() if value is not None}
+            )
+            command.upgrade(config, "head")
+    except (DBAPIError, OSError) as error:
+        reason = str(error.orig if isinstance(error, DBAPIError) else error)
+        raise MigrationError(
+            "The upgrade of the database failed, and all is as it was before: "
+            f"{reason.strip().partition(chr(10))[0]}"
+        ) from error
+
+
+def _adoption_is_unfinished(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite" and adoption.is_unfinished(Path(url.database or ""))
+
+
+def _refuse_others_tables(engine: Engine, revision: str | None) -> None:
+    """Raise MigrationError when tables are in the way that no revision of ours accounts for."""
+    if revision is not None:
+        return
+    with engine.execution_options(ngshare_writes=False).connect() as connection:
+        taken = {"users", "courses", "files"} & set(inspect(connection).get_table_names())
+    if taken:
+        raise MigrationError(
+            f"The database has a table {sorted(taken)[0]} but no revision of ngshare: it is "
+            "another program's, or a part of a backup. Name another database"
+        )
 
 
 def _back_up(url: URL, revision: str | None) -> None:
@@ -151,18 +251,28 @@ def _revision(engine: Engine) -> str | None:
     # Only looks, so that it need not wait for another process that upgrades: that can take long.
     with engine.execution_options(ngshare_writes=False).connect() as connection:
         revision = current(connection)
-    _refuse_unknown(revision)
+    _refuse_unknown(engine.url, revision)
     return revision
 
 
-def _refuse_unknown(revision: str | None) -> None:
+def _revision_unless_locked(engine: Engine) -> str | None:
+    """The revision; LOCKED when SQLite shows it to nobody, as it does while an upgrade writes."""
+    try:
+        return _revision(engine)
+    except DBAPIError as error:
+        if not lost_race(error):
+            raise
+        return LOCKED
+
+
+def _refuse_unknown(url: URL, revision: str | None) -> None:
     known = {
         script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()
     }
     if revision is not None and revision not in known:
         raise MigrationError(
             f"The database is at revision {revision}, which this ngshare does not know: a newer "
-            "ngshare wrote it. Start that version, or restore a backup that this one made"
+            f"ngshare wrote it. Start that version, or {_way_back(url, sorted(known))}"
         )
 
 
@@ -194,7 +304,13 @@ def _alone(url: URL, engine: Engine) -> Iterator[None]:
     """Let one process at a time upgrade this database. A process that dies lets go by that."""
     if url.get_backend_name() != "sqlite":
         with engine.connect() as connection:
-            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_ID})
+            # Outside of a transaction, and for as long as the other one takes.
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            connection.execute(text("SET lock_timeout = 0"))
+            connection.execute(text("SET statement_timeout = 0"))
+            if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK_ID}):
+                _tell_of_waiting()
+                connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_ID})
             try:
                 yield
             finally:
@@ -209,7 +325,24 @@ def _alone(url: URL, engine: Engine) -> Iterator[None]:
             f"({error.strerror}): remove it, and give its folder to the user of ngshare"
         ) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor, path)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, path: str) -> None:
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _tell_of_waiting()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        raise MigrationError(
+            f"{path} cannot be locked ({error.strerror}): keep the database on a local disk"
+        ) from error
+
+
+def _tell_of_waiting() -> None:
+    log.info("Another process upgrades the database; waiting until it is done")

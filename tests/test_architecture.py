@@ -24,7 +24,8 @@ ALLOWED: dict[str, set[str]] = {
     "blobs": {"blobs", "errors"},
     "progress": set(),
     "snapshots": set(),
-    "migrate": {"database", "blobs", "snapshots"},
+    "adoption": {"adoption", "blobs", "wire", "errors", "progress"},
+    "migrate": {"database", "blobs", "snapshots", "adoption"},
     "actions.access": {"models", "errors"},
     # They take many transactions and a long time, so they begin and end them themselves.
     "actions.storage": {"models", "blobs", "database"},

@@ -27,10 +27,9 @@ from ngshare import database, migrate
 from ngshare.database import make_engine, parse_url
 from ngshare.migrate import MigrationError
 from ngshare.models import Base
-from tests.require import require
 
 ROOT = Path(__file__).parents[1]
-LEGACY_SITE = ROOT.parent / "shared" / "legacy-0.6"
+LEGACY_SITE = ROOT / "tests" / "adoption" / "legacy-0.6"
 LEGACY_REVISIONS = ["aa00db20c10a", "1921a169739b"]
 PATIENCE = 60
 
@@ -161,7 +160,6 @@ def test_upgraded_and_new_databases_are_alike(
 @pytest.fixture
 def legacy_site(tmp_path: Path) -> Path:
     """A copy of a real site of ngshare 0.6."""
-    require(LEGACY_SITE.exists(), "the site of ngshare 0.6", "it lies in ../shared/legacy-0.6")
     copy = tmp_path / "legacy"
     shutil.copytree(LEGACY_SITE, copy, copy_function=shutil.copyfile)
     for folder in (copy, copy / "files"):
@@ -169,7 +167,9 @@ def legacy_site(tmp_path: Path) -> Path:
     return copy
 
 
-def test_a_legacy_site_that_holds_something_is_refused_and_left_alone(legacy_site: Path) -> None:
+def test_a_legacy_site_is_left_alone_while_nobody_says_where_its_files_are(
+    legacy_site: Path,
+) -> None:
     def state() -> tuple[list[str], dict[str, str]]:
         files = {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest()
@@ -181,6 +181,7 @@ def test_a_legacy_site_that_holds_something_is_refused_and_left_alone(legacy_sit
     url = parse_url(f"sqlite:///{legacy_site}/ngshare.db")
     with pytest.raises(MigrationError, match=r"records of an ngshare 0\.6 site") as error:
         migrate.upgrade(url)
+    assert "Start ngshare once with its --database and --storage" in str(error.value)
     assert "\n" not in str(error.value)
     assert state() == before
 

@@ -62,16 +62,27 @@ def fetch(
     assignment: str,
     student: str,
     timestamp: str | None,
+    *,
+    removed: bool = False,
 ) -> tuple[datetime, list[StoredFile]]:
-    """The feedback on one submission, none if there is none; for instructors and that student."""
+    """The feedback on one submission, none if there is none; for instructors and that student.
+
+    ``removed``: for instructors also on the work of somebody who is no longer in the course.
+    """
     found = access.require_instructor_or_self(connection, caller, course, student)
-    submitted = _find(connection, found, assignment, student, timestamp)
+    submitted = _find(connection, found, assignment, student, timestamp, removed=removed)
     return submitted.submitted_at, trees.files(connection, submitted.feedback_tree_id)
 
 
 def _find(
-    connection: Connection, found: Standing, assignment: str, student: str, timestamp: str | None
+    connection: Connection,
+    found: Standing,
+    assignment: str,
+    student: str,
+    timestamp: str | None,
+    *,
+    removed: bool = False,
 ) -> Submitted:
     released = assignments.find(connection, found, assignment)
-    submissions.require_participant(connection, found, student)
+    submissions.require_participant(connection, found, student, removed=removed)
     return submissions.find(connection, released, student, parse_time(timestamp))

@@ -12,7 +12,7 @@ from ngshare.actions import access, assignments, audit, roster, trees
 from ngshare.actions.access import Caller, Standing
 from ngshare.actions.assignments import Released
 from ngshare.errors import NotFound
-from ngshare.models import Submission, User
+from ngshare.models import Assignment, Submission, User
 from ngshare.wire import StoredFile, format_time, parse_time
 
 
@@ -54,6 +54,13 @@ _OWN = (
         Submission.assignment_id == bindparam("assignment_id"), User.name == bindparam("student")
     )
     .order_by(Submission.submitted_at)
+)
+_EVER = (
+    select(Submission.id)
+    .join(User, User.id == Submission.student_id)
+    .join(Assignment, Assignment.id == Submission.assignment_id)
+    .where(Assignment.course_id == bindparam("course_id"), User.name == bindparam("student"))
+    .limit(1)
 )
 _LATEST = _OF_STUDENT.order_by(Submission.submitted_at.desc()).limit(1)
 _AT = _OF_STUDENT.where(Submission.submitted_at == bindparam("submitted_at"))
@@ -120,12 +127,21 @@ def list_all(connection: Connection, caller: Caller, course: str, assignment: st
 
 
 def list_own(
-    connection: Connection, caller: Caller, course: str, assignment: str, student: str
+    connection: Connection,
+    caller: Caller,
+    course: str,
+    assignment: str,
+    student: str,
+    *,
+    removed: bool = False,
 ) -> list[Handed]:
-    """One student's submissions, oldest first; for instructors and for that student."""
+    """One student's submissions, oldest first; for instructors and for that student.
+
+    ``removed``: for instructors also of somebody who is no longer in the course.
+    """
     found = access.require_instructor_or_self(connection, caller, course, student)
     released = assignments.find(connection, found, assignment)
-    require_participant(connection, found, student)
+    require_participant(connection, found, student, removed=removed)
     rows = connection.execute(_OWN, {"assignment_id": released.id, "student": student})
     return [Handed(student, moment) for (moment,) in rows]
 
@@ -137,11 +153,16 @@ def collect(
     assignment: str,
     student: str,
     timestamp: str | None,
+    *,
+    removed: bool = False,
 ) -> tuple[datetime, list[StoredFile]]:
-    """One submission's moment and files, the latest unless a time is named; for instructors."""
+    """One submission's moment and files, the latest unless a time is named; for instructors.
+
+    ``removed``: also of somebody who is no longer in the course.
+    """
     found = access.require_instructor(connection, caller, course)
     released = assignments.find(connection, found, assignment)
-    require_participant(connection, found, student)
+    require_participant(connection, found, student, removed=removed)
     moment = None if timestamp is None else parse_time(timestamp)
     submitted = find(connection, released, student, moment)
     return submitted.submitted_at, trees.files(connection, submitted.tree_id)
@@ -161,7 +182,16 @@ def find(
     return Submitted(*row)
 
 
-def require_participant(connection: Connection, course: Standing, student: str) -> None:
-    """Raise NotFound unless this user is in the course. Instructors may submit too."""
-    if roster.role_of(connection, course.course_id, student) is None:
-        raise NotFound("Student not found")
+def require_participant(
+    connection: Connection, course: Standing, student: str, *, removed: bool = False
+) -> None:
+    """Raise NotFound unless this user is in the course. Instructors may submit too.
+
+    ``removed``: to whoever teaches it, somebody who ever handed in to it is as good.
+    """
+    if roster.role_of(connection, course.course_id, student) is not None:
+        return
+    values = {"course_id": course.course_id, "student": student}
+    if removed and course.teaches and connection.execute(_EVER, values).first():
+        return
+    raise NotFound("Student not found")

@@ -166,7 +166,7 @@ def _read(path: Path, name: str) -> Taken:
 
 def _inside(folder: Path, name: str) -> Path | None:
     """Where 0.6 kept a file, unless that would be outside of the storage."""
-    if not name or "\0" in name or os.path.isabs(name) or ".." in Path(name).parts:
+    if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
         return None
     return folder / name
 

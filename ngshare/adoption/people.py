@@ -56,14 +56,10 @@ def _adopt_users(
     return ids, legal
 
 
-def _adopt_courses(
-    database: sqlite3.Connection, report: Report, now: datetime
-) -> dict[int, str]:
+def _adopt_courses(database: sqlite3.Connection, report: Report, now: datetime) -> dict[int, str]:
     rows = database.execute("SELECT _id, coalesce(id, '') FROM legacy_courses ORDER BY _id")
     old = dict(rows.fetchall())
-    legal = legal_names(
-        ((key, text_of(name)) for key, name in old.items()), "unnamed course"
-    )
+    legal = legal_names(((key, text_of(name)) for key, name in old.items()), "unnamed course")
     _report_renamed(report, "course", ((name, legal[key]) for key, name in old.items()))
     database.executemany(
         "INSERT INTO courses (id, name, created_at) VALUES (?, ?, ?)",

@@ -20,10 +20,17 @@ NO_USER = "user(s) named by other records only. They are users now"
 SAME_TIME = "submission(s) of one student at one moment. The later ones were moved by a microsecond"
 NO_TIME = "submission(s) without a readable time. They stand in 1970"
 NOWHERE = "record(s) that point to nothing"
-LOST_COURSE = "assignment(s) without a course. They are in a course of their own, for admins"
-LOST_ASSIGNMENT = "submission(s) without an assignment. They are in a course of their own, for admins"
+LOST_COURSE = "assignment(s) without a course. They are in a course of the lost, for admins"
+LOST_ASSIGNMENT = "submission(s) without an assignment. They are in the course of the lost too"
 UNNAMED = "file record(s) that belong to nothing. Their bytes stay where they are"
 ORPHANS = "file(s) on disk that belong to nothing. They stay where they are"
+
+
+COUNTED = (
+    *("courses", "users", "memberships", "assignments", "submissions", "with feedback"),
+    *("files", "blobs", "bytes"),
+)
+"""What is counted, in the order in which it is told."""
 
 
 class AdoptionError(Exception):
@@ -37,13 +44,13 @@ class Report:
         self.database = database
         self.storage = storage
         self.started = started
-        self.counts: dict[str, int] = {}
+        self.counts = dict.fromkeys(COUNTED, 0)
         self._odd: dict[str, list[str]] = {}
         self._more: dict[str, int] = {}
 
     def count(self, thing: str, number: int = 1) -> None:
-        """So many more of this were adopted."""
-        self.counts[thing] = self.counts.get(thing, 0) + number
+        """So many more of this, one of ``COUNTED``, were adopted."""
+        self.counts[thing] += number
 
     def odd(self, kind: str, line: str) -> None:
         """Something odd: one of the constants of this module, and which one it is."""

@@ -20,7 +20,7 @@ _MD5 = re.compile(r"[0-9a-fA-F]{32}")
 
 @dataclass(frozen=True, slots=True)
 class LegacyFile:
-    """A file as 0.6 recorded it, and what was found on disk: ``sha256`` is None when nothing was."""
+    """A file as 0.6 recorded it, and what was found on disk: no ``sha256`` if nothing was."""
 
     path: str
     name: str
@@ -98,7 +98,7 @@ class Trees:
         self.report.odd_number(odd.UNSIZED, len(self._unsized))
 
     def _recorded(self, file: LegacyFile, where: str) -> tuple[bytes, int]:
-        """The MD5 and the size to write: of the bytes that are there, else as they were recorded."""
+        """The MD5 and the size to write: of the bytes that are there, else as recorded."""
         md5 = bytes.fromhex(file.recorded_md5) if _MD5.fullmatch(file.recorded_md5) else None
         if file.sha256 is None or file.md5 is None or file.size is None:
             self.report.odd(odd.MISSING, f"{where}, in 0.6 {quoted(file.name)}")
@@ -115,7 +115,7 @@ class Trees:
 
 
 def report_nowhere(database: sqlite3.Connection, report: Report) -> None:
-    """Report what belongs to nothing: it has no place with us, and its bytes stay where they are."""
+    """Report what belongs to nothing: its bytes stay where they are."""
     for kind, owners in OWNERS.items():
         for left, right, name, path in database.execute(
             "SELECT a.left_id, a.right_id, f.actual_name, f.filename "  # noqa: S608
@@ -128,7 +128,8 @@ def report_nowhere(database: sqlite3.Connection, report: Report) -> None:
                 odd.NOWHERE,
                 f"file number {right} ({quoted(path)}, {quoted(name)}) of the {kind} of {left}",
             )
-    every = " UNION ".join(f"SELECT right_id FROM legacy_{kind}_files_assoc_table" for kind in OWNERS)  # noqa: S608
+    tables = (f"legacy_{kind}_files_assoc_table" for kind in OWNERS)
+    every = " UNION ".join(f"SELECT right_id FROM {table}" for table in tables)  # noqa: S608
     for path, name in database.execute(
         f"SELECT filename, actual_name FROM legacy_files WHERE _id NOT IN ({every})"  # noqa: S608
     ):

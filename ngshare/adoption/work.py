@@ -32,9 +32,7 @@ class Assignment:
     name: str
 
 
-def adopt_work(
-    database: sqlite3.Connection, report: Report, roster: Roster, now: datetime
-) -> None:
+def adopt_work(database: sqlite3.Connection, report: Report, roster: Roster, now: datetime) -> None:
     """Bring over assignments, submissions and feedback, with their trees."""
     Work(database, report, roster, now).adopt()
 
@@ -181,9 +179,9 @@ class Work:
         All of a course's assignments get the same, so that they stay in their order.
         """
         self.database.execute(
-            "UPDATE courses SET created_at = coalesce((SELECT min(s.submitted_at) FROM submissions s "
-            "JOIN assignments a ON a.id = s.assignment_id WHERE a.course_id = courses.id "
-            "AND s.submitted_at >= '1971'), created_at)"
+            "UPDATE courses SET created_at = coalesce((SELECT min(s.submitted_at) "
+            "FROM submissions s JOIN assignments a ON a.id = s.assignment_id "
+            "WHERE a.course_id = courses.id AND s.submitted_at >= '1971'), created_at)"
         )
         self.database.execute(
             "UPDATE assignments SET released_at = "

@@ -56,7 +56,8 @@ class Upgrade(Command):
 
     It is all or nothing, and one upgrade runs at a time. A SQLite database that
     holds anything is copied before; of a PostgreSQL database the backup is yours
-    to make. Stop an older ngshare before: it does not know the new revision.
+    to make. Stop an older ngshare before: it does not know the new revision. A site
+    of ngshare 0.6 is adopted, with the files in its storage.
     """
 
     name = Unicode("ngshare db upgrade")
@@ -67,7 +68,9 @@ class Upgrade(Command):
 
     def run(self) -> int:
         url = self._database_url()
-        before, after = self._migrate(url)
+        # Only a site of ngshare 0.6 needs its storage for it; none is made here.
+        blobs = self._open_storage() if Path(self.storage).is_dir() else None
+        before, after = self._migrate(url, blobs)
         if before == after:
             self.say(f"{show_url(url)} is up to date, at revision {after}.")
         else:

@@ -192,9 +192,9 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         value = self._fields.get(name)
         return value is True or (isinstance(value, str) and value.strip().lower() == "true")
 
-    async def ask(self, action: Action[Concatenate[Caller, P], T], *args: Any) -> T:
+    async def ask(self, action: Action[Concatenate[Caller, P], T], *args: Any, **kwargs: Any) -> T:
         """Run an action that changes nothing, on behalf of the caller."""
-        return await self.service.read(action, self.caller, *args)  # type: ignore[call-arg]
+        return await self.service.read(action, self.caller, *args, **kwargs)  # type: ignore[call-arg]
 
     async def change(self, action: Action[Concatenate[Caller, P], T], *args: Any) -> T:
         """Run an action that changes something, on behalf of the caller."""

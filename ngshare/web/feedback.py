@@ -21,7 +21,9 @@ class Feedback(BaseHandler):
     @allow(Who.INSTRUCTOR_OR_SELF)
     async def get(self, course: str, assignment: str, student: str) -> None:
         moment, files = await self.ask(
-            feedback.fetch, course, assignment, student, self.field("timestamp")
+            feedback.fetch,
+            *(course, assignment, student, self.field("timestamp")),
+            removed=self.flag("removed"),
         )
         await self.reply_tree(files, timestamp=format_time(moment))
 

@@ -24,7 +24,9 @@ class OwnSubmissions(BaseHandler):
 
     @allow(Who.INSTRUCTOR_OR_SELF)
     async def get(self, course: str, assignment: str, student: str) -> None:
-        handed = await self.ask(submissions.list_own, course, assignment, student)
+        handed = await self.ask(
+            submissions.list_own, course, assignment, student, removed=self.flag("removed")
+        )
         self.reply(submissions=_format(handed))
 
 
@@ -45,7 +47,9 @@ class Submission(BaseHandler):
     @allow(Who.INSTRUCTOR)
     async def get(self, course: str, assignment: str, student: str) -> None:
         moment, files = await self.ask(
-            submissions.collect, course, assignment, student, self.field("timestamp")
+            submissions.collect,
+            *(course, assignment, student, self.field("timestamp")),
+            removed=self.flag("removed"),
         )
         await self.reply_tree(files, timestamp=format_time(moment))
 
