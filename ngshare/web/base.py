@@ -194,7 +194,7 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
 
     async def ask(self, action: Action[Concatenate[Caller, P], T], *args: Any, **kwargs: Any) -> T:
         """Run an action that changes nothing, on behalf of the caller."""
-        return await self.service.read(action, self.caller, *args, **kwargs)  # type: ignore[call-arg]
+        return await self.service.read(action, self.caller, *args, **kwargs)
 
     async def change(self, action: Action[Concatenate[Caller, P], T], *args: Any) -> T:
         """Run an action that changes something, on behalf of the caller."""
