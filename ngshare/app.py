@@ -122,6 +122,7 @@ class Ngshare(Application):
     subcommands = {
         "db": ("ngshare.commands.db.Db", "Look at the database, upgrade, back up, restore"),
         "storage": ("ngshare.commands.storage.Storage", "Check the files, free room"),
+        "trash": ("ngshare.commands.trash.Trash", "List, restore, purge what was removed"),
     }
     examples = """
     ngshare --admins ada                       # launched by a Hub, with its environment
@@ -170,6 +171,9 @@ class Ngshare(Application):
     max_request_mib = Integer(512, min=1, help="The largest request that is accepted, in MiB").tag(
         config=True
     )
+    keep_removed_days = Integer(
+        30, min=0, help="For how many days what was removed stays in the trash, at least"
+    ).tag(config=True)
     config_file = Unicode("ngshare_config.py", help="The configuration file, if there is one").tag(
         config=True
     )

@@ -38,7 +38,8 @@ def give(
 ) -> None:
     """Give feedback on one submission, in place of what was there; for instructors."""
     found, submitted = check_give(connection, caller, course, assignment, student, timestamp)
-    trees.mark_replaced(connection, submitted.feedback_tree_id, audit.now())
+    moment = audit.now()  # by which the trash finds out whose the replaced tree was
+    trees.mark_replaced(connection, submitted.feedback_tree_id, moment)
     tree_id = trees.add(connection, found.course_id, files)
     connection.execute(
         update(Submission).where(Submission.id == submitted.id).values(feedback_tree_id=tree_id)
@@ -50,6 +51,7 @@ def give(
         course=found,
         assignment=assignment,
         student=student,
+        at=moment,
         files=len(files),
         timestamp=format_time(submitted.submitted_at),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
@@ -151,8 +152,11 @@ def remove_instructor(connection: Connection, caller: Caller, course: str, usern
     """Take an instructor out of the course; for admins."""
     access.require_admin(caller)
     found = access.standing(connection, caller, course)
-    _remove(connection, found, INSTRUCTOR, username, "Instructor not found")
-    audit.record(connection, caller, "instructor removed", course=found, instructor=username)
+    moment = audit.now()
+    _remove(connection, found, INSTRUCTOR, username, "Instructor not found", moment)
+    audit.record(
+        connection, caller, "instructor removed", course=found, at=moment, instructor=username
+    )
 
 
 def put_student(
@@ -188,8 +192,9 @@ def list_students(connection: Connection, caller: Caller, course: str) -> list[P
 def remove_student(connection: Connection, caller: Caller, course: str, username: str) -> None:
     """Take a student out of the course; for instructors. What was handed in stays."""
     found = access.require_instructor(connection, caller, course)
-    _remove(connection, found, STUDENT, username, "Student not found")
-    audit.record(connection, caller, "student removed", course=found, student=username)
+    moment = audit.now()
+    _remove(connection, found, STUDENT, username, "Student not found", moment)
+    audit.record(connection, caller, "student removed", course=found, at=moment, student=username)
 
 
 def check_import(connection: Connection, caller: Caller, course: str) -> None:
@@ -285,13 +290,18 @@ def _list(connection: Connection, found: Standing, role: str) -> list[Person]:
     return [Person(*row[:4]) for row in rows]
 
 
-def _remove(connection: Connection, found: Standing, role: str, username: str, absent: str) -> None:
+def _remove(
+    connection: Connection,
+    found: Standing,
+    role: str,
+    username: str,
+    absent: str,
+    moment: datetime,
+) -> None:
     row = _member(connection, found.course_id, username)
     if row is None or row.role != role:
         raise NotFound(absent)
-    connection.execute(
-        update(Membership).where(Membership.id == row.id).values(removed_at=audit.now())
-    )
+    connection.execute(update(Membership).where(Membership.id == row.id).values(removed_at=moment))
 
 
 def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -1,0 +1,204 @@
+"""Delete for good what has been in the trash for long. Nothing else destroys anybody's work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, exists, select
+
+from ngshare.actions import access, audit
+from ngshare.actions.access import Caller, Standing
+from ngshare.models import Assignment, Course, File, Membership, Submission, Tree, User
+from ngshare.wire import format_time
+
+CHUNK = 500
+"""How many ids one IN list holds; old SQLite takes 999 parameters at most."""
+
+
+@dataclass(slots=True)
+class Purged:
+    """How many of each were purged."""
+
+    courses: int = 0
+    assignments: int = 0
+    members: int = 0
+    trees: int = 0
+    submissions: int = 0
+
+    def __iadd__(self, more: Purged) -> Purged:
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(more, name))
+        return self
+
+
+def purge(connection: Connection, caller: Caller, keys: Sequence[str], before: datetime) -> Purged:
+    """Delete these for good, if they are in the trash since before that moment; for admins.
+
+    What was restored meanwhile is left alone, and so is every tree that anything points
+    to. The rows of the files go; their bytes are removed later, by ``ngshare storage gc``.
+    """
+    access.require_admin(caller)
+    purged = Purged()
+    for key in keys:
+        if key[0] == "c":
+            purged += _purge_course(connection, caller, int(key[1:]), before)
+        elif key[0] == "a":
+            purged += _purge_assignment(connection, caller, int(key[1:]), before)
+        elif key[0] == "m":
+            purged += _purge_member(connection, caller, int(key[1:]), before)
+    purged += _purge_trees(
+        connection, caller, [int(key[1:]) for key in keys if key[0] == "t"], before
+    )
+    return purged
+
+
+def _purge_course(
+    connection: Connection, caller: Caller, course_id: int, before: datetime
+) -> Purged:
+    # The lock keeps a restore out until this is done, or finds that it came first.
+    row = connection.execute(
+        select(Course.name, Course.removed_at)
+        .where(Course.id == course_id, Course.removed_at < before)
+        .with_for_update()
+    ).one_or_none()
+    if row is None:
+        return Purged()
+    of_course = select(Assignment.id).where(Assignment.course_id == course_id)
+    submissions = connection.execute(
+        delete(Submission).where(Submission.assignment_id.in_(of_course))
+    ).rowcount
+    assignments = connection.execute(
+        delete(Assignment).where(Assignment.course_id == course_id)
+    ).rowcount
+    its_trees = select(Tree.id).where(Tree.course_id == course_id)
+    connection.execute(delete(File).where(File.tree_id.in_(its_trees)))
+    count = connection.execute(delete(Tree).where(Tree.course_id == course_id)).rowcount
+    members = connection.execute(
+        delete(Membership).where(Membership.course_id == course_id)
+    ).rowcount
+    # Before the course goes: its entries forget its id then, and keep its name.
+    audit.record(
+        connection,
+        caller,
+        "course purged",
+        course=Standing(course_id, row.name, None, caller.admin),
+        removed=format_time(row.removed_at),
+        assignments=assignments,
+        submissions=submissions,
+    )
+    connection.execute(delete(Course).where(Course.id == course_id))
+    return Purged(1, assignments, members, count, submissions)
+
+
+def _purge_assignment(
+    connection: Connection, caller: Caller, assignment_id: int, before: datetime
+) -> Purged:
+    row = connection.execute(
+        select(
+            Assignment.name,
+            Assignment.tree_id,
+            Assignment.removed_at,
+            Assignment.course_id,
+            Course.name.label("course"),
+        )
+        .join(Course, Course.id == Assignment.course_id)
+        .where(Assignment.id == assignment_id, Assignment.removed_at < before)
+        .with_for_update(of=Assignment)
+    ).one_or_none()
+    if row is None:
+        return Purged()
+    named = [row.tree_id]
+    submissions = connection.execute(
+        select(Submission.tree_id, Submission.feedback_tree_id).where(
+            Submission.assignment_id == assignment_id
+        )
+    ).all()
+    for submitted, feedback in submissions:
+        named += [submitted] if feedback is None else [submitted, feedback]
+    connection.execute(delete(Submission).where(Submission.assignment_id == assignment_id))
+    connection.execute(delete(Assignment).where(Assignment.id == assignment_id))
+    _delete_trees(connection, named)
+    audit.record(
+        connection,
+        caller,
+        "assignment purged",
+        course=Standing(row.course_id, row.course, None, caller.admin),
+        assignment=row.name,
+        removed=format_time(row.removed_at),
+        submissions=len(submissions),
+    )
+    return Purged(assignments=1, trees=len(named), submissions=len(submissions))
+
+
+def _purge_member(
+    connection: Connection, caller: Caller, membership_id: int, before: datetime
+) -> Purged:
+    """Forget how a roster named somebody. What they handed in stays in the course."""
+    row = connection.execute(
+        select(
+            Membership.role,
+            Membership.course_id,
+            Course.name.label("course"),
+            User.name.label("user"),
+        )
+        .join(Course, Course.id == Membership.course_id)
+        .join(User, User.id == Membership.user_id)
+        .where(Membership.id == membership_id, Membership.removed_at < before)
+        .with_for_update(of=Membership)
+    ).one_or_none()
+    if row is None:
+        return Purged()
+    connection.execute(delete(Membership).where(Membership.id == membership_id))
+    audit.record(
+        connection,
+        caller,
+        f"{row.role} purged",
+        course=Standing(row.course_id, row.course, None, caller.admin),
+        student=row.user if row.role == "student" else None,
+        **({"instructor": row.user} if row.role == "instructor" else {}),
+    )
+    return Purged(members=1)
+
+
+def _purge_trees(
+    connection: Connection, caller: Caller, tree_ids: Sequence[int], before: datetime
+) -> Purged:
+    courses: dict[tuple[int, str], list[int]] = {}
+    for chunk in _chunks(tree_ids):
+        rows = connection.execute(
+            select(Tree.id, Tree.course_id, Course.name)
+            .join(Course, Course.id == Tree.course_id)
+            .where(
+                Tree.id.in_(chunk),
+                Tree.replaced_at < before,
+                ~exists().where(Assignment.tree_id == Tree.id),
+                ~exists().where(Submission.tree_id == Tree.id),
+                ~exists().where(Submission.feedback_tree_id == Tree.id),
+            )
+            .with_for_update(of=Tree)
+        )
+        for tree_id, course_id, name in rows:
+            courses.setdefault((course_id, name), []).append(tree_id)
+    for (course_id, name), ids in courses.items():
+        _delete_trees(connection, ids)
+        audit.record(
+            connection,
+            caller,
+            "replaced trees purged",
+            course=Standing(course_id, name, None, caller.admin),
+            trees=len(ids),
+        )
+    return Purged(trees=sum(map(len, courses.values())))
+
+
+def _delete_trees(connection: Connection, tree_ids: Sequence[int]) -> None:
+    for chunk in _chunks(tree_ids):
+        connection.execute(delete(File).where(File.tree_id.in_(chunk)))
+        connection.execute(delete(Tree).where(Tree.id.in_(chunk)))
+
+
+def _chunks(items: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(items), CHUNK):
+        yield items[start : start + CHUNK]

@@ -1,0 +1,364 @@
+"""What was removed or replaced: list it, and bring it back.
+
+Each thing has a short key: ``c3`` is a course, ``a7`` an assignment, ``m5`` a member of a
+course, ``t9`` the tree of a release or of feedback that a newer one replaced. Who removed
+it is in the audit log, under the very moment that the thing itself carries.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, select, update
+
+from ngshare.actions import access, audit, trees
+from ngshare.actions.access import Caller, Standing
+from ngshare.errors import BadRequest, Conflict, NotFound
+from ngshare.models import Assignment, AuditEntry, Course, Membership, Submission, Tree, User
+from ngshare.wire import check_name, format_time, parse_time
+
+KINDS = ("course", "assignment", "instructor", "student", "release", "feedback", "replaced")
+"""The kinds of things in the trash.
+
+The last is a tree of which nobody knows any more what it was.
+"""
+
+_REPLACED_BY = {
+    "assignment released": "release",
+    "release restored": "release",
+    "feedback given": "feedback",
+    "feedback restored": "feedback",
+}
+"""What kind of tree an event replaces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """Something in the trash, since ``at`` (UTC); ``by`` is None when nobody knows who did it.
+
+    ``user`` is the member, or the student whose feedback it is, on the submission of
+    ``submitted_at``. ``submissions`` is how many go with it.
+    """
+
+    key: str
+    kind: str
+    course_id: int
+    course: str
+    course_removed: bool
+    at: datetime
+    by: str | None
+    assignment: str | None = None
+    user: str | None = None
+    submitted_at: datetime | None = None
+    submissions: int = 0
+
+
+def list_trash(
+    connection: Connection,
+    caller: Caller,
+    *,
+    course: str | None = None,
+    kind: str | None = None,
+    before: datetime | None = None,
+) -> list[Thing]:
+    """All that was removed or replaced, courses first, the oldest first; for admins.
+
+    Perhaps only of courses of this name, of this kind, or of before that moment.
+    """
+    access.require_admin(caller)
+    found: dict[str, Thing] = {}
+    for things in (_courses, _assignments, _members, _trees):
+        for thing in things(connection):
+            # Two audit entries of one moment would show it twice.
+            found.setdefault(thing.key, thing)
+    return [
+        thing
+        for thing in found.values()
+        if (course is None or thing.course == course)
+        and (kind is None or thing.kind == kind)
+        and (before is None or thing.at < before)
+    ]
+
+
+# Bringing back
+
+
+def restore(connection: Connection, caller: Caller, key: str, name: str | None = None) -> Thing:
+    """Bring one thing back as it was; for admins. Return what it was in the trash.
+
+    A course can be given another ``name``, and must be when a course of its name exists.
+    What is restored names its files still, so they are all there.
+
+    Raises NotFound when it is not in the trash, Conflict when something else is in its way.
+    """
+    access.require_admin(caller)
+    thing = _find(connection, key)
+    if name is not None and thing.kind != "course":
+        raise BadRequest("Only a course can be restored under another name")
+    if thing.course_removed and thing.kind != "course":
+        raise Conflict(f"Its course {thing.course} is removed: restore c{thing.course_id} first")
+    moment = audit.now()
+    number = int(key[1:])
+    if thing.kind == "course":
+        _restore_course(connection, caller, thing, check_name(name or thing.course), moment)
+        return thing
+    if key[0] == "t":
+        _restore_tree(connection, caller, thing, number, moment)
+        return thing
+    table = Assignment if thing.kind == "assignment" else Membership
+    _bring_back(connection, table, number, key)
+    detail = {"instructor": thing.user} if thing.kind == "instructor" else {}
+    audit.record(
+        connection,
+        caller,
+        f"{thing.kind} restored",
+        course=_standing(thing),
+        assignment=thing.assignment,
+        student=thing.user if thing.kind == "student" else None,
+        at=moment,
+        **detail,
+    )
+    return thing
+
+
+def _restore_course(
+    connection: Connection, caller: Caller, thing: Thing, name: str, moment: datetime
+) -> None:
+    taken = connection.scalar(
+        select(Course.id).where(Course.name == name, Course.removed_at.is_(None))
+    )
+    if taken is not None:
+        raise Conflict(f"A course {name} exists: give this one another name, with --as NAME")
+    _bring_back(connection, Course, thing.course_id, thing.key, name=name)
+    audit.record(
+        connection,
+        caller,
+        "course restored",
+        course=Standing(thing.course_id, name, None, caller.admin),
+        at=moment,
+        removed_as=thing.course,
+    )
+
+
+def _bring_back(connection: Connection, table: Any, number: int, key: str, **values: Any) -> None:
+    changed = connection.execute(
+        update(table)
+        .where(table.id == number, table.removed_at.is_not(None))
+        .values(removed_at=None, **values)
+    )
+    if changed.rowcount == 0:  # restored or purged a moment ago
+        raise _absent(key)
+
+
+def _restore_tree(
+    connection: Connection, caller: Caller, thing: Thing, tree_id: int, moment: datetime
+) -> None:
+    """Put an old release or old feedback in the place of the newer one, which it replaces."""
+    if thing.kind == "replaced":
+        raise Conflict("Nobody knows any more what this replaced tree belonged to")
+    assignment = connection.execute(
+        select(Assignment.id, Assignment.tree_id, Assignment.removed_at)
+        .where(Assignment.course_id == thing.course_id, Assignment.name == thing.assignment)
+        .with_for_update()
+    ).one_or_none()
+    if assignment is None:
+        raise Conflict(f"Its assignment {thing.assignment} was purged")
+    if assignment.removed_at is not None:
+        raise Conflict(
+            f"Its assignment {thing.assignment} is removed: restore a{assignment.id} first"
+        )
+    detail = {}
+    if thing.kind == "release":
+        newer = assignment.tree_id
+        place = update(Assignment).where(Assignment.id == assignment.id).values(tree_id=tree_id)
+    else:
+        submission = connection.execute(
+            select(Submission.id, Submission.feedback_tree_id)
+            .join(User, User.id == Submission.student_id)
+            .where(
+                Submission.assignment_id == assignment.id,
+                User.name == thing.user,
+                Submission.submitted_at == thing.submitted_at,
+            )
+        ).one()
+        newer = submission.feedback_tree_id
+        place = (
+            update(Submission)
+            .where(Submission.id == submission.id)
+            .values(feedback_tree_id=tree_id)
+        )
+        assert thing.submitted_at is not None
+        detail["timestamp"] = format_time(thing.submitted_at)
+    trees.mark_replaced(connection, newer, moment)
+    back = connection.execute(
+        update(Tree)
+        .where(Tree.id == tree_id, Tree.replaced_at.is_not(None))
+        .values(replaced_at=None)
+    )
+    if back.rowcount == 0:
+        raise _absent(thing.key)
+    connection.execute(place)
+    audit.record(
+        connection,
+        caller,
+        f"{thing.kind} restored",
+        course=_standing(thing),
+        assignment=thing.assignment,
+        student=thing.user,
+        at=moment,
+        **detail,
+    )
+
+
+# Finding
+
+
+def _find(connection: Connection, key: str) -> Thing:
+    if not re.fullmatch(r"[camt][1-9][0-9]{0,17}", key):
+        raise BadRequest(f"{key} is no key of the trash; they look like c3, a7, m5 or t9")
+    things = {"c": _courses, "a": _assignments, "m": _members, "t": _trees}[key[0]]
+    for thing in things(connection, int(key[1:])):
+        return thing
+    raise _absent(key)
+
+
+def _absent(key: str) -> NotFound:
+    return NotFound(f"There is no {key} in the trash")
+
+
+def _courses(connection: Connection, number: int | None = None) -> Iterator[Thing]:
+    submissions = (
+        select(func.count())
+        .select_from(Submission)
+        .join(Assignment, Assignment.id == Submission.assignment_id)
+        .where(Assignment.course_id == Course.id)
+        .scalar_subquery()
+    )
+    query = (
+        select(Course.id, Course.name, Course.removed_at, AuditEntry.actor, submissions)
+        .select_from(Course)
+        .outerjoin(AuditEntry, _told(Course.id, Course.removed_at, ["course removed"]))
+        .where(Course.removed_at.is_not(None), *_only(Course.id, number))
+        .order_by(Course.removed_at, Course.id)
+    )
+    for course_id, name, at, by, count in connection.execute(query):
+        yield Thing(f"c{course_id}", "course", course_id, name, True, at, by, submissions=count)
+
+
+def _assignments(connection: Connection, number: int | None = None) -> Iterator[Thing]:
+    submissions = (
+        select(func.count()).where(Submission.assignment_id == Assignment.id).scalar_subquery()
+    )
+    query = (
+        select(
+            Assignment.id,
+            Assignment.name,
+            Assignment.removed_at,
+            AuditEntry.actor,
+            submissions.label("submissions"),
+            *_COURSE,
+        )
+        .select_from(Assignment)
+        .join(Course, Course.id == Assignment.course_id)
+        .outerjoin(
+            AuditEntry,
+            _told(Assignment.course_id, Assignment.removed_at, ["assignment removed"])
+            & (AuditEntry.assignment == Assignment.name),
+        )
+        .where(Assignment.removed_at.is_not(None), *_only(Assignment.id, number))
+        .order_by(Assignment.removed_at, Assignment.id)
+    )
+    for row in connection.execute(query):
+        yield Thing(
+            f"a{row.id}",
+            "assignment",
+            *_course(row),
+            row.removed_at,
+            row.actor,
+            assignment=row.name,
+            submissions=row.submissions,
+        )
+
+
+def _members(connection: Connection, number: int | None = None) -> Iterator[Thing]:
+    events = ["student removed", "instructor removed"]
+    query = (
+        select(
+            Membership.id,
+            Membership.role,
+            Membership.removed_at,
+            User.name.label("user"),
+            AuditEntry.actor,
+            *_COURSE,
+        )
+        .select_from(Membership)
+        .join(User, User.id == Membership.user_id)
+        .join(Course, Course.id == Membership.course_id)
+        .outerjoin(AuditEntry, _told(Membership.course_id, Membership.removed_at, events))
+        .where(Membership.removed_at.is_not(None), *_only(Membership.id, number))
+        .order_by(Membership.removed_at, Membership.id)
+    )
+    for row in connection.execute(query):
+        yield Thing(f"m{row.id}", row.role, *_course(row), row.removed_at, row.actor, user=row.user)
+
+
+def _trees(connection: Connection, number: int | None = None) -> Iterator[Thing]:
+    query = (
+        select(
+            Tree.id,
+            Tree.replaced_at,
+            AuditEntry.actor,
+            AuditEntry.event,
+            AuditEntry.assignment,
+            AuditEntry.student,
+            AuditEntry.detail,
+            *_COURSE,
+        )
+        .select_from(Tree)
+        .join(Course, Course.id == Tree.course_id)
+        .outerjoin(AuditEntry, _told(Tree.course_id, Tree.replaced_at, list(_REPLACED_BY)))
+        .where(Tree.replaced_at.is_not(None), *_only(Tree.id, number))
+        .order_by(Tree.replaced_at, Tree.id)
+    )
+    for row in connection.execute(query):
+        told = (row.detail or {}).get("timestamp")
+        yield Thing(
+            f"t{row.id}",
+            _REPLACED_BY.get(row.event, "replaced"),
+            *_course(row),
+            row.replaced_at,
+            row.actor,
+            assignment=row.assignment,
+            user=row.student,
+            submitted_at=parse_time(told) if told else None,
+        )
+
+
+_COURSE = (
+    Course.id.label("course_id"),
+    Course.name.label("course"),
+    Course.removed_at.label("course_removed"),
+)
+
+
+def _course(row: Any) -> tuple[int, str, bool]:
+    return row.course_id, row.course, row.course_removed is not None
+
+
+def _told(course_id: Any, at: Any, events: Iterable[str]) -> Any:
+    """The audit entry of the change that was made to a course at this moment."""
+    return and_(
+        AuditEntry.course_id == course_id, AuditEntry.at == at, AuditEntry.event.in_(events)
+    )
+
+
+def _only(column: Any, number: int | None) -> list[Any]:
+    return [] if number is None else [column == number]
+
+
+def _standing(thing: Thing) -> Standing:
+    return Standing(thing.course_id, thing.course, None, admin=True)

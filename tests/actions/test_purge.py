@@ -1,0 +1,224 @@
+"""Purge deletes what has been in the trash for long, with all that is in it, and nothing else."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, func, select, update
+
+from ngshare.actions import assignments, audit, courses, feedback, purge, roster, submissions, trash
+from ngshare.actions.access import Caller
+from ngshare.actions.purge import Purged
+from ngshare.blobs import sha256
+from ngshare.errors import Forbidden, NotFound
+from ngshare.models import (
+    Assignment,
+    AuditEntry,
+    Base,
+    Course,
+    File,
+    Membership,
+    Submission,
+    Tree,
+)
+from ngshare.wire import StoredFile, format_time, md5
+from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STUDENT, Act
+
+SHELL = Caller("shell:root", admin=True)
+KEPT = "Kept"
+"""A course like the first, of which nothing is ever removed."""
+
+
+def tree(content: bytes) -> list[StoredFile]:
+    return [StoredFile("a", sha256(content), md5(content), len(content))]
+
+
+@pytest.fixture
+def filled(act: Act) -> None:
+    """Two courses, with two assignments that have submissions and feedback."""
+    act(courses.create_course, ADMIN, KEPT, [INSTRUCTOR.name])
+    act(roster.put_student, INSTRUCTOR, KEPT, STUDENT.name, "", "", "")
+    for course in (COURSE, KEPT):
+        for name in ("ps1", "ps2"):
+            act(assignments.release, INSTRUCTOR, course, name, tree(b"release"))
+            for _ in range(2):
+                moment = act(submissions.submit, STUDENT, course, name, tree(b"work"))
+                give = (INSTRUCTOR, course, name, "sam", format_time(moment))
+                act(feedback.give, *give, tree(b"feedback"))
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """How many rows each table has, but for users and the audit log."""
+    return {
+        name: connection.scalar(select(func.count()).select_from(table)) or 0
+        for name, table in Base.metadata.tables.items()
+        if name not in ("users", "audit_log")
+    }
+
+
+def of_course(connection: Connection, course: str) -> dict[str, int]:
+    """How many rows one course has."""
+    [course_id] = connection.scalars(select(Course.id).where(Course.name == course))
+    of = {
+        "assignments": (Assignment, Assignment.course_id == course_id),
+        "trees": (Tree, Tree.course_id == course_id),
+        "memberships": (Membership, Membership.course_id == course_id),
+    }
+    return {
+        name: connection.scalar(select(func.count()).select_from(table).where(fits)) or 0
+        for name, (table, fits) in of.items()
+    }
+
+
+def unnamed_trees(connection: Connection) -> int:
+    named = select(Assignment.tree_id).union(
+        select(Submission.tree_id), select(Submission.feedback_tree_id)
+    )
+    shown = named.subquery().c[0]
+    query = select(func.count()).where(Tree.id.not_in(select(shown).where(shown.is_not(None))))
+    return connection.scalar(query) or 0
+
+
+def purge_all(act: Act, before: datetime | None = None) -> Purged:
+    before = before or audit.now() + timedelta(seconds=1)
+    keys = [thing.key for thing in act(trash.list_trash, SHELL, before=before)]
+    purged: Purged = act(purge.purge, SHELL, keys, before)
+    return purged
+
+
+def last_events(connection: Connection, count: int) -> list[Any]:
+    rows = connection.execute(
+        select(AuditEntry.event, AuditEntry.course, AuditEntry.assignment, AuditEntry.detail)
+        .where(AuditEntry.actor == SHELL.name)
+        .order_by(AuditEntry.id.desc())
+        .limit(count)
+    )
+    return [tuple(row) for row in rows]
+
+
+def test_only_for_admins(act: Act) -> None:
+    with pytest.raises(Forbidden):
+        act(purge.purge, INSTRUCTOR, [], audit.now())
+
+
+def test_nothing_that_is_not_removed(act: Act, filled: None) -> None:
+    before = act(counts)
+    assert purge_all(act) == Purged()
+    everything = [f"{kind}{number}" for kind in "camt" for number in range(1, 40)]
+    assert act(purge.purge, SHELL, everything, audit.now() + timedelta(days=1)) == Purged()
+    assert act(counts) == before
+
+
+def test_a_course_with_all_that_is_in_it(act: Act, filled: None) -> None:
+    kept = act(of_course, KEPT)
+    act(assignments.remove, INSTRUCTOR, COURSE, "ps2")
+    act(courses.remove_course, ADMIN, COURSE)
+    [course] = act(trash.list_trash, SHELL, kind="course")
+    purged = act(purge.purge, SHELL, [course.key], audit.now())
+    assert purged == Purged(courses=1, assignments=2, members=2, trees=10, submissions=4)
+    assert act(of_course, KEPT) == kept
+    assert act(counts) == {
+        "courses": 1,
+        "assignments": 2,
+        "memberships": 2,
+        "submissions": 4,
+        "trees": 10,
+        "files": 10,
+    }
+    with pytest.raises(NotFound):
+        act(trash.restore, SHELL, course.key)
+    [event] = act(last_events, 1)
+    assert event == (
+        "course purged",
+        COURSE,
+        None,
+        {"removed": format_time(course.at), "assignments": 2, "submissions": 4},
+    )
+    # What was ever done in it is told still.
+    told = act(lambda connection: set(connection.scalars(select(AuditEntry.course))))
+    assert told >= {COURSE, KEPT}
+
+
+def test_an_assignment_with_its_submissions(act: Act, filled: None) -> None:
+    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    assert purge_all(act) == Purged(assignments=1, trees=5, submissions=2)
+    assert act(of_course, COURSE) == {"assignments": 1, "trees": 5, "memberships": 2}
+    assert act(of_course, KEPT) == {"assignments": 2, "trees": 10, "memberships": 2}
+    assert act(unnamed_trees) == 0
+    [(event, course, assignment, detail)] = act(last_events, 1)
+    assert (event, course, assignment) == ("assignment purged", COURSE, "ps1")
+    assert detail["submissions"] == 2
+    # Its name is free for an assignment that has nothing to do with it.
+    act(assignments.release, INSTRUCTOR, COURSE, "ps1", tree(b"anew"))
+    assert act(submissions.list_all, INSTRUCTOR, COURSE, "ps1") == []
+
+
+@pytest.mark.parametrize("role", ["student", "instructor"])
+def test_a_member_whose_submissions_stay(act: Act, filled: None, role: str) -> None:
+    name = STUDENT.name if role == "student" else INSTRUCTOR.name
+    remove = roster.remove_student if role == "student" else roster.remove_instructor
+    act(remove, ADMIN, COURSE, name)
+    before = act(counts)
+    assert purge_all(act) == Purged(members=1)
+    assert act(counts) == {**before, "memberships": before["memberships"] - 1}
+    assert len(act(submissions.list_all, ADMIN, COURSE, "ps1")) == 2
+    assert act(last_events, 1)[0][0] == f"{role} purged"
+
+
+def test_what_newer_trees_replaced(act: Act, filled: None) -> None:
+    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    act(assignments.release, INSTRUCTOR, COURSE, "ps1", tree(b"newer release"))
+    moment = format_time(act(submissions.list_all, INSTRUCTOR, COURSE, "ps1")[0].submitted_at)
+    act(feedback.give, INSTRUCTOR, COURSE, "ps1", "sam", moment, tree(b"newer feedback"))
+    assert act(unnamed_trees) == 2
+    assert purge_all(act) == Purged(trees=2)
+    assert act(unnamed_trees) == 0
+    assert act(last_events, 1)[0] == ("replaced trees purged", COURSE, None, {"trees": 2})
+    assert act(assignments.fetch, STUDENT, COURSE, "ps1") == tree(b"newer release")
+    found = act(feedback.fetch, STUDENT, COURSE, "ps1", "sam", moment)
+    assert found[1] == tree(b"newer feedback")
+
+
+def test_a_replaced_tree_that_something_points_to_stays(act: Act, filled: None) -> None:
+    def mark_all(connection: Connection) -> None:
+        connection.execute(update(Tree).values(replaced_at=audit.now()))
+
+    act(mark_all)
+    before = act(counts)
+    assert purge_all(act) == Purged()
+    assert act(counts) == before
+
+
+def test_what_was_removed_later_stays(act: Act, filled: None) -> None:
+    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    act(roster.remove_student, INSTRUCTOR, COURSE, STUDENT.name)
+    between = audit.now()
+    act(assignments.remove, INSTRUCTOR, COURSE, "ps2")
+    act(courses.remove_course, ADMIN, KEPT)
+    later = {thing.key for thing in act(trash.list_trash, SHELL) if thing.at >= between}
+    # Also when it is asked for by name.
+    keys = [thing.key for thing in act(trash.list_trash, SHELL)]
+    assert act(purge.purge, SHELL, keys, between) == Purged(
+        assignments=1, members=1, trees=5, submissions=2
+    )
+    assert {thing.key for thing in act(trash.list_trash, SHELL)} == later
+
+
+def test_what_was_restored_meanwhile_stays(act: Act, filled: None) -> None:
+    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    act(courses.remove_course, ADMIN, KEPT)
+    before = act(counts)
+    keys = [thing.key for thing in act(trash.list_trash, SHELL)]
+    for key in keys:
+        act(trash.restore, SHELL, key)
+    assert act(purge.purge, SHELL, keys, audit.now()) == Purged()
+    assert act(counts) == before
+
+
+def test_files_that_a_live_tree_names_too_are_still_named(act: Act, filled: None) -> None:
+    act(courses.remove_course, ADMIN, COURSE)
+    purge_all(act)
+    digests = act(lambda connection: set(connection.scalars(select(File.sha256))))
+    assert digests == {sha256(b"release"), sha256(b"work"), sha256(b"feedback")}

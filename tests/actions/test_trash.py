@@ -1,0 +1,243 @@
+"""What was removed can be listed and brought back as it was; what is in its way is explained."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, select
+
+from ngshare.actions import assignments, audit, courses, feedback, roster, submissions, trash
+from ngshare.actions.trash import Thing
+from ngshare.blobs import sha256
+from ngshare.database import Database
+from ngshare.errors import BadRequest, Conflict, Forbidden, NotFound
+from ngshare.models import AuditEntry
+from ngshare.wire import StoredFile, format_time, md5
+from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STUDENT, Act
+
+SHELL = trash.Caller("shell:root", admin=True)
+
+
+def tree(content: bytes) -> list[StoredFile]:
+    return [StoredFile("a", sha256(content), md5(content), len(content))]
+
+
+OLD, NEW = tree(b"old"), tree(b"new")
+
+
+@pytest.fixture
+def handed_in(act: Act) -> datetime:
+    """An assignment, with a submission of this moment that has feedback."""
+    act(assignments.release, INSTRUCTOR, COURSE, "ps1", OLD)
+    moment: datetime = act(submissions.submit, STUDENT, COURSE, "ps1", OLD)
+    act(feedback.give, INSTRUCTOR, COURSE, "ps1", "sam", format_time(moment), OLD)
+    return moment
+
+
+def listed(act: Act, **only: Any) -> list[Thing]:
+    found: list[Thing] = act(trash.list_trash, SHELL, **only)
+    return found
+
+
+def fetched(act: Act) -> Any:
+    return act(assignments.fetch, STUDENT, COURSE, "ps1")
+
+
+def last_event(connection: Connection) -> Any:
+    return connection.execute(
+        select(
+            AuditEntry.actor,
+            AuditEntry.event,
+            AuditEntry.course,
+            AuditEntry.assignment,
+            AuditEntry.student,
+            AuditEntry.detail,
+        ).order_by(AuditEntry.id.desc())
+    ).first()
+
+
+def test_nothing_was_removed(act: Act, handed_in: datetime) -> None:
+    assert listed(act) == []
+
+
+def test_only_for_admins(act: Act) -> None:
+    for action, arguments in ((trash.list_trash, ()), (trash.restore, ("c1",))):
+        with pytest.raises(Forbidden):
+            act(action, INSTRUCTOR, *arguments)
+
+
+def test_a_course(act: Act, handed_in: datetime) -> None:
+    act(courses.remove_course, ADMIN, COURSE)
+    [thing] = listed(act)
+    assert (thing.kind, thing.course, thing.by) == ("course", COURSE, ADMIN.name)
+    assert (thing.submissions, thing.course_removed) == (1, True)
+    assert thing.key == f"c{thing.course_id}"
+    assert abs((audit.now() - thing.at).total_seconds()) < 3600
+
+    assert act(trash.restore, SHELL, thing.key) == thing
+    assert listed(act) == []
+    assert fetched(act) == OLD
+    assert act(last_event) == (
+        SHELL.name,
+        "course restored",
+        COURSE,
+        None,
+        None,
+        {"removed_as": COURSE},
+    )
+
+
+def test_a_course_whose_name_is_taken(act: Act, handed_in: datetime) -> None:
+    act(courses.remove_course, ADMIN, COURSE)
+    act(courses.create_course, ADMIN, COURSE, [])
+    [thing] = listed(act)
+    with pytest.raises(Conflict, match=f"A course {COURSE} exists: .* with --as NAME"):
+        act(trash.restore, SHELL, thing.key)
+    with pytest.raises(Conflict, match="A course"):
+        act(trash.restore, SHELL, thing.key, COURSE)
+    with pytest.raises(BadRequest, match="Illegal name"):
+        act(trash.restore, SHELL, thing.key, "a/b")
+    act(trash.restore, SHELL, thing.key, "The old one")
+    assert act(assignments.list_assignments, ADMIN, "The old one") == ["ps1"]
+    assert act(assignments.list_assignments, ADMIN, COURSE) == []
+
+
+def test_an_assignment(act: Act, handed_in: datetime) -> None:
+    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    [thing] = listed(act)
+    assert (thing.kind, thing.assignment, thing.by) == ("assignment", "ps1", INSTRUCTOR.name)
+    assert (thing.submissions, thing.course_removed) == (1, False)
+    act(trash.restore, SHELL, thing.key)
+    assert fetched(act) == OLD
+    [handed] = act(submissions.list_all, INSTRUCTOR, COURSE, "ps1")
+    assert handed.submitted_at == handed_in
+    assert act(last_event)[1:4] == ("assignment restored", COURSE, "ps1")
+    with pytest.raises(NotFound, match=f"There is no {thing.key} in the trash"):
+        act(trash.restore, SHELL, thing.key)
+
+
+@pytest.mark.parametrize("role", ["student", "instructor"])
+def test_a_member(act: Act, role: str) -> None:
+    name = "sam" if role == "student" else "ivy"
+    remove = roster.remove_student if role == "student" else roster.remove_instructor
+    act(remove, ADMIN, COURSE, name)
+    [thing] = listed(act)
+    assert (thing.kind, thing.user, thing.by) == (role, name, ADMIN.name)
+    act(trash.restore, SHELL, thing.key)
+    assert act(roster.role_of, thing.course_id, name) == role
+    assert act(last_event)[1] == f"{role} restored"
+    assert name in str(act(last_event))
+
+
+def test_an_old_release(act: Act, handed_in: datetime) -> None:
+    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    act(assignments.release, INSTRUCTOR, COURSE, "ps1", NEW)
+    [thing] = listed(act)
+    assert (thing.kind, thing.assignment, thing.by) == ("release", "ps1", INSTRUCTOR.name)
+    act(trash.restore, SHELL, thing.key)
+    assert fetched(act) == OLD
+    # And the newer one is what can be brought back now.
+    [newer] = listed(act)
+    assert (newer.kind, newer.assignment, newer.by) == ("release", "ps1", SHELL.name)
+    act(trash.restore, SHELL, newer.key)
+    assert fetched(act) == NEW
+    assert [one.key for one in listed(act)] == [thing.key]
+
+
+def test_an_old_release_of_an_assignment_that_is_removed(act: Act, handed_in: datetime) -> None:
+    for _ in range(2):
+        act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+        act(assignments.release, INSTRUCTOR, COURSE, "ps1", NEW)
+    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    [removed] = listed(act, kind="assignment")
+    [first, _] = listed(act, kind="release")
+    with pytest.raises(Conflict, match=f"ps1 is removed: restore {removed.key} first"):
+        act(trash.restore, SHELL, first.key)
+    act(trash.restore, SHELL, removed.key)
+    act(trash.restore, SHELL, first.key)
+    assert fetched(act) == OLD
+
+
+def test_old_feedback(act: Act, handed_in: datetime) -> None:
+    moment = format_time(handed_in)
+    act(feedback.give, INSTRUCTOR, COURSE, "ps1", "sam", moment, NEW)
+    [thing] = listed(act)
+    assert (thing.kind, thing.assignment, thing.user) == ("feedback", "ps1", "sam")
+    assert (thing.submitted_at, thing.by) == (handed_in, INSTRUCTOR.name)
+    act(trash.restore, SHELL, thing.key)
+    assert act(feedback.fetch, STUDENT, COURSE, "ps1", "sam", moment)[1] == OLD
+    [newer] = listed(act)
+    act(trash.restore, SHELL, newer.key)
+    assert act(feedback.fetch, STUDENT, COURSE, "ps1", "sam", moment)[1] == NEW
+    assert act(last_event)[1:] == (
+        "feedback restored",
+        COURSE,
+        "ps1",
+        "sam",
+        {"timestamp": moment},
+    )
+
+
+def test_what_is_in_a_removed_course_waits_for_it(act: Act, handed_in: datetime) -> None:
+    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    act(courses.remove_course, ADMIN, COURSE)
+    course, assignment = listed(act)
+    assert assignment.course_removed
+    with pytest.raises(Conflict, match=f"{COURSE} is removed: restore {course.key} first"):
+        act(trash.restore, SHELL, assignment.key)
+    act(trash.restore, SHELL, course.key)
+    act(trash.restore, SHELL, assignment.key)
+    assert fetched(act) == OLD
+
+
+def test_only_some(act: Act, handed_in: datetime) -> None:
+    act(courses.create_course, ADMIN, "Other", [])
+    act(courses.remove_course, ADMIN, "Other")
+    between = audit.now()
+    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    assert [one.kind for one in listed(act)] == ["course", "assignment"]
+    assert [one.kind for one in listed(act, course=COURSE)] == ["assignment"]
+    assert [one.course for one in listed(act, kind="course")] == ["Other"]
+    assert [one.course for one in listed(act, before=between)] == ["Other"]
+
+
+@pytest.mark.parametrize("key", ["", "c", "c0", "7", "x7", "c-1", "c1 ", "c1;", "c" + "9" * 30])
+def test_what_is_no_key(act: Act, key: str) -> None:
+    with pytest.raises(BadRequest, match="no key of the trash"):
+        act(trash.restore, SHELL, key)
+
+
+@pytest.mark.parametrize("key", ["c9999", "a9999", "m9999", "t9999", "c" + "9" * 18])
+def test_what_is_not_in_the_trash(act: Act, key: str) -> None:
+    with pytest.raises(NotFound, match=f"There is no {key} in the trash"):
+        act(trash.restore, SHELL, key)
+
+
+def test_a_name_can_be_given_to_courses_only(act: Act, handed_in: datetime) -> None:
+    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    [thing] = listed(act)
+    with pytest.raises(BadRequest, match="Only a course"):
+        act(trash.restore, SHELL, thing.key, "ps2")
+
+
+def test_restored_by_two_at_once(act: Act, database: Database, handed_in: datetime) -> None:
+    act(courses.remove_course, ADMIN, COURSE)
+    [thing] = listed(act)
+    outcomes: list[str] = []
+
+    def restore() -> None:
+        try:
+            database.write(trash.restore, SHELL, thing.key)
+            outcomes.append("restored")
+        except NotFound:
+            outcomes.append("was not there")
+
+    threads = [threading.Thread(target=restore) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(outcomes) == ["restored", "was not there"]
