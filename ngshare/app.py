@@ -9,18 +9,20 @@ import getpass
 import inspect
 import logging
 import os
+import re
 import secrets
+import shlex
 import signal
 import socket
 import sys
 import time
 from collections.abc import Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from sqlalchemy import URL
-from tornado.httpserver import HTTPServer
 from tornado.log import LogFormatter
 from tornado.netutil import bind_sockets
 from traitlets import Bool, Dict, Integer, List, TraitError, Unicode, default, validate
@@ -43,6 +45,7 @@ from ngshare.web.auth import (
     StandaloneIdentity,
     derive_secret,
 )
+from ngshare.web.server import NothingSent, make_server
 from ngshare.web.service import Service
 from ngshare.workers import supervise
 
@@ -344,8 +347,7 @@ class Ngshare(Application):
         application = make_application(
             service, self.prefix, hub=not self.standalone, cookie_secret=self._cookie_secret()
         )
-        # Our handlers limit bodies themselves, with a reply that says so.
-        server = HTTPServer(application, max_body_size=2**62)
+        server = make_server(application)
         server.add_sockets(sockets)
         await stop.wait()
         server.stop()
@@ -372,6 +374,7 @@ class Ngshare(Application):
         logging.getLogger("alembic").setLevel(logging.WARNING)
         # JupyterHub's client logs session ids and whole user models below this level.
         logging.getLogger("tornado.application").setLevel(logging.WARNING)
+        logging.getLogger("tornado.general").addFilter(NothingSent())
 
     def _database_url(self) -> URL:
         try:
@@ -481,6 +484,15 @@ class Ngshare(Application):
         self.log.info("Storage: %s", self.storage)
         self.log.info("Admins: %s", ", ".join(self.admins) or "none; nobody can create a course")
         self.log.info("Mode: %s%s", mode, ", debug" if self.debug else "")
+        kept = [Path(self.storage, "blobs")]
+        if url.get_backend_name() == "sqlite":
+            kept.append(Path(url.database or ""))
+        for path in filter(_open_to_others, kept):
+            self.log.warning(
+                "Every user of this machine can read %s: chmod -R o= %s",
+                path,
+                shlex.quote(str(path)),
+            )
         if self.standalone:
             self.log.warning(
                 "STAND-ALONE: everybody who reaches this port can be anybody, by giving their "
@@ -529,6 +541,19 @@ def _refuse_command_line(message: str) -> NoReturn:
     raise StartError(f"{message}; see ngshare --help-all")
 
 
+def _open_to_others(path: Path) -> bool:
+    """Whether users of this machine who are neither we nor in our group can read this."""
+    path = path.absolute()
+    return all(folder.stat().st_mode & 0o001 for folder in path.parents) and bool(
+        path.stat().st_mode & 0o004
+    )
+
+
+def _without_passwords(message: str) -> str:
+    """What a message says of a URL may be what somebody mistyped, with its password."""
+    return re.sub(r"://\S*@", "://***@", message)
+
+
 def _user() -> str:
     try:
         return getpass.getuser()
@@ -538,13 +563,17 @@ def _user() -> str:
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The command ``ngshare``: exit code 1 and one line when it cannot start."""
+    # Submissions are nobody's business: other users of this machine cannot read what is written.
+    before = os.umask(0o077)
     app = Ngshare()
     try:
         app.initialize(argv)
         app.start()
     except StartError as error:
-        print(f"ngshare: {error}", file=sys.stderr)
+        print(f"ngshare: {_without_passwords(str(error))}", file=sys.stderr)
         sys.exit(1)
+    finally:
+        os.umask(before)
     sys.exit(0)
 
 

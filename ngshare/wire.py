@@ -29,7 +29,7 @@ PATH_PART_BYTES = 255
 PATH_BYTES = 2048
 """The longest path, in UTF-8 bytes: what PostgreSQL can index, and half of Linux's PATH_MAX."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UNENCODABLE = re.compile(r"[\ud800-\udfff]")
 _TIME = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[ T]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,6}))?"

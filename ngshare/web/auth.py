@@ -14,7 +14,7 @@ import json
 import logging
 import time
 from collections import OrderedDict
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard, TypeVar
 
 from cryptography.fernet import Fernet, InvalidToken
 from jupyterhub.services.auth import HubOAuth
@@ -25,6 +25,8 @@ from traitlets import Float, Integer
 from ngshare.errors import Forbidden, Unauthenticated, Unavailable
 
 log = logging.getLogger("ngshare")
+
+T = TypeVar("T")
 
 SERVICE_NAMES = "service:"
 """What the names of Hub services begin with here, so that no user can be taken for one."""
@@ -72,7 +74,9 @@ class SharedHubAuth(HubOAuth):  # type: ignore[misc]  # jupyterhub has no types
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._answers: OrderedDict[str, tuple[float, dict[str, Any] | None]] = OrderedDict()
+        self._answers: OrderedDict[str, tuple[float, dict[str, Any]]] = OrderedDict()
+        # Apart from the others, so that whoever tries many tokens pushes nobody out.
+        self._nobodies: OrderedDict[str, float] = OrderedDict()
         self._questions: dict[str, asyncio.Task[dict[str, Any] | None]] = {}
 
     def user_for_token(
@@ -87,10 +91,10 @@ class SharedHubAuth(HubOAuth):  # type: ignore[misc]  # jupyterhub has no types
         # The session is part of the key so that a log-out at the Hub is seen at once.
         key = hashlib.sha256(f"{session_id}\0{token}".encode("utf8", "replace")).hexdigest()
         cached = self._answers.get(key)
-        if cached is not None:
-            until, model = cached
-            if time.monotonic() < until:
-                return model
+        if cached is not None and time.monotonic() < cached[0]:
+            return cached[1]
+        if time.monotonic() < self._nobodies.get(key, 0):
+            return None
         question = self._questions.get(key)
         if question is None:
             question = asyncio.ensure_future(self._ask(key, token))
@@ -108,14 +112,36 @@ class SharedHubAuth(HubOAuth):  # type: ignore[misc]  # jupyterhub has no types
             raise HubTrouble(type(error).__name__) from error
         finally:
             self._questions.pop(key, None)
-        if model is not None and not _is_model(model):
-            raise HubTrouble("an answer that is not a user")
-        age = self.cache_max_age if model else self.negative_max_age
-        self._answers[key] = (time.monotonic() + age, model)
-        self._answers.move_to_end(key)
-        while len(self._answers) > self.cache_size:
-            self._answers.popitem(last=False)
+        if model is None:
+            _keep(self._nobodies, key, time.monotonic() + self.negative_max_age, self.cache_size)
+            return None
+        model = self._essence(model)
+        _keep(self._answers, key, (time.monotonic() + self.cache_max_age, model), self.cache_size)
+        self._nobodies.pop(key, None)
         return model
+
+    def _essence(self, model: object) -> dict[str, Any]:
+        """Of the Hub's answer what we need: the groups and scopes of 50,000 users are too much."""
+        if not _is_model(model):
+            raise HubTrouble("an answer that is not a user")
+        try:
+            scopes = self.check_scopes(self.access_scopes, model)
+        except ValueError as error:  # a scope with an empty filter
+            raise HubTrouble("scopes that are none") from error
+        return {"kind": model["kind"], "name": model["name"], "scopes": sorted(scopes)}
+
+    def _get_token_url(self, handler: RequestHandler) -> str:
+        """No token: one in a URL would be in the logs of every proxy on the way."""
+        return ""
+
+    async def _token_for_code(self, code: str, code_verifier: str | None = None) -> str:
+        try:
+            token = await super()._token_for_code(code, code_verifier)
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise HubTrouble("an answer that is not a token") from error
+        if not isinstance(token, str):
+            raise HubTrouble("an answer that is not a token")
+        return token
 
     def generate_state(self, next_url: str | None = None, **extra_state: Any) -> str:
         """The state of a login, sealed so that only this service can read it."""
@@ -135,13 +161,23 @@ class SharedHubAuth(HubOAuth):  # type: ignore[misc]  # jupyterhub has no types
         return Fernet(base64.urlsafe_b64encode(derive_secret(self.api_token, "oauth state")))
 
 
-def _is_model(answer: object) -> bool:
+def _is_model(answer: object) -> TypeGuard[dict[str, Any]]:
     """Whether the Hub's answer says what we need to know of a user or service."""
     return (
         isinstance(answer, dict)
+        and answer.get("kind") in ("user", "service")
         and isinstance(answer.get("name"), str)
         and isinstance(answer.get("scopes"), list)
+        and all(isinstance(scope, str) for scope in answer["scopes"])
     )
+
+
+def _keep(cache: OrderedDict[str, T], key: str, value: T, size: int) -> None:
+    """Put a value into a cache that holds so many, in place of the oldest."""
+    cache[key] = value
+    cache.move_to_end(key)
+    while len(cache) > size:
+        cache.popitem(last=False)
 
 
 def _retrieve(question: asyncio.Task[Any]) -> None:

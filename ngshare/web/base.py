@@ -126,6 +126,7 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         self.clear_header("Server")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
+        self.set_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 
     def compute_etag(self) -> None:
         """None: nothing of ours may be kept by a cache, and hashing a large reply takes long."""

@@ -30,6 +30,9 @@ class Debugging(BaseHandler):
             return
         if not self.service.debug:
             raise Forbidden("Debug mode is off")
+        if self.request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+            # A link or a picture elsewhere is enough to make a browser send a GET.
+            raise Forbidden("Pages of other sites may not use this service")
         if action == "clear":
             await self.service.write(maintenance.clear, debug=self.service.debug)
         elif action == "init":
@@ -49,7 +52,10 @@ class Debugging(BaseHandler):
             self.reply(**tables)
             return
         self.set_header("Content-Type", "text/html; charset=UTF-8")
-        self.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+        self.set_header(
+            "Content-Security-Policy",
+            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+        )
         self.finish(
             "<!DOCTYPE html><title>ngshare: all records</title>"
             "<style>body{font-family:sans-serif} td,th{border:1px solid #999;padding:.2em .5em}"

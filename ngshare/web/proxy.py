@@ -21,7 +21,9 @@ def believe_proxy(request: HTTPServerRequest) -> None:
         # What is no address is not believed.
         with contextlib.suppress(ValueError):
             # Of several the last was added by the nearest proxy.
-            request.remote_ip = str(ipaddress.ip_address(address.rpartition(",")[2].strip()))
+            found = ipaddress.ip_address(address.rpartition(",")[2].strip())
+            if not getattr(found, "scope_id", None):  # which is any text, after a percent sign
+                request.remote_ip = str(found)
     protocol = headers.get("X-Scheme") or headers.get("X-Forwarded-Proto")
     if protocol and (last := protocol.rpartition(",")[2].strip()) in ("http", "https"):
         request.protocol = last

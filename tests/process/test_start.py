@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 import ngshare
 from ngshare import migrate
-from tests.process.site import Site
+from tests.process.site import COMMAND, Site
 
 HUB = {
     "JUPYTERHUB_API_TOKEN": "the-token-of-the-service",
@@ -125,6 +126,43 @@ def test_debugging_logs_no_secret_and_no_query(site: Site) -> None:
     assert HUB["JUPYTERHUB_API_TOKEN"] not in server.output
 
 
+def test_other_users_of_the_machine_can_read_nothing(site: Site) -> None:
+    server = site.start(command=("sh", "-c", 'umask 022; exec "$@"', "sh", *COMMAND))
+    with server.client() as ada:
+        assert ada.post("course", "c", instructors='["ada"]').status == 200
+        assert ada.release("c", "a", {"a.txt": b"a"}).status == 200
+    written = list(site.storage.rglob("*")) + list(site.folder.glob("ngshare.db*"))
+    assert any(path.parent.parent.name == "blobs" for path in written)
+    for path in [site.storage, *written]:
+        assert path.stat().st_mode & 0o077 == 0, path
+    assert "Every user of this machine" not in server.output
+
+
+def test_warns_when_other_users_of_the_machine_can_read_what_is_there(
+    migrated: Path,
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="ngshare-") as name:  # pytest's are private themselves
+        folder = Path(name)
+        site = Site(folder)
+        shutil.copy(migrated, site.database_file)
+        (site.storage / "blobs").mkdir(parents=True)
+        for path in (folder, site.storage, site.storage / "blobs"):
+            path.chmod(0o755)
+        site.database_file.chmod(0o644)
+        try:
+            server = site.start()
+            warning = "Every user of this machine can read "
+            assert (
+                f"{warning}{site.database_file}: chmod -R o= {site.database_file}" in server.output
+            )
+            assert f"{warning}{site.storage}/blobs: chmod" in server.output
+            assert server.stop() == 0
+            folder.chmod(0o700)
+            assert warning not in site.start().output
+        finally:
+            site.close()
+
+
 # How it refuses: in one line, with exit code 1
 
 
@@ -221,6 +259,25 @@ def test_service_url_that_says_nothing(migrated_site: Site) -> None:
 )
 def test_command_line_that_is_wrong(site: Site, arguments: list[str], reason: str) -> None:
     assert reason in site.refusal(*site.arguments(), *arguments)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'c.Ngshare.database = "postgresql://ada:hunter2@host/name",',
+        'c.Ngshare.database = b"postgresql://ada:hunter2@host/name"',
+        'c.Ngshare.admins = {"ada": "postgresql://ada:hunter2@host/name"}',
+        'int("postgresql://ada:hunter2/@host/name")',
+    ],
+)
+def test_a_mistake_beside_a_password_does_not_show_it(site: Site, line: str) -> None:
+    (site.folder / "ngshare_config.py").write_text(line)
+    assert "hunter2" not in site.refusal("--vngshare", "--port", "0")
+
+
+def test_a_password_in_a_wrong_place_of_the_command_line_is_not_shown(site: Site) -> None:
+    for argument in ("postgresql://ada:hunter2@host/name", "--debug=postgresql://ada:hunter2@h/n"):
+        assert "hunter2" not in site.refusal("--vngshare", "--port", "0", argument)
 
 
 def test_migrations_that_are_missing(site: Site) -> None:

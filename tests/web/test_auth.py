@@ -100,8 +100,10 @@ async def test_an_unknown_token_gets_401(api: Api, hub: HubStub) -> None:
     assert hub.questions == ["unknown"], "nobody, too, is an answer to remember for a while"
 
 
-async def test_a_token_in_the_query_is_none(api: Api, hub: HubStub) -> None:
-    reply = await api.send("GET", "courses", query={"token": TOKEN})
+@pytest.mark.parametrize("mode", ["navigate", "cors", "websocket"])
+async def test_a_token_in_the_query_is_none(api: Api, hub: HubStub, mode: str) -> None:
+    headers = {"Sec-Fetch-Mode": mode}
+    reply = await api.send("GET", "courses", query={"token": TOKEN}, headers=headers)
     assert reply.status == 401
     assert hub.questions == []
 
@@ -253,6 +255,32 @@ async def test_the_answers_that_are_kept_are_bounded(
     assert hub.questions == [f"token-of-{name}" for name in ("a", "b", "c", "a")]
 
 
+async def test_whoever_tries_many_tokens_pushes_nobody_out(
+    api: Api, hub: HubStub, hub_auth: SharedHubAuth
+) -> None:
+    hub_auth.cache_size = 2
+    (await courses(api)).success("courses")
+    guesses = [f"guess {number}" for number in range(5)]
+    for guess in guesses:
+        assert (await courses(api, guess)).status == 401
+    await hub.stop()
+    (await courses(api)).success("courses")
+    assert (await courses(api, guesses[-1])).status == 401
+    assert (await courses(api, guesses[0])).status == 503, "these are bounded too"
+
+
+async def test_of_an_answer_only_what_is_needed_is_kept(
+    api: Api, hub: HubStub, hub_auth: SharedHubAuth
+) -> None:
+    hub.add("of many scopes", STUDENT, scopes=[SCOPE, *(f"read:users!user={n}" for n in "abc")])
+    hub._models["of many scopes"]["groups"] = ["a group"]
+    for _ in range(2):
+        (await courses(api, "of many scopes")).success("courses")
+    assert len(hub.questions) == 1
+    ((_, kept),) = hub_auth._answers.values()
+    assert kept == {"kind": "user", "name": STUDENT, "scopes": [SCOPE]}
+
+
 async def test_a_log_out_at_the_hub_is_seen_at_once(api: Api, hub: HubStub) -> None:
     for session in ("one", "one", "two"):
         headers = {**token(TOKEN), "Cookie": f"jupyterhub-session-id={session}"}
@@ -349,6 +377,10 @@ async def test_a_hub_that_is_away_and_comes_back(api: Api, hub: HubStub) -> None
         (200, '{"kind": "user", "name": "zoe"}'),
         (200, '{"kind": "user", "name": null, "scopes": []}'),
         (200, '{"kind": "user", "name": "zoe", "scopes": null}'),
+        (200, '{"kind": "user", "name": "zoe", "scopes": [null, {}, 1]}'),
+        (200, '{"kind": "user", "name": "zoe", "scopes": ["!!"]}'),
+        (200, '{"kind": "group", "name": "zoe", "scopes": ["access:services"]}'),
+        (200, '{"name": "zoe", "scopes": ["access:services"]}'),
     ],
     ids=lambda answer: f"{answer[0]} {answer[1][:30]}",
 )
@@ -570,6 +602,24 @@ async def test_a_login_while_the_hub_does_not_answer_can_be_tried_again(
     else:
         hub_auth.patience = 0.05
         hub.hold()
+    reply = await finish_login(api, "code")
+    assert reply.status == 503
+    assert "try again" in reply.body.decode()
+    assert COOKIE not in cookies(reply)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "", "{}", "[]", "null", "{", '{"access_token": null}', '{"access_token": ["a"]}',
+        '{"access_token": "\\n"}', "[" * 100_000,
+    ],
+    ids=lambda answer: answer[:30],
+)  # fmt: skip
+async def test_a_login_that_the_hub_ends_with_nonsense_can_be_tried_again(
+    api: Api, hub: HubStub, answer: str
+) -> None:
+    hub.broken = (200, answer)
     reply = await finish_login(api, "code")
     assert reply.status == 503
     assert "try again" in reply.body.decode()

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from ngshare.actions import maintenance
+from ngshare.database import Database
 from tests.conftest import ADMIN, Api, Reply, tree
 from tests.web.test_assignments import full
 from tests.web.world import (
@@ -207,3 +209,41 @@ async def test_the_sample_data_replaces_whatever_was_there(api: Api) -> None:
     reply = await api.get("assignment", "course1", "challenge", user="lawrence")
     assert base64.b64decode(reply.json["files"][0]["content"]) == b"22222"
     assert COURSE not in (await api.get("courses", user=ADMIN)).json["courses"]
+
+
+@in_debug_mode
+@pytest.mark.parametrize("action", ["clear", "init"])
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_a_link_on_another_site_changes_nothing(
+    api: Api, database: Database, action: str, site: str
+) -> None:
+    before = database.read(maintenance.dump)
+    query = {"user": ADMIN, "action": action}
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors"}
+    reply = await api.send("GET", "initialize-Data6ase", query=query, headers=headers)
+    assert reply.failure == (403, "Pages of other sites may not use this service")
+    assert database.read(maintenance.dump) == before
+    for own in ("none", "same-origin"):
+        headers = {"Sec-Fetch-Site": own}
+        reply = await api.send("GET", "initialize-Data6ase", query=query, headers=headers)
+        reply.success("message")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/healthz",
+        "/api/",
+        "/api/courses",
+        "/api/nothing",
+        "/api/students/Physics%20101",
+        "/api/initialize-Data6ase?action=dump",
+        "/api/initialize-Data6ase?action=dump&human-readable=true",
+    ],
+)
+async def test_nothing_can_be_framed_by_another_page(api: Api, path: str) -> None:
+    sign = "&" if "?" in path else "?"
+    reply = await api.send_to("GET", f"{path}{sign}user={ADMIN}", headers={"Accept": "text/html"})
+    policy = reply.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy

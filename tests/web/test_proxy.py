@@ -16,6 +16,7 @@ from ngshare.web.proxy import believe_proxy
         ({"X-Forwarded-For": "1.2.3.4, 10.0.0.7"}, "10.0.0.7", "http"),
         ({"X-Forwarded-For": "1.2.3.4", "X-Real-Ip": "2001:db8::1"}, "2001:db8::1", "http"),
         ({"X-Forwarded-For": "nowhere\tat all"}, "127.0.0.1", "http"),
+        ({"X-Forwarded-For": "fe80::1%) 0ms\x9bforged"}, "127.0.0.1", "http"),
         ({"X-Forwarded-For": ""}, "127.0.0.1", "http"),
         ({"X-Forwarded-Proto": "https"}, "127.0.0.1", "https"),
         ({"X-Forwarded-Proto": "https,http"}, "127.0.0.1", "http"),
