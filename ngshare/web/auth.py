@@ -230,9 +230,11 @@ class HubIdentity:
 
     def _missing_scope(self, name: str) -> str:
         return (
-            f"The token of {name} lacks the scope {self.scope}. An administrator adds this line "
-            "at the end of jupyterhub_config.py, restarts the Hub, and users restart their "
-            "servers: from ngshare.hub import configure_hub; configure_hub(c)"
+            f"The token of {name} lacks the scope {self.scope}. An administrator adds the line "
+            "that is missing in jupyterhub_config.py, at its end: from ngshare.hub import "
+            "configure_hub; configure_hub(c) -- on Kubernetes, the scope in hub.loadRoles of the "
+            "Hub's values, as the chart's notes show (helm get notes). Then the Hub is restarted, "
+            "and users restart their servers"
         )
 
 

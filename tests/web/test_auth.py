@@ -116,7 +116,8 @@ async def test_a_token_without_the_scope_is_told_what_an_administrator_can_do(
     reply = await courses(api, "unscoped")
     assert reply.status == 403
     assert SCOPE in reply.message
-    assert "configure_hub" in reply.message
+    assert "from ngshare.hub import configure_hub; configure_hub(c)" in reply.message
+    assert "hub.loadRoles" in reply.message
     assert "unscoped" not in reply.message
 
 
