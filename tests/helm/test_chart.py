@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ngshare import __version__
 from tests.helm.kube_api import kube_api
 from tests.require import require
 
@@ -127,7 +128,7 @@ TOKEN64 = base64.b64encode(TOKEN.encode()).decode()
 
 # The values that existing installations set: name, a value, where it arrives, and as what.
 VALUES = [
-    ("image.repository", "example.edu/n", "container.image", "example.edu/n:1.0.0"),
+    ("image.repository", "example.edu/n", "container.image", f"example.edu/n:{__version__}"),
     ("image.tag", "v9", "container.image", "ngshare:v9"),
     ("image.pullPolicy", "Always", "container.imagePullPolicy", "Always"),
     ("image.imagePullSecrets", ["a"], "pod.imagePullSecrets", [{"name": "a"}]),
@@ -426,6 +427,12 @@ def test_every_value_is_described_and_documented() -> None:
     assert [name for name, schema in known.items() if not schema["description"]] == []
     guide = DOCS.read_text()
     assert [name for name in known if f"`{name}`" not in guide] == []
+
+
+def test_the_chart_installs_the_version_that_it_stands_beside() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["appVersion"] == __version__
+    assert f"--tag registry.example.edu/ngshare:{__version__} ." in DOCS.read_text()
 
 
 def test_the_image_fits_the_chart(helm: Helm) -> None:
