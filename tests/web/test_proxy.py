@@ -26,7 +26,7 @@ from ngshare.web.proxy import believe_proxy
 )
 def test_what_is_believed(headers: dict[str, str], address: str, protocol: str) -> None:
     start = RequestStartLine("GET", "/", "HTTP/1.1")
-    request = HTTPServerRequest(start_line=start, headers=HTTPHeaders(headers))
+    request = HTTPServerRequest(start_line=start, headers=HTTPHeaders({"Host": "h", **headers}))
     request.remote_ip, request.protocol = "127.0.0.1", "http"
     believe_proxy(request)
     assert (request.remote_ip, request.protocol) == (address, protocol)
