@@ -177,6 +177,11 @@ class Ngshare(Application):
     keep_removed_days = Integer(
         30, min=0, help="For how many days what was removed stays in the trash, at least"
     ).tag(config=True)
+    max_in_flight_mib = Integer(
+        256,
+        min=1,
+        help="How much of uploads may be in memory at once, and of downloads, in MiB; others wait",
+    ).tag(config=True)
     config_file = Unicode("ngshare_config.py", help="The configuration file, if there is one").tag(
         config=True
     )
@@ -343,6 +348,7 @@ class Ngshare(Application):
             debug=self.debug,
             threads=self.threads,
             max_body=self.max_request_mib * 2**20,
+            max_in_flight=self.max_in_flight_mib * 2**20,
         )
         application = make_application(
             service, self.prefix, hub=not self.standalone, cookie_secret=self._cookie_secret()

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from jupyterhub.services.auth import HubOAuthenticated
+from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from ngshare import wire
@@ -25,6 +26,7 @@ from ngshare.blobs import BlobMissing, BlobStore
 from ngshare.database import Action
 from ngshare.errors import BadRequest, ExchangeError, TooLarge, Unauthenticated
 from ngshare.web.encoded import EncodedTrees
+from ngshare.web.flow import Flow, Held
 from ngshare.web.forms import parse_body, parse_form
 from ngshare.web.proxy import believe_proxy
 from ngshare.web.service import Service
@@ -33,6 +35,12 @@ log = logging.getLogger("ngshare")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+LARGE = 4 * 2**20
+"""Bodies of so many bytes or more are worked on a few at a time."""
+
+STEP = 2**20
+"""In steps of so many bytes a large reply is sent, and a body of unknown length gets room."""
 
 SMALL = 32 * 1024
 """Up to so many bytes are parsed at once on the event loop, where it takes well under 1 ms."""
@@ -117,6 +125,7 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         self._refusal: Exception | None = None
         self._fields: dict[str, Any] = {}
         self._name: str | None = None
+        self._held: list[tuple[Flow, Held]] = []
 
     def get_current_user(self) -> Any:
         """The caller's name once it is known. JupyterHub's own way would block."""
@@ -139,10 +148,13 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
             self._check_length(self._announced_length())
             if who not in (None, Who.PUBLIC) and not self.service.identity.reads_body:
                 self._name = await self.service.identity.identify(self)
+            length = self._announced_length()
+            if length or "Transfer-Encoding" in self.request.headers:
+                await self._hold(self.service.uploads, length or STEP)
         except ExchangeError as error:
             self._refusal = error
 
-    def data_received(self, chunk: bytes) -> None:
+    async def data_received(self, chunk: bytes) -> None:
         """Keep what will be answered, and read past what will be refused.
 
         Most clients look at no reply before they have sent all, so a refusal waits
@@ -152,12 +164,14 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         if self._refusal is None:
             try:
                 self._check_length(self._received)
-            except TooLarge as error:
+                await self._moved(self._received)
+            except ExchangeError as error:
                 self._refusal = error
         if self._refusal is None:
             self._chunks.append(chunk)
             return
         self._chunks.clear()
+        self._release()
         if self._received > 2 * self.service.max_body and not self._finished:
             self.send_error(exc_info=(type(self._refusal), self._refusal, None))
 
@@ -203,7 +217,8 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
 
     async def store_files(self) -> list[wire.StoredFile]:
         """Make the bytes of the request's ``files`` durable, and return what to write of them."""
-        return await self.service.on_files(_store, self.service.blobs, self.value("files"))
+        files = self._fields.pop("files", None)
+        return await self._compute(_store, self.service.blobs, files)
 
     def reply(self, **fields: Any) -> None:
         """Answer with success and these fields."""
@@ -222,10 +237,61 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         kept = self.service.encoded if popular else None
         tree = kept.get(files) if kept else None
         if tree is None:
+            await self._hold(self.service.downloads, sum(file.size for file in files) * 4 // 3)
             tree = await self.service.on_files(_load, self.service.blobs, files, kept)
-        head = json.dumps({"success": True, **fields}).encode()
+        head = json.dumps({"success": True, **fields}).encode()[:-1] + b', "files": '
         self.set_header("Content-Type", "application/json")
-        self.finish(head[:-1] + b', "files": ' + tree + b"}")
+        self.set_header("Content-Length", str(len(head) + len(tree) + 1))
+        await self._send(head, tree, b"}")
+
+    async def _send(self, *parts: bytes) -> None:
+        """Send a reply bit by bit, so that little of it waits in memory to be sent."""
+        sent = 0
+        try:
+            for part in parts:
+                if len(part) >= SMALL:
+                    await self.flush()  # else the two would be copied to be one
+                for start in range(0, len(part), STEP):
+                    self.write(part[start : start + STEP])
+                    if len(part) >= SMALL:
+                        await self.flush()
+                    sent += STEP
+                    self._count(sent)
+            self.finish()
+        except StreamClosedError:  # nobody is there any more to send it to
+            self._end()
+
+    def _count(self, moved: int) -> None:
+        for _, held in self._held:
+            held.moved = moved
+
+    async def _hold(self, flow: Flow, size: int) -> None:
+        """Wait until so many bytes may be in memory. They are given back when the request ends."""
+        held = await flow.hold(size, self._cut_off)
+        self._held.append((flow, held))
+        if not self._in_flight:  # the client left while this waited
+            self._release()
+
+    async def _moved(self, received: int) -> None:
+        """Count what came of the body; one that did not announce its length holds more then."""
+        self._count(received)
+        if self._held and received > sum(held.size for _, held in self._held):
+            await self._hold(self.service.uploads, STEP)
+
+    def _release(self) -> None:
+        for flow, held in self._held:
+            flow.release(held)
+        self._held.clear()
+
+    def _cut_off(self) -> None:
+        """End a transfer that stands still."""
+        log.warning(
+            "Cut off %s %s from %s: it came to a standstill",
+            self.request.method,
+            self.request.path,
+            self.request.remote_ip,
+        )
+        self.request.connection.stream.close()  # type: ignore[union-attr]  # it is HTTP1Connection
 
     def on_finish(self) -> None:
         stream = self.request.connection.stream  # type: ignore[union-attr]  # it is HTTP1Connection
@@ -241,6 +307,7 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
             self._end()
 
     def _end(self) -> None:
+        self._release()
         if self._in_flight:
             self._in_flight = False
             self.service.end_request()
@@ -325,7 +392,17 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         query = parse_form(self.request.query.encode("latin1", "replace"))
         if len(body) <= SMALL:
             return {**query, **parse_body(kind, body)}
-        return {**query, **await self.service.on_files(parse_body, kind, body)}
+        return {**query, **await self._compute(parse_body, kind, body)}
+
+    async def _compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run something on the request's body, off the event loop; of large ones few at once.
+
+        What they take meanwhile is several times their size.
+        """
+        if self._received < LARGE:
+            return await self.service.on_files(function, *args, **kwargs)
+        async with self.service.large:
+            return await self.service.on_files(function, *args, **kwargs)
 
 
 class NotFoundHandler(BaseHandler):

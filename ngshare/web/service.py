@@ -14,6 +14,7 @@ from ngshare.blobs import BlobStore
 from ngshare.database import Action, Database
 from ngshare.web.auth import Identity
 from ngshare.web.encoded import EncodedTrees
+from ngshare.web.flow import Flow
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,6 +33,8 @@ class Service:
         debug: bool = False,
         threads: int = 1,
         max_body: int = 512 * 2**20,
+        max_in_flight: int = 256 * 2**20,
+        patience: float = 30.0,
     ) -> None:
         self.database = database
         self.blobs = blobs
@@ -39,6 +42,9 @@ class Service:
         self.admins = frozenset(admins)
         self.debug = debug
         self.max_body = max_body
+        self.uploads = Flow(max_in_flight, patience)
+        self.downloads = Flow(max_in_flight, patience)
+        self.large = asyncio.Semaphore(2)
         self.encoded = EncodedTrees()
         self._database_threads = ThreadPoolExecutor(threads, "database")
         # Hashing, syncing and base64 let go of the interpreter's lock, and mostly wait.
