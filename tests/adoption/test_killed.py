@@ -1,0 +1,157 @@
+"""Killed at any moment, a site is 0.6's as before or ours, and the next start completes."""
+
+from __future__ import annotations
+
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks import legacy_site
+from ngshare import migrate
+from ngshare.blobs import LocalBlobs
+from ngshare.database import parse_url
+from tests.adoption.contents import Contents, dump, legacy_contents, our_contents, revision
+from tests.process.site import COMMAND, PATIENCE, Site
+
+ROOT = Path(__file__).parents[2]
+
+
+class Victim:
+    """A site of ngshare 0.6, and what it must hold for ever."""
+
+    def __init__(self, folder: Path, submissions: int) -> None:
+        legacy = legacy_site.make(folder, submissions, kilobytes=1)
+        legacy.close()
+        self.folder = folder
+        self.database, self.storage = legacy.database, legacy.storage
+        self.dump = dump(self.database)
+        self.contents: Contents = legacy_contents(self.database, self.storage)
+        self.files = {path.name: path.stat().st_size for path in self.storage.iterdir()}
+
+    def kill(self, where: str, number: int) -> None:
+        """Start an adoption that is killed there; whatever was left is a site."""
+        command = [sys.executable, "-m", "tests.adoption.killed", str(self.folder)]
+        ended = subprocess.run(
+            [*command, where, str(number)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert ended.returncode in (0, -signal.SIGKILL), ended
+        self.reached = ended.returncode != 0
+        self.check()
+
+    @property
+    def adopted(self) -> bool:
+        return revision(self.database) == migrate.head()
+
+    def check(self) -> None:
+        """It is 0.6's, with every record and every file, or it is ours, with every byte."""
+        if self.adopted:
+            assert our_contents(self.database, self.storage) == self.contents
+        else:
+            assert revision(self.database) == "1921a169739b"
+            assert dump(self.database) == self.dump
+            assert legacy_contents(self.database, self.storage) == self.contents
+            left = {path.name: path.stat().st_size for path in self.storage.glob("*.*")}
+            assert left == self.files
+
+    def complete(self) -> None:
+        """The next start."""
+        url = parse_url(f"sqlite:///{self.database}")
+        migrate.upgrade(url, LocalBlobs(self.storage))
+        assert self.adopted
+        self.check()
+        assert [path for path in self.storage.iterdir() if path.is_file()] == []
+        left = sorted(re.sub(r"backup-.*", "backup", path.name) for path in self.folder.iterdir())
+        assert left == [
+            "files",
+            "ngshare.db",
+            "ngshare.db.adopted-files",
+            "ngshare.db.adoption-report.txt",
+            "ngshare.db.backup",
+            "ngshare.db.upgrade-lock",
+        ]
+        assert "Nothing in it was odd" in (self.folder / left[3]).read_text()
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Victim:
+    """A small site."""
+    return Victim(tmp_path / "site", 60)
+
+
+def test_at_any_statement(victim: Victim) -> None:
+    # Its few hundred records take a few hundred statements, then it is over.
+    reached = 0
+    for number in sorted(random.sample(range(1, 900), 12)):
+        victim.kill("statement", number)
+        reached += victim.reached
+    assert reached >= 3
+    victim.complete()
+
+
+def test_while_files_are_hashed(victim: Victim) -> None:
+    for number in (1, 20, 20, 20):
+        victim.kill("link", number)
+        assert not victim.adopted
+    victim.complete()
+
+
+def test_just_before_the_commit(victim: Victim) -> None:
+    victim.kill("commit", 1)
+    assert victim.reached
+    victim.complete()
+
+
+def test_after_the_commit_and_while_old_names_go_away(victim: Victim) -> None:
+    victim.kill("committed", 1)
+    assert victim.adopted
+    assert len(list(victim.storage.glob("*.*"))) == len(victim.files)
+    for number in (1, 30, 60, 30):
+        victim.kill("unlink", number)
+        assert victim.reached
+        assert 0 < len(list(victim.storage.glob("*.*"))) <= len(victim.files)
+    victim.complete()
+
+
+def test_a_start_without_upgrade_completes_what_is_committed(site: Site) -> None:
+    victim = Victim(site.folder / "site", 20)
+    victim.kill("unlink", 20)
+    settings = (
+        f"--database=sqlite:///{victim.database}",
+        f"--storage={victim.storage}",
+        "--no-upgrade-db",
+    )
+    output = site.start(*settings).output
+    assert "Adopted the site of ngshare 0.6: 1 courses" in output
+    victim.complete()
+
+
+def test_a_service_killed_at_random_moments(site: Site) -> None:
+    victim = Victim(site.folder / "site", 400)
+    settings = (
+        f"--database=sqlite:///{victim.database}",
+        f"--storage={victim.storage}",
+        "--vngshare",
+        "--port=0",
+    )
+    for attempt in range(6):
+        with (site.folder / f"log{attempt}").open("w") as log:
+            process = subprocess.Popen(
+                [*COMMAND, *settings], cwd=site.folder, stdout=log, stderr=log
+            )
+            # Its start alone takes about a second; the rest is a guess, as a crash is.
+            time.sleep(random.uniform(0.8, 4))
+            process.kill()
+            process.wait()
+        victim.check()
+    site.start(*settings[:2])
+    victim.complete()
