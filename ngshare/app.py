@@ -415,15 +415,8 @@ class Ngshare(Application):
             ) from error
 
     def _migrate(self, url: URL, blobs: LocalBlobs | None = None) -> tuple[str | None, str]:
-        folder = os.path.dirname(url.database or "") or "."
         if url.get_backend_name() == "sqlite":
-            try:
-                os.makedirs(folder, exist_ok=True)
-            except OSError as error:
-                raise StartError(
-                    f"the folder {folder} of the database cannot be made ({error.strerror}): "
-                    f"create it and give it to the user {_user()}, or name another database"
-                ) from error
+            _check_writable(url.database or "")
         try:
             if self.upgrade_database:
                 return migrate.upgrade(url, blobs, files_may_be_lost=self.adopt_without_files)
@@ -558,6 +551,27 @@ def _open_to_others(path: Path) -> bool:
 def _without_passwords(message: str) -> str:
     """What a message says of a URL may be what somebody mistyped, with its password."""
     return re.sub(r"://\S*@", "://***@", message)
+
+
+def _check_writable(database: str) -> None:
+    """Raise StartError unless the file of a SQLite database, and others beside it, can be written.
+
+    SQLite would open one that cannot, and every change would fail later.
+    """
+    folder = os.path.dirname(database) or "."
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise StartError(
+            f"the folder {folder} of the database cannot be made ({error.strerror}): "
+            f"create it and give it to the user {_user()}, or name another database"
+        ) from error
+    for path in (folder, database):
+        if os.path.exists(path) and not os.access(path, os.W_OK):
+            raise StartError(
+                f"the database {database} cannot be written: give its folder, and all that is in "
+                f"there, to the user {_user()}, or name another database"
+            )
 
 
 def _user() -> str:

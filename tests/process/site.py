@@ -260,10 +260,12 @@ class Site:
             *("--storage", str(self.storage), f"--admins={admins}"),
         ]
 
-    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, command: Sequence[str] = COMMAND, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run the command to its end, with nothing but these arguments."""
         return subprocess.run(
-            [*COMMAND, *arguments],
+            [*command, *arguments],
             cwd=self.folder,
             env={**self.environment, **environment},
             stdin=subprocess.DEVNULL,
@@ -272,9 +274,9 @@ class Site:
             timeout=PATIENCE,
         )
 
-    def refusal(self, *arguments: str, **environment: str) -> str:
+    def refusal(self, *arguments: str, command: Sequence[str] = COMMAND, **environment: str) -> str:
         """The one line with which ngshare refuses to start."""
-        result = self.run(*arguments, **environment)
+        result = self.run(*arguments, command=command, **environment)
         assert result.returncode == 1, result
         assert result.stdout == ""
         assert result.stderr.startswith("ngshare: ")

@@ -15,6 +15,7 @@ import pytest
 import ngshare
 from ngshare import migrate
 from tests.process.site import COMMAND, Site
+from tests.require import require
 
 HUB = {
     "JUPYTERHUB_API_TOKEN": "the-token-of-the-service",
@@ -164,6 +165,45 @@ def test_warns_when_other_users_of_the_machine_can_read_what_is_there(
 
 
 # How it refuses: in one line, with exit code 1
+
+
+@pytest.fixture
+def unprivileged() -> list[str]:
+    """The command, as a user to whom the permissions of files apply. They don't to root."""
+    if os.geteuid() != 0:
+        return list(COMMAND)
+    setpriv = shutil.which("setpriv")
+    require(setpriv is not None, "setpriv", "apt-get install util-linux")
+    rights = "-dac_override,-dac_read_search"
+    return [str(setpriv), f"--bounding-set={rights}", f"--inh-caps={rights}", *COMMAND]
+
+
+def test_storage_that_cannot_be_written(migrated_site: Site, unprivileged: list[str]) -> None:
+    (migrated_site.folder / "there").mkdir(mode=0o555)
+    storage = f"{migrated_site.folder}/there/files"
+    line = migrated_site.refusal(
+        *migrated_site.arguments(), f"--storage={storage}", command=unprivileged
+    )
+    assert line.startswith(f"--storage {storage} cannot be written (Permission denied): create it")
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["file", "folder"])
+def test_database_that_cannot_be_written(
+    migrated_site: Site, unprivileged: list[str], exists: bool
+) -> None:
+    folder = migrated_site.folder / "there"
+    folder.mkdir()
+    if exists:
+        shutil.copy(migrated_site.database_file, folder / "ngshare.db")
+        (folder / "ngshare.db").chmod(0o444)
+    else:
+        folder.chmod(0o555)
+    url = f"sqlite:///{folder}/ngshare.db"
+    for more in ([], ["--no-upgrade-db"]):
+        line = migrated_site.refusal(
+            *migrated_site.arguments(), "--database", url, *more, command=unprivileged
+        )
+        assert f"the database {folder}/ngshare.db cannot be written: give its folder" in line
 
 
 def test_storage_that_cannot_be_made(site: Site) -> None:
