@@ -29,6 +29,9 @@ PATH_PART_BYTES = 255
 PATH_BYTES = 2048
 """The longest path, in UTF-8 bytes: what PostgreSQL can index, and half of Linux's PATH_MAX."""
 
+JSON_VALUES = 500_000
+"""The most values in a JSON text: a roster of 100,000 students, a tree of as many files."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UNENCODABLE = re.compile(r"[\ud800-\udfff]")
 _TIME = re.compile(
@@ -136,11 +139,36 @@ def check_path(path: str) -> str:
 
 
 def decode_json(text: str | bytes, message: str) -> Any:
-    """Decode JSON, or raise BadRequest with ``message``."""
+    """Decode JSON, or raise BadRequest with ``message``.
+
+    Decoding holds up everything else in this process, and a list of nothing takes
+    twenty times its text in memory: so there is an end to how many values there may be.
+    """
+    if len(text) > JSON_VALUES and _values(text) > JSON_VALUES:
+        raise BadRequest(f"The request has more than {JSON_VALUES} JSON values")
     try:
-        return json.loads(text)
+        if isinstance(text, bytes):
+            text = text.decode(json.detect_encoding(text), "surrogatepass")
+        return _DECODER.decode(text)
     except (ValueError, RecursionError):
         raise BadRequest(message) from None
+
+
+def _values(text: str | bytes) -> int:
+    """At least as many as there are values in a JSON text."""
+    if isinstance(text, bytes):
+        return text.count(b",") + text.count(b"[") + text.count(b"{")
+    return text.count(",") + text.count("[") + text.count("{")
+
+
+def _parse_integer(digits: str) -> int:
+    # No field holds a number, and reading a long one takes the square of its length.
+    if len(digits) > 20:
+        raise ValueError("an integer that is too long")
+    return int(digits)
+
+
+_DECODER = json.JSONDecoder(parse_int=_parse_integer)
 
 
 def parse_tree(files: object) -> list[UploadedFile]:

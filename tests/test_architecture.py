@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "actions.storage": {"models", "blobs", "database"},
     "actions": {"actions", "models", "blobs", "wire", "errors"},
     "web.auth": {"errors"},
-    "web.forms": {"errors"},
+    "web.forms": {"errors", "wire"},
     "web": {"web", "actions", "blobs", "database", "wire", "errors", "__init__"},
     "commands": {
         "commands",

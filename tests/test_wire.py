@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 
 from ngshare.errors import BadRequest
 from ngshare.wire import (
+    JSON_VALUES,
     PATH_BYTES,
     StoredFile,
     UploadedFile,
     check_name,
     check_path,
+    decode_json,
     format_full_tree,
     format_time,
     format_tree,
@@ -369,3 +371,27 @@ def test_anything_is_a_tree_or_refused_with_a_message(files: Any) -> None:
     else:
         for file in parsed:
             check_path(file.path)
+
+
+@pytest.mark.parametrize("kind", [str, bytes])
+@pytest.mark.parametrize("value", ["[]", "{}", "0", '""', '{"a": 0}', "[[]]"])
+def test_how_many_values_a_json_text_may_have_is_bounded(kind: type, value: str) -> None:
+    def text(count: int) -> Any:
+        joined = "[" + ", ".join([value] * count) + "]"
+        return joined if kind is str else joined.encode()
+
+    assert len(decode_json(text(1000), "wrong")) == 1000
+    with pytest.raises(BadRequest, match=f"more than {JSON_VALUES} JSON values"):
+        decode_json(text(JSON_VALUES + 1), "wrong")
+
+
+def test_a_long_json_text_of_few_values_is_fine() -> None:
+    content = "," * 10 + "A" * 3 * JSON_VALUES
+    assert decode_json(json.dumps({"content": content}), "wrong") == {"content": content}
+
+
+@pytest.mark.parametrize("digits", ["1" * 21, "-" + "1" * 1000, "9" * 100_000])
+def test_an_integer_of_json_is_not_longer_than_any_that_means_something(digits: str) -> None:
+    with pytest.raises(BadRequest, match="wrong"):
+        decode_json(f"[{digits}]", "wrong")
+    assert decode_json("[12345678901234567890, -1]", "wrong") == [12345678901234567890, -1]

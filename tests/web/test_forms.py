@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 from urllib.parse import unquote_plus, urlencode
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ngshare.errors import BadRequest
-from ngshare.web.forms import FIELDS, parse_body, parse_form
+from ngshare.web.forms import FIELDS, PIECE, parse_body, parse_form
 
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data; boundary=line"
@@ -61,6 +62,20 @@ def test_a_long_value_is_understood_as_a_short_one(odd: str, escapes: list[str])
         assert parse_form(f"a={long}".encode()) == {"a": unquote_plus(long)}
 
 
+@pytest.mark.parametrize("before", [0, 1, 2, 3])
+def test_a_value_of_many_escapes_is_understood_in_little_memory(before: int) -> None:
+    # The sign and the odd letters make that the standard library must unescape it.
+    body = b"a==%zz" + b"y" * before + b"%C3%A9" * 4 * PIECE + b"%4"
+    tracemalloc.start()
+    try:
+        fields = parse_form(body)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert fields == {"a": "=%zz" + "y" * before + "é" * 4 * PIECE + "%4"}
+    assert most < 10 * len(body)
+
+
 @pytest.mark.parametrize("body", [b"a=\xff", b"\xff=1", b"a=%ff", b"%ff=1", b"a=%ed%a0%80"])
 def test_a_form_is_utf8(body: bytes) -> None:
     with pytest.raises(BadRequest, match="UTF-8"):
@@ -108,8 +123,9 @@ def test_json_keeps_its_types(body: bytes, fields: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"{", b"a=1", b"{'a': 1}", b'{"a": \xff}', b'{"a": 1}}', b" ", b"[" * 100_000, b"9" * 5_000],
-)
+    [b"{", b"a=1", b"{'a': 1}", b'{"a": \xff}', b'{"a": 1}}', b" ", b"[" * 100_000, b"9" * 5_000,
+     b'{"a": -' + b"9" * 30 + b"}"],
+)  # fmt: skip
 def test_what_is_no_json_is_refused(body: bytes) -> None:
     with pytest.raises(BadRequest, match="cannot be JSON decoded"):
         parse_body("application/json", body)
