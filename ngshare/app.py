@@ -144,7 +144,8 @@ class Ngshare(Application):
     ).tag(config=True)
     debug = Bool(
         False,
-        help="Log more, say why a permission is denied, and open the debugging page to everybody",
+        help="Log more, say why a permission is denied, and let everybody read all records. "
+        "Stand-alone, everybody can delete them all too; with a Hub, admins can",
     ).tag(config=True)
     upgrade_database = Bool(
         True, help="Bring the database to this program's schema before the service starts"
@@ -204,7 +205,7 @@ class Ngshare(Application):
         "log-level": "Application.log_level",
     }
     flags = {
-        "debug": ({"Ngshare": {"debug": True}}, "Log more, and open the debugging page"),
+        "debug": ({"Ngshare": {"debug": True}}, "Log more, and let everybody read all records"),
         "no-upgrade-db": (
             {"Ngshare": {"upgrade_database": False}},
             "Leave the database's schema as it is; refuse to start when it is behind",
@@ -503,6 +504,12 @@ class Ngshare(Application):
                     "change everything.",
                     shown,
                 )
+        elif self.debug:
+            self.log.warning(
+                "DEBUG BEHIND A HUB: whoever may use this service can read every record of every "
+                "course, and an admin can delete them all with one request. For looking for a "
+                "fault; never for a class."
+            )
         if self.threads > 1 or self.workers > 1:
             self.log.warning(
                 "Configured: %d worker process(es) with %d database thread(s) each. Tested: up to "

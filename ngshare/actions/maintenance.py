@@ -9,13 +9,14 @@ from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.orm import aliased
 
 from ngshare.actions import audit, roster, trees
-from ngshare.actions.access import Caller
+from ngshare.actions.access import Caller, require_admin
 from ngshare.blobs import BlobStore
 from ngshare.errors import Forbidden
 from ngshare.models import (
     INSTRUCTOR,
     STUDENT,
     Assignment,
+    AuditEntry,
     Base,
     Course,
     File,
@@ -82,11 +83,22 @@ def dump(connection: Connection) -> dict[str, Rows]:
     return {name: rows for name, rows in found.items() if rows}
 
 
-def clear(connection: Connection, *, debug: bool) -> None:
-    """Delete every record, for good; in debug mode only."""
-    _require_debug(debug)
-    for table in reversed(Base.metadata.sorted_tables):
-        connection.execute(delete(table))
+def check_replace(caller: Caller, *, debug: bool, hub: bool) -> None:
+    """Refuse to replace every record: outside debug mode, and with a Hub to all but admins.
+
+    On a Hub the records are somebody's work, also while an administrator looks for a fault.
+    """
+    if not debug:
+        raise Forbidden("Debug mode is off")
+    if hub:
+        require_admin(caller)
+
+
+def clear(connection: Connection, caller: Caller, *, debug: bool, hub: bool) -> None:
+    """Delete every record but the audit log, for good. Raises Forbidden, as check_replace does."""
+    check_replace(caller, debug=debug, hub=hub)
+    _empty(connection)
+    audit.record(connection, caller, "all records deleted")
 
 
 def store_sample_files(blobs: BlobStore) -> dict[str, StoredFile]:
@@ -99,10 +111,19 @@ def store_sample_files(blobs: BlobStore) -> dict[str, StoredFile]:
 
 
 def load_sample(
-    connection: Connection, caller: Caller, files: dict[str, StoredFile], *, debug: bool
+    connection: Connection,
+    caller: Caller,
+    files: dict[str, StoredFile],
+    *,
+    debug: bool,
+    hub: bool,
 ) -> None:
-    """Replace every record by the sample data of the contract; in debug mode only."""
-    clear(connection, debug=debug)
+    """Replace every record but the audit log by the sample data of the contract.
+
+    Raises Forbidden, as check_replace does.
+    """
+    check_replace(caller, debug=debug, hub=hub)
+    _empty(connection)
     roster.user_ids(connection, ["kevin", "abigail", "lawrence", "eric"])
     course1 = _sample_course(connection, "course1", instructor="kevin", student="lawrence")
     course2 = _sample_course(connection, "course2", instructor="abigail", student="eric")
@@ -126,12 +147,14 @@ def load_sample(
                 }
             ],
         )
-    audit.record(connection, caller, "sample data loaded")
+    audit.record(connection, caller, "all records replaced by sample data")
 
 
-def _require_debug(debug: bool) -> None:
-    if not debug:
-        raise Forbidden("Debug mode is off")
+def _empty(connection: Connection) -> None:
+    """Delete every record, but not who did what: that outlives what it tells of."""
+    for table in reversed(Base.metadata.sorted_tables):
+        if table is not AuditEntry.__table__:
+            connection.execute(delete(table))
 
 
 def _sample_course(connection: Connection, name: str, *, instructor: str, student: str) -> int:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import html
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from ngshare.actions import maintenance
 from ngshare.errors import BadRequest, Forbidden
 from ngshare.web.base import BaseHandler, Who, allow
+
+log = logging.getLogger("ngshare")
 
 
 class Health(BaseHandler):
@@ -33,15 +36,16 @@ class Debugging(BaseHandler):
         if self.request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
             # A link or a picture elsewhere is enough to make a browser send a GET.
             raise Forbidden("Pages of other sites may not use this service")
-        if action == "clear":
-            await self.service.write(maintenance.clear, debug=self.service.debug)
-        elif action == "init":
-            files = await self.service.on_files(maintenance.store_sample_files, self.service.blobs)
-            await self.service.write(
-                maintenance.load_sample, self.caller, files, debug=self.service.debug
-            )
-        else:
+        if action not in ("clear", "init"):
             raise BadRequest("action should be clear, init, or dump")
+        mode = {"debug": self.service.debug, "hub": self.service.behind_hub}
+        maintenance.check_replace(self.caller, **mode)  # before any file is stored
+        if action == "clear":
+            await self.service.write(maintenance.clear, self.caller, **mode)
+        else:
+            files = await self.service.on_files(maintenance.store_sample_files, self.service.blobs)
+            await self.service.write(maintenance.load_sample, self.caller, files, **mode)
+        log.warning("%s deleted every record (action=%s, debug mode)", self.caller.name, action)
         self.service.forget_seen()
         self.reply(message="done")
 

@@ -63,7 +63,7 @@ class StartPage(PageHandler):
             everything=everything,
             version=__version__,
             debug=self.service.debug,
-            standalone=not self.service.identity.login_by_redirect,
+            standalone=not self.service.behind_hub,
         )
 
 

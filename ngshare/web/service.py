@@ -54,6 +54,11 @@ class Service:
         self._idle = asyncio.Event()
         self._idle.set()
 
+    @property
+    def behind_hub(self) -> bool:
+        """Whether a Hub says who the callers are; else every request is believed."""
+        return self.identity.login_by_redirect
+
     def begin_request(self) -> None:
         """Count a request that must be finished before the service stops."""
         self._in_flight += 1

@@ -77,6 +77,7 @@ def test_with_a_hub_it_listens_where_the_hub_says(site: Site) -> None:
     assert f"listens on http://127.0.0.1:{server.port}/services/ngshare/\n" in server.output
     assert "Mode: service of the Hub at http://127.0.0.1:9/hub/api\n" in server.output
     assert "STAND-ALONE" not in server.output
+    assert "DEBUG BEHIND A HUB" not in server.output
     assert HUB["JUPYTERHUB_API_TOKEN"] not in server.output
 
 
@@ -123,6 +124,7 @@ def test_debugging_logs_no_secret_and_no_query(site: Site) -> None:
     with server.client() as client:
         client.get("courses", token="a-secret-of-somebody")
     assert server.stop() == 0
+    assert "DEBUG BEHIND A HUB: whoever may use this service can read every record" in server.output
     assert "a-secret-of-somebody" not in server.output
     assert HUB["JUPYTERHUB_API_TOKEN"] not in server.output
 
