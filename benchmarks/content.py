@@ -146,9 +146,9 @@ def encode_form(fields: dict[str, str]) -> bytes:
 
 
 def number_files(files: Files) -> tuple[Files, list[bytes]]:
-    """The same files with a serial number of zeros in each, and how each looks when encoded.
+    """The same files with a mark of no text in each, and how each mark looks when encoded.
 
-    Whoever sends them puts another number there, so that no two requests carry the same
+    Whoever sends them puts a serial number in its place, so that no two requests carry the same
     file and no store can save itself the writing. The number stands at the start of a
     line of base64, where letters or digits stood: text stays text.
     """
@@ -161,7 +161,7 @@ def number_files(files: Files) -> tuple[Files, list[bytes]]:
             if re.fullmatch(rb"[0-9A-Za-z]{6}", content[line * LINE :][:SERIAL])
         )
         start = place * LINE
-        mark = b"%0*d" % (SERIAL, 900_000 + at)
+        mark = bytes([0, 1, 2, 3, 4, 5 + at])
         numbered.append((path, content[:start] + mark + content[start + SERIAL :]))
         marks.append(base64.b64encode(mark))
     return numbered, marks
@@ -169,7 +169,7 @@ def number_files(files: Files) -> tuple[Files, list[bytes]]:
 
 def encode_serial(number: int) -> bytes:
     """A serial number as it looks in an encoded file; as long as any other."""
-    return base64.b64encode(b"%0*d" % (SERIAL, number % 900_000))
+    return base64.b64encode(b"%0*d" % (SERIAL, number % 10**SERIAL))
 
 
 def _prose(source: random.Random) -> list[str]:
