@@ -17,7 +17,7 @@ from benchmarks import content, growth, load, report
 from benchmarks.scenarios import Scenario, percentile
 from benchmarks.sites import submission_form
 from ngshare.database import make_engine, parse_url
-from ngshare.models import AuditEntry, File, Submission, Tree
+from ngshare.models import Assignment, AuditEntry, Course, File, Membership, Submission, Tree
 
 ROOT = Path(__file__).parents[1]
 
@@ -85,20 +85,37 @@ def test_a_whole_run_measures_what_was_chosen(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("ngshare-bench-*")), "nothing is left behind"
 
 
-def test_growth_adds_as_many_submissions_as_it_says(database_url: str) -> None:
-    growth.grow_to(database_url, 1_234)
+def test_growth_adds_as_many_submissions_as_it_says(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growth, "TIMES", 1)
+    monkeypatch.setattr(growth, "COURSE_SUBMISSIONS", growth.CLASS * growth.ASSIGNMENTS)
+    growth.grow_to(database_url, 6_234)  # one course row by row, two copies, and a part of one
     engine = make_engine(parse_url(database_url))
     with engine.connect() as connection:
         counted = [
             connection.scalar(select(func.count()).select_from(table))
             for table in (Submission, AuditEntry)
         ]
-        alone = connection.scalar(
+        courses = connection.scalar(select(func.count()).select_from(Course))
+        trees_without_files = connection.scalar(
             select(func.count()).select_from(Tree).where(Tree.id.not_in(select(File.tree_id)))
         )
+        by_strangers = connection.scalar(
+            select(func.count())
+            .select_from(Submission)
+            .join(Assignment, Assignment.id == Submission.assignment_id)
+            .outerjoin(
+                Membership,
+                (Membership.course_id == Assignment.course_id)
+                & (Membership.user_id == Submission.student_id),
+            )
+            .where(Membership.id.is_(None))
+        )
     engine.dispose()
-    assert counted == [1_234, 1_234]
-    assert alone == 0
+    assert counted == [6_234, 6_234]
+    assert courses == 4
+    assert (trees_without_files, by_strangers) == (0, 0)
 
 
 ROW = {"rate": 60.0, "p99": 0.2, "health": 0.01}
