@@ -310,4 +310,4 @@ def test_database_that_is_behind_without_upgrade(folder: Path, refusal: Refusal)
     connection.close()
     line = refusal("--vngshare", "--no-upgrade-db")
     assert f"at revision 1921a169739b, this ngshare needs {head()}" in line
-    assert "Start it once without --no-upgrade-db to upgrade it, after a backup" in line
+    assert "Start it once without --no-upgrade-db to upgrade it, or run ngshare db upgrade" in line
