@@ -22,7 +22,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, inspect, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from alembic import command
 from ngshare import adoption, snapshots
@@ -194,18 +194,43 @@ def _way_back(url: URL, revisions: Sequence[str]) -> str:
 def _run(engine: Engine, attributes: dict[str, Any]) -> None:
     """Upgrade in one transaction. Raises MigrationError when that fails and is undone."""
     try:
-        with engine.begin() as connection:
+        with _checking_keys_at_the_end(engine) as connection:
             config = alembic_config(connection)
             config.attributes.update(
                 {name: value for name, value in attributes.items() if value is not None}
             )
             command.upgrade(config, "head")
     except (DBAPIError, OSError) as error:
-        reason = str(error.orig if isinstance(error, DBAPIError) else error)
+        reason = _reason(error) if isinstance(error, DBAPIError) else str(error)
         raise MigrationError(
-            "The upgrade of the database failed, and all is as it was before: "
-            f"{reason.strip().partition(chr(10))[0]}"
+            f"The upgrade of the database failed, and all is as it was before: {reason}"
         ) from error
+
+
+@contextlib.contextmanager
+def _checking_keys_at_the_end(engine: Engine) -> Iterator[Connection]:
+    """A transaction at whose end every foreign key must point to something, and only then.
+
+    SQLite changes many a thing of a table by making it anew, and with its checks on,
+    dropping the old one would take along what points to it.
+    """
+    if engine.dialect.name != "sqlite":
+        with engine.begin() as connection:
+            yield connection
+        return
+    with engine.connect() as connection:
+        driver: Any = connection.connection.dbapi_connection
+        # Not possible within a transaction, so SQLAlchemy may not begin one for it.
+        driver.execute("PRAGMA foreign_keys=OFF")
+        broken_before = len(driver.execute("PRAGMA foreign_key_check").fetchall())
+        with connection.begin():
+            yield connection
+            broken = driver.execute("PRAGMA foreign_key_check").fetchall()
+            if len(broken) > broken_before:
+                raise MigrationError(
+                    "The upgrade of the database failed, and all is as it was before: a row of "
+                    f"{broken[0][0]} would point to nothing. Please report this"
+                )
 
 
 def _adoption_is_unfinished(url: URL) -> bool:
@@ -291,12 +316,21 @@ def _opened(url: URL) -> Iterator[Engine]:
     try:
         yield engine
     except DBAPIError as error:
-        reason = str(error.orig).strip().partition("\n")[0]
-        raise MigrationError(f"The database {show_url(url)} does not open: {reason}") from error
+        raise MigrationError(
+            f"The database {show_url(url)} does not open: {_reason(error)}"
+        ) from error
     except CommandError as error:
         raise MigrationError(f"The database cannot be upgraded: {error}") from error
     finally:
         engine.dispose()
+
+
+def _reason(error: DBAPIError) -> str:
+    """What the database says, in one line."""
+    reason = str(error.orig).strip().partition("\n")[0]
+    if lost_race(error) and not isinstance(error, IntegrityError):
+        return f"{reason}: stop what else works with it"
+    return reason
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from ngshare.web.application import make_application
 from ngshare.web.auth import StandaloneIdentity
 from ngshare.web.service import Service
 
-pytest_plugins = ["tests.postgres", "tests.databases"]
+pytest_plugins = ["tests.postgres", "tests.databases", "tests.migrations"]
 
 PREFIX = "/api/"
 ADMIN = "root"

@@ -14,19 +14,18 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import URL, inspect, text
+from sqlalchemy import URL, text
 
 import ngshare
-from alembic import command
 from ngshare import database, migrate
 from ngshare.database import make_engine, parse_url
 from ngshare.migrate import MigrationError
 from ngshare.models import Base
+from tests.migrations import migrate_to, rows, schema
 
 ROOT = Path(__file__).parents[1]
 LEGACY_SITE = ROOT / "tests" / "adoption" / "legacy-0.6"
@@ -46,56 +45,6 @@ def url(request: pytest.FixtureRequest, sqlite_url: URL) -> URL:
     if request.param == "sqlite":
         return sqlite_url
     return parse_url(request.getfixturevalue("postgres_url"))
-
-
-@pytest.fixture
-def more_migrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """Adds a migration after the last, of these statements, and returns its revision."""
-    folder = tmp_path / "migrations"
-
-    def add(statements: str) -> str:
-        latest = migrate.head()
-        if not folder.exists():
-            shutil.copytree(migrate.scripts(), folder, ignore=shutil.ignore_patterns("__pycache__"))
-            monkeypatch.setattr(migrate, "scripts", lambda: folder)
-        revision = f"{len(list((folder / 'versions').iterdir())):012x}"
-        body = "\n".join(f"    {line}" for line in statements.splitlines())
-        (folder / "versions" / f"{revision}_later.py").write_text(
-            "import sqlalchemy as sa\nfrom alembic import op\n"
-            f"revision = {revision!r}\ndown_revision = {latest!r}\n\n"
-            f"def upgrade():\n{body}\n"
-        )
-        return revision
-
-    return add
-
-
-def migrate_to(url: URL, revision: str) -> None:
-    """Make a database as it was at an older revision."""
-    engine = make_engine(url).execution_options(ngshare_writes=True)
-    with engine.begin() as connection:
-        command.upgrade(migrate.alembic_config(connection), revision)
-    engine.dispose()
-
-
-def schema(url: URL) -> dict[str, list[str]]:
-    """The columns of each table."""
-    engine = make_engine(url)
-    found = inspect(engine)
-    columns = {
-        table: sorted(column["name"] for column in found.get_columns(table))
-        for table in found.get_table_names()
-    }
-    engine.dispose()
-    return columns
-
-
-def rows(url: URL, query: str) -> list[Any]:
-    engine = make_engine(url)
-    with engine.connect() as connection:
-        found = [tuple(row) for row in connection.execute(text(query))]
-    engine.dispose()
-    return found
 
 
 def current_schema() -> dict[str, list[str]]:
