@@ -50,6 +50,7 @@ setup(
         "alembic>=1.14",
         "cryptography>=42",
         "jupyterhub>=5",
+        "prometheus_client>=0.20",
         "pybase64>=1.4",
         "sqlalchemy>=2.0.36",
         "tornado>=6.4.2",

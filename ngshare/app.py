@@ -23,20 +23,20 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from sqlalchemy import URL
-from tornado.log import LogFormatter
 from tornado.netutil import bind_sockets
-from traitlets import Bool, Dict, Integer, List, TraitError, Unicode, default, validate
-from traitlets.config import Application, Config
+from traitlets import Bool, Dict, Float, Integer, List, TraitError, Unicode, default, validate
+from traitlets.config import Application, Config, Configurable
 from traitlets.config.loader import (
     ArgumentError,
     DeferredConfigList,
     KVArgParseConfigLoader,
 )
 
-from ngshare import __version__, migrate
+from ngshare import __version__, metrics, migrate
 from ngshare.blobs import LocalBlobs
 from ngshare.database import Database, parse_url, show_url
 from ngshare.launcher import ending_with
+from ngshare.logs import JsonFormatter, PlainFormatter
 from ngshare.web.application import make_application
 from ngshare.web.auth import (
     HubIdentity,
@@ -54,6 +54,9 @@ STOP_SECONDS = 25
 
 TAKE_OVER_SECONDS = 10
 """How long the port is waited for that an ngshare of a killed Hub gives up about now."""
+
+FLUSH_SECONDS = 3
+"""How long what is still kept in memory may take to be written after that."""
 
 HUB_VARIABLES = (
     "JUPYTERHUB_API_TOKEN",
@@ -183,6 +186,20 @@ class Ngshare(Application):
         min=1,
         help="How much of uploads may be in memory at once, and of downloads, in MiB; others wait",
     ).tag(config=True)
+    max_files = Integer(10_000, min=1, help="The most files of one request").tag(config=True)
+    max_course_mib = Integer(
+        0, min=0, help="The most that a course may keep, in MiB, removed work too; 0: no limit"
+    ).tag(config=True)
+    max_requests_per_minute = Integer(
+        0, min=0, help="The most requests a minute of one user to one process; 0: no limit"
+    ).tag(config=True)
+    authenticate_prometheus = Bool(
+        True, help="Show the metrics to admins and tokens with the scope read:metrics only"
+    ).tag(config=True)
+    readiness_patience = Float(
+        2.0, min=0.1, help="For how many seconds readiness waits for database and storage"
+    ).tag(config=True)
+    json_logs = Bool(False, help="Write the log as JSON, one object for each line").tag(config=True)
     config_file = Unicode("ngshare_config.py", help="The configuration file, if there is one").tag(
         config=True
     )
@@ -218,6 +235,7 @@ class Ngshare(Application):
             {"Ngshare": {"adopt_without_files": True}},
             "Adopt a site of ngshare 0.6 although all of its files are lost",
         ),
+        "log-json": ({"Ngshare": {"json_logs": True}}, "Write the log as JSON lines"),
         "vngshare": ({"Ngshare": {"standalone": True}}, "Run without a Hub, believing everybody"),
         "generate-config": (
             {"Ngshare": {"generate_config": True}},
@@ -230,7 +248,7 @@ class Ngshare(Application):
     log_format = Unicode(
         "%(color)s[%(levelname)1.1s %(asctime)s.%(msecs).03d %(name)s]%(end_color)s %(message)s"
     ).tag(config=True)
-    _log_formatter_cls = LogFormatter  # type: ignore[assignment]  # as JupyterHub does
+    _log_formatter_cls = PlainFormatter  # type: ignore[assignment]  # as JupyterHub does
 
     @default("description")
     def _default_description(self) -> str:
@@ -261,14 +279,29 @@ class Ngshare(Application):
             return  # it reads the settings itself
         self._take_words(self.extra_args)
         command_line = deepcopy(self.cli_config)
+        self._check_names(command_line, "the command line")
         if self.config_file and not self.generate_config:
             self._read_config_file(self.config_file)
+            self._check_names(self.config, self.config_file)
             self.update_config(command_line)
 
     def _take_words(self, words: Sequence[str]) -> None:
         """Refuse what stands on the command line without a dash; commands take some."""
         if words:
             _refuse_command_line(f"{words[0]!r} is not understood")
+
+    def _check_names(self, config: Config, source: str) -> None:
+        """Refuse settings that do not exist: traitlets goes on without them."""
+        known = {
+            each.__name__: each.class_traits(config=True)
+            for kind in (type(self), *self.classes, *Ngshare.classes)  # commands read them too
+            for each in kind.mro()
+            if issubclass(each, Configurable)
+        }
+        for section, settings in config.items():
+            for name in settings if isinstance(settings, Config) else ():
+                if section not in known or name not in known[section]:
+                    _refuse_command_line(f"{source} has {section}.{name}, which does not exist")
 
     def update_config(self, config: Config) -> None:
         """Take new settings. Raises StartError.
@@ -327,7 +360,8 @@ class Ngshare(Application):
             if self.workers == 1:
                 serve()
             else:
-                supervise(self.workers, serve, sockets)
+                with metrics.shared():
+                    supervise(self.workers, serve, sockets, metrics.forget_worker)
         orphan = self.end_with_hub and os.getppid() != launcher
         self.log.info("Stopped%s", ": what launched it is gone" if orphan else "")
 
@@ -350,6 +384,11 @@ class Ngshare(Application):
             threads=self.threads,
             max_body=self.max_request_mib * 2**20,
             max_in_flight=self.max_in_flight_mib * 2**20,
+            max_files=self.max_files,
+            max_course_bytes=self.max_course_mib * 2**20 or None,
+            requests_per_minute=self.max_requests_per_minute,
+            open_metrics=not self.authenticate_prometheus,
+            readiness_patience=self.readiness_patience,
         )
         application = make_application(
             service, self.prefix, hub=not self.standalone, cookie_secret=self._cookie_secret()
@@ -365,11 +404,18 @@ class Ngshare(Application):
         else:
             self.log.info("Every request in flight is finished")
         await server.close_all_connections()
+        try:
+            await asyncio.wait_for(service.finish(), FLUSH_SECONDS)
+        except asyncio.TimeoutError:
+            self.log.error("The reads of the last seconds are missing from the audit log")
         service.close()
 
     def _set_up_logging(self) -> None:
         level = logging.DEBUG if self.debug else self.log.level
         self.log.setLevel(level)
+        if self.json_logs:
+            for handler in self.log.handlers:
+                handler.setFormatter(JsonFormatter())
         # One handler for ours and for those of the libraries.
         for name in ("ngshare", "tornado", "alembic", "jupyterhub"):
             logger = logging.getLogger(name)

@@ -117,6 +117,8 @@ class Database:
 
     def __init__(self, url: URL, *, connections: int = 1) -> None:
         self.url = url
+        self.retried: Callable[[], None] = lambda: None
+        """Called each time that a transaction is going to be run again."""
         self._engine = make_engine(url, connections=connections)
         self._writer = self._engine.execution_options(ngshare_writes=True)
         self._reader = self._engine
@@ -155,6 +157,7 @@ class Database:
                         str(error.orig).partition("\n")[0] or type(error.orig).__name__,
                     )
                     raise Unavailable("The exchange is busy; please try again") from error
+            self.retried()
             # Those that collided must not all come back at the same moment.
             time.sleep(random.uniform(0, 0.005 * 2**attempt))
         raise AssertionError("unreachable")

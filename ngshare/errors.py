@@ -69,6 +69,12 @@ class TooLarge(ExchangeError):
     status = 413
 
 
+class TooMany(ExchangeError):
+    """The caller sends more requests than this service accepts of one user."""
+
+    status = 429
+
+
 class Unavailable(ExchangeError):
     """Something that ngshare needs does not answer; the same request may succeed later."""
 
@@ -80,5 +86,11 @@ class Unavailable(ExchangeError):
 
 class OutOfSpace(ExchangeError):
     """There is no room to keep what was sent."""
+
+    status = 507
+
+
+class OverQuota(ExchangeError):
+    """The course has used up the room that it may take."""
 
     status = 507

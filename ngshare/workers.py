@@ -22,13 +22,17 @@ SLOW_RESTART_SECONDS = 1.0
 
 
 def supervise(
-    count: int, work: Callable[[int], None], sockets: Sequence[socket.socket] = ()
+    count: int,
+    work: Callable[[int], None],
+    sockets: Sequence[socket.socket] = (),
+    ended: Callable[[int], None] = lambda pid: None,
 ) -> None:
     """Run ``work`` in ``count`` processes until SIGTERM or SIGINT; return when all have ended.
 
     ``work`` gets a file descriptor that becomes readable when the parent is gone.
     ``sockets`` are those on which the workers listen, closed here as soon as they stop:
     else new connections would be taken, and wait for nobody, until the last worker ends.
+    ``ended`` is told the process id of each worker that is gone.
     Nothing may have started a thread or an event loop before this is called.
     """
     parent_alive, keep_open = os.pipe()
@@ -62,6 +66,7 @@ def supervise(
     while started:
         pid, status = os.wait()
         born = started.pop(pid, None)
+        ended(pid)
         if born is None or stopping:
             continue
         log.error(

@@ -10,6 +10,7 @@ from traitlets.config import Application
 from traitlets.utils.importstring import import_item
 
 from ngshare.app import Ngshare
+from ngshare.metrics import Metrics
 from ngshare.web.application import routes
 from ngshare.web.auth import SharedHubAuth
 from ngshare.web.base import implemented
@@ -29,7 +30,7 @@ def documented_routes() -> set[tuple[str, int]]:
 ROUTES = [
     (f"{method.upper()} {pattern.partition('/([')[0].replace(chr(92), '')}", pattern.count("("))
     for pattern, handler in routes("", hub=True)
-    if pattern not in ("", "/healthz")
+    if pattern not in ("", "/healthz", "/readyz")
     for method in implemented(handler)
 ]
 
@@ -74,3 +75,10 @@ def test_command_is_documented(command: type[Application]) -> None:
     assert name in command.examples.default()
     for option in {**command.aliases, **command.flags}:
         assert option == "f" or f"`--{option}" in text, option
+
+
+def test_metrics_are_documented_each_and_no_other() -> None:
+    page = Metrics().page().decode()
+    shown = {name for name in re.findall(r"^# TYPE (\S+)", page, re.M) if "_created" not in name}
+    table = re.findall(r"^\| `(ngshare_\w+)", (DOCS / "monitoring.md").read_text(), re.M)
+    assert sorted(table) == sorted(shown)

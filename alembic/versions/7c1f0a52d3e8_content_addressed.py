@@ -121,10 +121,11 @@ def create_tables():
     op.create_table(
         "trees",
         sa.Column("id", Id, primary_key=True),
-        sa.Column("course_id", Id, sa.ForeignKey("courses.id"), nullable=False, index=True),
+        sa.Column("course_id", Id, sa.ForeignKey("courses.id"), nullable=False),
         sa.Column("size", sa.BigInteger, nullable=False),
         sa.Column("replaced_at", Moment),
     )
+    op.create_index("ix_trees_course_id_size", "trees", ["course_id", "size"])
     op.create_table(
         "files",
         sa.Column("tree_id", Id, sa.ForeignKey("trees.id"), primary_key=True),

@@ -19,6 +19,9 @@ from ngshare.actions.access import Caller, Standing
 from ngshare.errors import BadRequest
 from ngshare.models import AuditEntry, Course
 
+PAGE = 100
+"""The entries of one page, unless more or fewer are wanted."""
+
 LIMIT = 1000
 """The most entries of one page."""
 
@@ -137,7 +140,7 @@ class Wanted:
     before: int | None = None
     after: int | None = None
     oldest_first: bool = False
-    limit: int = 100
+    limit: int = PAGE
 
 
 @dataclass(frozen=True, slots=True)

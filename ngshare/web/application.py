@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import logging
 import re
 from pathlib import Path
-from typing import Any
 
 from tornado.web import Application, RequestHandler
 
-from ngshare.web import assignments, courses, feedback, ops, pages, roster, submissions
-from ngshare.web.base import NotFoundHandler, declared, implemented
+from ngshare import logs
+from ngshare.web import assignments, audit, courses, feedback, ops, pages, roster, submissions
+from ngshare.web.base import BaseHandler, NotFoundHandler, declared, implemented
 from ngshare.web.service import Service
 
 log = logging.getLogger("ngshare.access")
@@ -20,13 +22,22 @@ Route = tuple[str, type[RequestHandler]]
 
 def routes(prefix: str, *, hub: bool) -> list[Route]:
     """Every path, as a pattern, with its handler. ``hub`` adds the way in through the Hub."""
-    modules = (pages, courses, roster, assignments, submissions, feedback, ops)
+    modules = (pages, courses, roster, assignments, submissions, feedback, audit, ops)
     relative: list[Route] = [route for module in modules for route in module.routes]
     if hub:
         relative += pages.hub_routes
-    return [(r"/healthz", ops.Health)] + [
+    return [(r"/healthz", ops.Health), (r"/readyz", ops.Ready)] + [
         (re.escape(prefix) + pattern, handler) for pattern, handler in relative
     ]
+
+
+def name_route(pattern: str, handler: type[RequestHandler]) -> str:
+    """What logs and metrics call a route: ``assignment/{course}/{assignment}``."""
+    method = getattr(handler, implemented(handler)[0])
+    parameters = list(inspect.signature(method).parameters)[1:]
+    for parameter in parameters:
+        pattern = pattern.replace("([^/]+)", f"{{{parameter}}}", 1)
+    return re.sub(r"\\(.)", r"\1", pattern)
 
 
 def check_declared(found: list[Route]) -> None:
@@ -47,11 +58,19 @@ def make_application(
     found = routes(prefix, hub=hub)
     check_declared(found)
     folder = Path(__file__).parent
-    arguments = {"service": service}
+    start = re.escape(prefix)
+    named = [
+        (
+            pattern,
+            handler,
+            {"service": service, "route": name_route(pattern.removeprefix(start), handler)},
+        )
+        for pattern, handler in found
+    ]
     return Application(
-        [(pattern, handler, arguments) for pattern, handler in found],
+        named,
         default_handler_class=NotFoundHandler,
-        default_handler_args=arguments,
+        default_handler_args={"service": service, "route": "unknown"},
         cookie_secret=cookie_secret,
         log_function=log_request,
         template_path=str(folder / "templates"),
@@ -63,20 +82,42 @@ def make_application(
 
 
 def log_request(handler: RequestHandler) -> None:
-    """One line for each request. Never its query string, which may hold a secret."""
+    """Count each request, and write one line. Never its query string, which may hold a secret."""
+    assert isinstance(handler, BaseHandler)
     status = handler.get_status()
     level = logging.INFO if status < 400 else logging.WARNING if status < 500 else logging.ERROR
-    request = handler.request
-    caller: Any = getattr(handler, "caller", None)
-    if status < 400 and isinstance(handler, ops.Health):
+    if status < 400 and isinstance(handler, (ops.Health, ops.Ready, ops.Metrics)):
         level = logging.DEBUG
+    request = handler.request
+    seconds = request.request_time()
+    handler.service.metrics.answered(
+        request.method or "", handler.route, status, seconds, handler.received, handler.sent
+    )
+    if not log.isEnabledFor(level):
+        return
+    user, course = handler.caller.name, handler.path_args[0] if handler.path_args else None
     log.log(
         level,
-        "%d %s %s (%s@%s) %.2fms",
+        "%d %s %s (%s@%s) %.2fms%s%s",
         status,
         request.method,
         request.path,
-        caller.name if caller else "",
+        user,
         request.remote_ip,
-        1000 * request.request_time(),
+        1000 * seconds,
+        f" course={json.dumps(course, ensure_ascii=False)}" if course else "",
+        f" error={handler.error_id}" if handler.error_id else "",
+        extra=logs.fields(
+            status=status,
+            method=request.method,
+            route=handler.route,
+            path=request.path,
+            user=user,
+            course=course,
+            address=request.remote_ip,
+            milliseconds=round(1000 * seconds, 2),
+            received=handler.received,
+            sent=handler.sent,
+            error=handler.error_id,
+        ),
     )

@@ -20,13 +20,13 @@ class Assignment(BaseHandler):
     @allow(Who.MEMBER)
     async def get(self, course: str, assignment: str) -> None:
         files = await self.ask(assignments.fetch, course, assignment)
-        await self.reply_tree(files, popular=True)
+        await self.reply_tree("assignment fetched", files, popular=True)
 
     @allow(Who.INSTRUCTOR)
     async def post(self, course: str, assignment: str) -> None:
         await self.ask(assignments.check_release, course, assignment)
         files = await self.store_files()
-        await self.change(assignments.release, course, assignment, files)
+        await self.keep(assignments.release, course, assignment, files)
         self.reply()
 
     @allow(Who.INSTRUCTOR)

@@ -23,6 +23,7 @@ from tornado.web import RequestHandler
 from traitlets import Float, Integer
 
 from ngshare.errors import Forbidden, Unauthenticated, Unavailable
+from ngshare.metrics import Metrics
 
 log = logging.getLogger("ngshare")
 
@@ -30,6 +31,9 @@ T = TypeVar("T")
 
 SERVICE_NAMES = "service:"
 """What the names of Hub services begin with here, so that no user can be taken for one."""
+
+METRICS_SCOPE = "read:metrics"
+"""The scope of JupyterHub's own metrics, which opens ours too."""
 
 
 class HubTrouble(Exception):
@@ -51,6 +55,17 @@ class Identity(Protocol):
         Raises Unauthenticated when there is none, Forbidden when the caller may
         not use this service at all, Unavailable when it cannot be known now.
         """
+        ...
+
+    async def may_read_metrics(self, handler: RequestHandler) -> bool:
+        """Whether the caller's token is one for metrics, whoever it belongs to.
+
+        Raises Unauthenticated and Unavailable as ``identify`` does.
+        """
+        ...
+
+    def count_with(self, metrics: Metrics) -> None:
+        """Count in these metrics what it takes to know who sends requests."""
         ...
 
 
@@ -78,6 +93,7 @@ class SharedHubAuth(HubOAuth):  # type: ignore[misc]  # jupyterhub has no types
         # Apart from the others, so that whoever tries many tokens pushes nobody out.
         self._nobodies: OrderedDict[str, float] = OrderedDict()
         self._questions: dict[str, asyncio.Task[dict[str, Any] | None]] = {}
+        self.metrics: Metrics | None = None
 
     def user_for_token(
         self, token: str, use_cache: bool = True, session_id: str = "", *, sync: bool = True
@@ -92,10 +108,13 @@ class SharedHubAuth(HubOAuth):  # type: ignore[misc]  # jupyterhub has no types
         key = hashlib.sha256(f"{session_id}\0{token}".encode("utf8", "replace")).hexdigest()
         cached = self._answers.get(key)
         if cached is not None and time.monotonic() < cached[0]:
+            self._count(saved=True)
             return cached[1]
         if time.monotonic() < self._nobodies.get(key, 0):
+            self._count(saved=True)
             return None
         question = self._questions.get(key)
+        self._count(saved=question is not None)
         if question is None:
             question = asyncio.ensure_future(self._ask(key, token))
             question.add_done_callback(_retrieve)
@@ -103,12 +122,19 @@ class SharedHubAuth(HubOAuth):  # type: ignore[misc]  # jupyterhub has no types
         # Shielded: a client that stops waiting must not take the answer from the others.
         return await asyncio.wait_for(asyncio.shield(question), self.patience)
 
+    def _count(self, *, saved: bool) -> None:
+        if self.metrics is not None:
+            counter = self.metrics.hub_questions_saved if saved else self.metrics.hub_questions
+            counter.inc()
+
     async def _ask(self, key: str, token: str) -> dict[str, Any] | None:
         try:
             model: dict[str, Any] | None = await asyncio.wait_for(
                 super().user_for_token(token, use_cache=False, sync=False), self.question_max_age
             )
         except Exception as error:  # JupyterHub's client lets through whatever its own raises
+            if self.metrics is not None:
+                self.metrics.hub_errors.inc()
             raise HubTrouble(type(error).__name__) from error
         finally:
             self._questions.pop(key, None)
@@ -128,6 +154,7 @@ class SharedHubAuth(HubOAuth):  # type: ignore[misc]  # jupyterhub has no types
             scopes = self.check_scopes(self.access_scopes, model)
         except ValueError as error:  # a scope with an empty filter
             raise HubTrouble("scopes that are none") from error
+        scopes = scopes | {METRICS_SCOPE}.intersection(model["scopes"])
         return {"kind": model["kind"], "name": model["name"], "scopes": sorted(scopes)}
 
     def _get_token_url(self, handler: RequestHandler) -> str:
@@ -204,8 +231,27 @@ class HubIdentity:
             hub_auth.access_scopes = {self.scope}
 
     async def identify(self, handler: RequestHandler) -> str:
+        model = await self._model(handler)
+        name: str = model["name"]
+        service = model.get("kind") == "service"
+        if not self.hub_auth.check_scopes(self.hub_auth.access_scopes, model):
+            raise Forbidden(self._missing_scope(name))
+        if service:
+            return SERVICE_NAMES + name
+        if name.startswith(SERVICE_NAMES):
+            raise Forbidden(f"A user whose name begins with '{SERVICE_NAMES}' cannot use ngshare")
+        return name
+
+    async def may_read_metrics(self, handler: RequestHandler) -> bool:
+        return METRICS_SCOPE in (await self._model(handler))["scopes"]
+
+    def count_with(self, metrics: Metrics) -> None:
+        self.hub_auth.metrics = metrics
+
+    async def _model(self, handler: RequestHandler) -> dict[str, Any]:
+        """What the Hub says of whoever sent this request. Raises Unauthenticated."""
         try:
-            model = await self.hub_auth.get_user(handler, sync=False)
+            model: dict[str, Any] | None = await self.hub_auth.get_user(handler, sync=False)
         except (HubTrouble, asyncio.TimeoutError) as error:
             log.error(
                 "The Hub at %s does not say who sent a request (%s). Is it running, "
@@ -218,15 +264,7 @@ class HubIdentity:
             raise Unauthenticated(
                 "Please log in: send a token of JupyterHub in the header 'Authorization: token ...'"
             )
-        name: str = model["name"]
-        service = model.get("kind") == "service"
-        if not self.hub_auth.check_scopes(self.hub_auth.access_scopes, model):
-            raise Forbidden(self._missing_scope(name))
-        if service:
-            return SERVICE_NAMES + name
-        if name.startswith(SERVICE_NAMES):
-            raise Forbidden(f"A user whose name begins with '{SERVICE_NAMES}' cannot use ngshare")
-        return name
+        return model
 
     def _missing_scope(self, name: str) -> str:
         return (
@@ -251,6 +289,12 @@ class StandaloneIdentity:
         if not name:
             raise Unauthenticated("Please say who you are with the parameter 'user'")
         return str(name)
+
+    async def may_read_metrics(self, handler: RequestHandler) -> bool:
+        return False
+
+    def count_with(self, metrics: Metrics) -> None:
+        """Nobody is asked, so there is nothing to count."""
 
 
 def _refuse_other_sites(request: HTTPServerRequest) -> None:

@@ -20,11 +20,19 @@ from jupyterhub.services.auth import HubOAuthenticated
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
-from ngshare import wire
+from ngshare import logs, wire
+from ngshare.actions import audit, quota
 from ngshare.actions.access import Caller
 from ngshare.blobs import BlobMissing, BlobStore
 from ngshare.database import Action
-from ngshare.errors import BadRequest, ExchangeError, TooLarge, Unauthenticated
+from ngshare.errors import (
+    BadRequest,
+    ExchangeError,
+    OutOfSpace,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
 from ngshare.web.encoded import EncodedTrees
 from ngshare.web.flow import Flow, Held
 from ngshare.web.forms import parse_body, parse_form
@@ -63,6 +71,11 @@ class Who(enum.Enum):
     INSTRUCTOR = "instructors of the course"
     ADMIN = "admins"
     DEBUG = "admins; anyone with an identity in debug mode"
+    METRICS = "tokens with the scope read:metrics, and admins; anyone when it is opened"
+
+
+UNIDENTIFIED = (None, Who.PUBLIC, Who.METRICS)
+"""Whose caller is not asked for before the method runs."""
 
 
 Method = Callable[Concatenate[Any, P], Awaitable[None]]
@@ -110,9 +123,10 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
     caller: Caller
     path_args: list[str]
 
-    def initialize(self, service: Service) -> None:
+    def initialize(self, service: Service, route: str) -> None:
         believe_proxy(self.request)
         self.service = service
+        self.route = route
         self.hub_auth = getattr(service.identity, "hub_auth", None)
         service.begin_request()
         self._in_flight = True
@@ -121,7 +135,7 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         self.started = time.monotonic()
         self.error_id: str | None = None
         self._chunks: list[bytes] = []
-        self._received = 0
+        self.received = 0
         self._refusal: Exception | None = None
         self._fields: dict[str, Any] = {}
         self._name: str | None = None
@@ -146,8 +160,8 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         who = getattr(method, "who", None)
         try:
             self._check_length(self._announced_length())
-            if who not in (None, Who.PUBLIC) and not self.service.identity.reads_body:
-                self._name = await self.service.identity.identify(self)
+            if who not in UNIDENTIFIED and not self.service.identity.reads_body:
+                await self._identify()
             length = self._announced_length()
             if length or "Transfer-Encoding" in self.request.headers:
                 await self._hold(self.service.uploads, length or STEP)
@@ -160,11 +174,11 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         Most clients look at no reply before they have sent all, so a refusal waits
         for that; but not for ever.
         """
-        self._received += len(chunk)
+        self.received += len(chunk)
         if self._refusal is None:
             try:
-                self._check_length(self._received)
-                await self._moved(self._received)
+                self._check_length(self.received)
+                await self._moved(self.received)
             except ExchangeError as error:
                 self._refusal = error
         if self._refusal is None:
@@ -172,7 +186,7 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
             return
         self._chunks.clear()
         self._release()
-        if self._received > 2 * self.service.max_body and not self._finished:
+        if self.received > 2 * self.service.max_body and not self._finished:
             self.send_error(exc_info=(type(self._refusal), self._refusal, None))
 
     async def open(self, who: Who) -> None:
@@ -181,13 +195,15 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         if self._refusal is not None:
             raise self._refusal
         self._fields = await self._parse()
-        if who is Who.PUBLIC:
-            return
-        if self._name is None:
-            self._name = await self.service.identity.identify(self)
-        for name in (self._name, *self.path_args):
-            wire.check_name(name)
-        self.caller = await self.service.see(self._name)
+        if who not in UNIDENTIFIED:
+            await self.know_caller()
+
+    async def know_caller(self) -> None:
+        """Identify who sent this. Raises Unauthenticated, or BadRequest for an illegal name."""
+        name = self._name or await self._identify()
+        for each in (name, *self.path_args):
+            wire.check_name(each)
+        self.caller = await self.service.see(name)
 
     def value(self, name: str) -> Any:
         """A field as it was sent: text, or in a JSON body any JSON value; None when absent."""
@@ -215,20 +231,34 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         """Run an action that changes something, on behalf of the caller."""
         return await self.service.write(action, self.caller, *args)  # type: ignore[call-arg]
 
+    async def keep(self, action: Action[Concatenate[Caller, str, P], T], *args: Any) -> T:
+        """Run an action that keeps files, if the course, the first of ``args``, has room."""
+        limited = quota.within(self.service.max_course_bytes, action)
+        return await self.change(limited, *args)
+
     async def store_files(self) -> list[wire.StoredFile]:
         """Make the bytes of the request's ``files`` durable, and return what to write of them."""
+        service = self.service
         files = self._fields.pop("files", None)
-        return await self._compute(_store, self.service.blobs, files)
+        if service.max_course_bytes is not None:
+            await self.ask(quota.check_room, self.path_args[0], service.max_course_bytes)
+        return await self._compute(_store, service.blobs, files, service.max_files)
 
     def reply(self, **fields: Any) -> None:
         """Answer with success and these fields."""
         self._finish_json(200, {"success": True, **fields})
 
     async def reply_tree(
-        self, files: Sequence[wire.StoredFile], *, popular: bool = False, **fields: Any
+        self,
+        event: str,
+        files: Sequence[wire.StoredFile],
+        *,
+        popular: bool = False,
+        **fields: Any,
     ) -> None:
         """Answer with a tree, without its contents if the client asked for ``list_only``.
 
+        With its contents it is an ``event`` of the audit log, unless it is empty.
         ``popular``: others will soon ask for it too, so it is kept in memory, encoded.
         """
         if self.flag("list_only"):
@@ -243,6 +273,8 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         self.set_header("Content-Type", "application/json")
         self.set_header("Content-Length", str(len(head) + len(tree) + 1))
         await self._send(head, tree, b"}")
+        if files and self._finished:
+            self._note_read(event, files=len(files), **fields)
 
     async def _send(self, *parts: bytes) -> None:
         """Send a reply bit by bit, so that little of it waits in memory to be sent."""
@@ -293,6 +325,20 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         )
         self.request.connection.stream.close()  # type: ignore[union-attr]  # it is HTTP1Connection
 
+    def _note_read(self, event: str, **detail: Any) -> None:
+        course, assignment, *student = self.path_args
+        self.service.reads.add(
+            audit.Read(
+                audit.now(),
+                self.caller.name,
+                event,
+                course,
+                assignment,
+                student[0] if student else None,
+                detail,
+            )
+        )
+
     def on_finish(self) -> None:
         stream = self.request.connection.stream  # type: ignore[union-attr]  # it is HTTP1Connection
         if stream.writing():
@@ -330,6 +376,11 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
             self.fail(status_code, self.explain(status_code, error))
 
     @property
+    def sent(self) -> int:
+        """How many bytes the reply's body has, once it is finished."""
+        return int(self._headers.get("Content-Length", 0))
+
+    @property
     def wants_html(self) -> bool:
         """Whether a browser asks for a page, rather than a program for an answer."""
         return self.request.method == "GET" and "text/html" in self.request.headers.get(
@@ -345,6 +396,8 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
                 self.set_header("WWW-Authenticate", 'token realm="JupyterHub"')
             if self.service.debug and error.reason:
                 return f"{error.message} ({error.reason})"
+            if self.error_id is not None:
+                return f"{error.message} (error {self.error_id})"
             return error.message
         if status == 500:
             return f"Internal error {self.error_id}; the service's log says more under this number"
@@ -355,6 +408,18 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         self._finish_json(status, {"success": False, "message": message})
 
     def log_exception(self, kind: Any, error: Any, trace: Any) -> None:
+        if isinstance(error, (Unavailable, OutOfSpace)) and error.__cause__ is not None:
+            self.error_id = secrets.token_hex(4)
+            log.error(
+                "Error %s at %s %s: %s (%s)",
+                self.error_id,
+                self.request.method,
+                self.request.path,
+                error.message,
+                type(error.__cause__).__name__,
+                extra=logs.fields(error=self.error_id),
+            )
+            return
         if isinstance(error, (ExchangeError, HTTPError)):
             return  # the line of the request says it all
         self.error_id = secrets.token_hex(4)
@@ -364,7 +429,13 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
             self.request.method,
             self.request.path,
             exc_info=(kind, error, trace),
+            extra=logs.fields(error=self.error_id),
         )
+
+    async def _identify(self) -> str:
+        self._name = await self.service.identity.identify(self)
+        self.service.rate.count(self._name)
+        return self._name
 
     def _finish_json(self, status: int, body: dict[str, Any]) -> None:
         self.set_status(status)
@@ -399,7 +470,7 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
 
         What they take meanwhile is several times their size.
         """
-        if self._received < LARGE:
+        if self.received < LARGE:
             return await self.service.on_files(function, *args, **kwargs)
         async with self.service.large:
             return await self.service.on_files(function, *args, **kwargs)
@@ -412,8 +483,10 @@ class NotFoundHandler(BaseHandler):
         raise HTTPError(404)
 
 
-def _store(blobs: BlobStore, files: Any) -> list[wire.StoredFile]:
+def _store(blobs: BlobStore, files: Any, most: int) -> list[wire.StoredFile]:
     tree = wire.parse_tree(files)
+    if len(tree) > most:
+        raise TooLarge(f"There are {len(tree)} files; this service accepts {most} at once")
     digests = blobs.put([file.content for file in tree])
     return [
         wire.StoredFile(file.path, digest, wire.md5(file.content), len(file.content))

@@ -15,7 +15,7 @@ class Feedback(BaseHandler):
         submission = (course, assignment, student, self.field("timestamp"))
         await self.ask(feedback.check_give, *submission)
         files = await self.store_files()
-        await self.change(feedback.give, *submission, files)
+        await self.keep(feedback.give, *submission, files)
         self.reply()
 
     @allow(Who.INSTRUCTOR_OR_SELF)
@@ -25,7 +25,7 @@ class Feedback(BaseHandler):
             *(course, assignment, student, self.field("timestamp")),
             removed=self.flag("removed"),
         )
-        await self.reply_tree(files, timestamp=format_time(moment))
+        await self.reply_tree("feedback fetched", files, timestamp=format_time(moment))
 
 
 routes = [(r"feedback/([^/]+)/([^/]+)/([^/]+)", Feedback)]

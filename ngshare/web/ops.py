@@ -1,11 +1,14 @@
-"""What operators and their machines ask for: health, and the debugging page."""
+"""What operators and their machines ask for: health, readiness, metrics, the debugging page."""
 
 from __future__ import annotations
 
+import asyncio
 import html
 import logging
 from collections.abc import Sequence
 from typing import Any
+
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from ngshare.actions import maintenance
 from ngshare.errors import BadRequest, Forbidden
@@ -20,6 +23,33 @@ class Health(BaseHandler):
     @allow(Who.PUBLIC)
     async def get(self) -> None:
         self.reply()
+
+
+class Ready(BaseHandler):
+    """Says whether database and storage answer, and which of them does not."""
+
+    @allow(Who.PUBLIC)
+    async def get(self) -> None:
+        ill = await self.service.readiness.ill()
+        if ill:
+            self.fail(503, f"Not ready: {' and '.join(ill)}")
+        else:
+            self.reply()
+
+
+class Metrics(BaseHandler):
+    """What Prometheus collects."""
+
+    @allow(Who.METRICS)
+    async def get(self) -> None:
+        service = self.service
+        if not (service.open_metrics or await service.identity.may_read_metrics(self)):
+            await self.know_caller()
+            if not self.caller.admin:
+                raise Forbidden("Metrics are for admins, and tokens with the scope read:metrics")
+        page = await asyncio.to_thread(service.metrics.page)
+        self.set_header("Content-Type", CONTENT_TYPE_PLAIN_0_0_4)
+        self.finish(page)
 
 
 class Debugging(BaseHandler):
@@ -79,5 +109,7 @@ def _table(name: str, rows: Sequence[dict[str, Any]]) -> str:
 
 routes = [
     (r"healthz", Health),
+    (r"readyz", Ready),
+    (r"metrics", Metrics),
     (r"initialize-Data6ase", Debugging),
 ]

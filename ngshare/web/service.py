@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from ngshare.actions import roster
+from sqlalchemy.exc import DBAPIError
+
+from ngshare.actions import audit, roster
 from ngshare.actions.access import Caller
+from ngshare.actions.audit import Read
 from ngshare.blobs import BlobStore
-from ngshare.database import Action, Database
+from ngshare.database import Action, Database, lost_race
+from ngshare.errors import OutOfSpace, Unavailable
+from ngshare.metrics import Metrics
 from ngshare.web.auth import Identity
 from ngshare.web.encoded import EncodedTrees
 from ngshare.web.flow import Flow
+from ngshare.web.rate import Rate
+from ngshare.web.readiness import Readiness
+from ngshare.web.reads import ReadLog
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Service:
-    """What every handler works with: the parts of the running service."""
+    """What every handler works with: the parts of the running service.
+
+    The limits: ``max_body`` in bytes of one request, ``max_files`` of one tree,
+    ``max_course_bytes`` of all the trees of a course (None: no limit), and
+    ``requests_per_minute`` of one user (0: no limit). With ``open_metrics`` anyone may
+    read the metrics. ``readiness_patience`` is for how many seconds readiness waits.
+    """
 
     def __init__(
         self,
@@ -35,6 +49,12 @@ class Service:
         max_body: int = 512 * 2**20,
         max_in_flight: int = 256 * 2**20,
         patience: float = 30.0,
+        max_files: int = 10_000,
+        max_course_bytes: int | None = None,
+        requests_per_minute: int = 0,
+        open_metrics: bool = False,
+        readiness_patience: float = 2.0,
+        metrics: Metrics | None = None,
     ) -> None:
         self.database = database
         self.blobs = blobs
@@ -46,6 +66,15 @@ class Service:
         self.downloads = Flow(max_in_flight, patience)
         self.large = asyncio.Semaphore(2)
         self.encoded = EncodedTrees()
+        self.max_files = max_files
+        self.max_course_bytes = max_course_bytes
+        self.rate = Rate(requests_per_minute)
+        self.open_metrics = open_metrics
+        self.metrics = metrics or Metrics()
+        database.retried = self.metrics.database_retries.inc
+        identity.count_with(self.metrics)
+        self.reads = ReadLog(self._write_reads, self.metrics.reads_not_logged.inc)
+        self.readiness = Readiness(database, blobs, readiness_patience)
         self._database_threads = ThreadPoolExecutor(threads, "database")
         # Hashing, syncing and base64 let go of the interpreter's lock, and mostly wait.
         self._file_threads = ThreadPoolExecutor(8, "files")
@@ -62,11 +91,13 @@ class Service:
     def begin_request(self) -> None:
         """Count a request that must be finished before the service stops."""
         self._in_flight += 1
+        self.metrics.requests_in_flight.inc()
         self._idle.clear()
 
     def end_request(self) -> None:
         """Count it off again."""
         self._in_flight -= 1
+        self.metrics.requests_in_flight.dec()
         if self._in_flight == 0:
             self._idle.set()
 
@@ -104,11 +135,31 @@ class Service:
         """Look again whether users are known; for after the database was cleared."""
         self._seen.clear()
 
+    async def finish(self) -> None:
+        """Write what is still kept in memory. After this, take no more requests."""
+        await self.reads.flush()
+
     def close(self) -> None:
         """Let what is running end, and give everything back."""
         self._database_threads.shutdown()
         self._file_threads.shutdown()
+        self.readiness.close()
         self.database.close()
 
+    async def _write_reads(self, reads: Sequence[Read]) -> None:
+        await self.write(audit.record_reads, reads)
+
     async def _on_database(self, run: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._database_threads, run)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._database_threads, run)
+        except (OutOfSpace, Unavailable) as error:
+            self.metrics.database_errors.labels(_kind(error)).inc()
+            raise
+
+
+def _kind(error: OutOfSpace | Unavailable) -> str:
+    """What the metrics call a failure of the database or the storage."""
+    if isinstance(error, OutOfSpace):
+        return "full"
+    cause = error.__cause__
+    return "gave_up" if isinstance(cause, DBAPIError) and lost_race(cause) else "failed"

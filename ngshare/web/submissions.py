@@ -37,7 +37,8 @@ class Submit(BaseHandler):
     async def post(self, course: str, assignment: str) -> None:
         await self.ask(submissions.check_submit, course, assignment)
         files = await self.store_files()
-        moment = await self.change(submissions.submit, course, assignment, files)
+        moment = await self.keep(submissions.submit, course, assignment, files)
+        self.service.metrics.submissions.inc()
         self.reply(timestamp=format_time(moment))
 
 
@@ -51,7 +52,7 @@ class Submission(BaseHandler):
             *(course, assignment, student, self.field("timestamp")),
             removed=self.flag("removed"),
         )
-        await self.reply_tree(files, timestamp=format_time(moment))
+        await self.reply_tree("submission collected", files, timestamp=format_time(moment))
 
 
 def _format(handed: Iterable[Handed]) -> list[dict[str, str]]:

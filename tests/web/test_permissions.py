@@ -47,6 +47,9 @@ method path                            who                nob uns str stu cla in
 
 GET    /healthz                             PUBLIC             200 200 200 200 200 200 200 200
 GET    /api/healthz                         PUBLIC             200 200 200 200 200 200 200 200
+GET    /readyz                              PUBLIC             200 200 200 200 200 200 200 200
+GET    /api/readyz                          PUBLIC             200 200 200 200 200 200 200 200
+GET    /api/metrics                         METRICS            401 403 403 403 403 403 403 200
 GET    /api/favicon.ico                     PUBLIC             200 200 200 200 200 200 200 200
 GET    /api/static/style.css                PUBLIC             200 200 200 200 200 200 200 200
 GET    /api/oauth_callback                  PUBLIC             400 400 400 400 400 400 400 400
@@ -83,6 +86,11 @@ GET    /api/submissions/Physics_101/ps1/sam INSTRUCTOR_OR_SELF 401 403 403 200 4
 
 GET    /api/feedback/Physics_101/ps1/sam    INSTRUCTOR_OR_SELF 401 403 403 200 403 200 403 200
 POST   /api/feedback/Physics_101/ps1/sam    INSTRUCTOR         401 403 403 403 403 200 403 200
+
+GET    /api/log                             ADMIN              401 403 403 403 403 403 403 200
+GET    /api/log/Physics_101                 INSTRUCTOR         401 403 403 403 403 200 403 200
+GET    /api/missing/Physics_101/ps1         INSTRUCTOR         401 403 403 403 403 200 403 200
+GET    /api/usage/Physics_101               INSTRUCTOR         401 403 403 403 403 200 403 200
 """
 
 PERSON = {"first_name": "Ada", "last_name": "Abel", "email": "ada@x.edu"}

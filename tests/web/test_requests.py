@@ -275,6 +275,13 @@ async def test_an_unknown_path_is_not_found(api: Api, method: str, path: str) ->
     ("path", "allowed"),
     [
         ("/healthz", "GET"),
+        ("/readyz", "GET"),
+        ("/api/readyz", "GET"),
+        ("/api/metrics", "GET"),
+        ("/api/log", "GET"),
+        ("/api/log/a", "GET"),
+        ("/api/missing/a/b", "GET"),
+        ("/api/usage/a", "GET"),
         ("/api/healthz", "GET"),
         ("/api/", "GET"),
         ("/api/favicon.ico", "GET"),
@@ -330,6 +337,7 @@ async def test_an_error_of_ours_says_a_number_and_nothing_else(
     assert reply.status == 500
     assert "a detail" not in reply.message
     number = reply.message.split()[2].rstrip(";")
-    (record,) = [record for record in caplog.records if number in record.getMessage()]
+    error, request = [record for record in caplog.records if number in record.getMessage()]
     assert "a detail" in caplog.text
-    assert record.name == "ngshare"
+    assert (error.name, request.name) == ("ngshare", "ngshare.access")
+    assert request.getMessage().endswith(f" error={number}")

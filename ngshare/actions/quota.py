@@ -1,0 +1,69 @@
+"""How many bytes a course may keep, and how many it does.
+
+Counted are all of its trees, also those that were replaced or whose assignment was
+removed, until they are purged: they can be restored. Equal files of two trees count
+twice, though they are stored once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, bindparam, func, select
+
+from ngshare.actions import access
+from ngshare.actions.access import Caller
+from ngshare.errors import OverQuota
+from ngshare.models import Tree
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Change = Callable[Concatenate[Connection, Caller, str, P], T]
+
+_USED = select(func.coalesce(func.sum(Tree.size), 0)).where(
+    Tree.course_id == bindparam("course_id")
+)
+
+
+def usage(connection: Connection, caller: Caller, course: str) -> int:
+    """How many bytes the course keeps; for instructors."""
+    return _used(connection, access.require_instructor(connection, caller, course).course_id)
+
+
+def check_room(connection: Connection, caller: Caller, course: str, quota: int) -> None:
+    """Refuse a course that keeps ``quota`` bytes already, before any more are stored."""
+    _check(
+        _used(connection, access.standing(connection, caller, course).course_id) + 1, course, quota
+    )
+
+
+def within(quota: int | None, change: Change[P, T]) -> Change[P, T]:
+    """The same change, undone when the course keeps more than ``quota`` bytes after it."""
+    if quota is None:
+        return change
+
+    def run(
+        connection: Connection, caller: Caller, course: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        result = change(connection, caller, course, *args, **kwargs)
+        _check(
+            _used(connection, access.standing(connection, caller, course).course_id), course, quota
+        )
+        return result
+
+    return run
+
+
+def _used(connection: Connection, course_id: int) -> int:
+    used: int = connection.execute(_USED, {"course_id": course_id}).scalar_one()
+    return int(used)  # PostgreSQL's sum is a decimal
+
+
+def _check(used: int, course: str, quota: int) -> None:
+    if used > quota:
+        raise OverQuota(
+            f"The course {course} has used up its {quota // 2**20} MiB on the exchange, so nothing "
+            "of this request was stored. Please ask the course's instructor, or an administrator "
+            "of this JupyterHub, to make room"
+        )

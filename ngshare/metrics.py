@@ -1,0 +1,165 @@
+"""What the service counts for Prometheus.
+
+Counted in this process alone, or, when several workers share the port, in files
+of one folder, so that whichever worker is asked answers for all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+    values,
+)
+
+from ngshare import __version__
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable by which the client library knows the shared folder."""
+
+_FOLDER_NAME = "ngshare-metrics-"
+
+METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "PUT", "PATCH", "OPTIONS"})
+"""Methods that are counted by name; a client can invent others without end."""
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """Every metric of the service. ``docs/monitoring.md`` says what each one means."""
+
+    def __init__(self) -> None:
+        self._own = CollectorRegistry()
+        self.requests = self._counter(
+            "ngshare_requests", "Requests that were answered", "method", "route", "status"
+        )
+        self.request_seconds = Histogram(
+            "ngshare_request_duration_seconds",
+            "Time from a request's headers to its reply",
+            ("method", "route"),
+            buckets=SECONDS,
+            registry=self._own,
+        )
+        self.requests_in_flight = Gauge(
+            "ngshare_requests_in_flight",
+            "Requests that are being answered",
+            registry=self._own,
+            multiprocess_mode="livesum",
+        )
+        self.received_bytes = self._counter(
+            "ngshare_received_bytes", "Bytes of request bodies that were received"
+        )
+        self.sent_bytes = self._counter("ngshare_sent_bytes", "Bytes of reply bodies")
+        self.submissions = self._counter("ngshare_submissions", "Submissions that were handed in")
+        self.hub_questions = self._counter(
+            "ngshare_hub_questions", "Questions to the Hub whose token one is"
+        )
+        self.hub_questions_saved = self._counter(
+            "ngshare_hub_questions_saved",
+            "Questions that the Hub was not asked: answered before, or being asked already",
+        )
+        self.hub_errors = self._counter(
+            "ngshare_hub_errors", "Questions that the Hub did not answer"
+        )
+        self.database_retries = self._counter(
+            "ngshare_database_retries", "Transactions that lost a race and were run again"
+        )
+        self.database_errors = self._counter(
+            "ngshare_database_errors",
+            "Transactions that failed: gave_up (lost too many races), failed, full",
+            "kind",
+        )
+        self.storage_errors = self._counter(
+            "ngshare_storage_errors",
+            "Failures of the file storage: failed, full, missing (lost bytes)",
+            "kind",
+        )
+        self.reads_not_logged = self._counter(
+            "ngshare_reads_not_logged", "Reads that the audit log lacks, for want of a database"
+        )
+        build = Gauge(
+            "ngshare_build_info",
+            "The version that runs; always 1",
+            ("version",),
+            registry=self._own,
+            multiprocess_mode="max",
+        )
+        build.labels(__version__).set(1)
+        for kind in ("gave_up", "failed", "full"):
+            self.database_errors.labels(kind)
+        for kind in ("failed", "full", "missing"):
+            self.storage_errors.labels(kind)
+
+    def answered(
+        self, method: str, route: str, status: int, seconds: float, received: int, sent: int
+    ) -> None:
+        """Count one request: its route as a pattern, never a path, and its bodies' bytes."""
+        if method not in METHODS:
+            method = "other"
+        self.requests.labels(method, route, str(status)).inc()
+        self.request_seconds.labels(method, route).observe(seconds)
+        self.received_bytes.inc(received)
+        self.sent_bytes.inc(sent)
+
+    def page(self) -> bytes:
+        """Every metric, of all workers, in Prometheus' text format 0.0.4. Reads files."""
+        folder = os.environ.get(FOLDER)
+        if not folder:
+            return generate_latest(self._own)
+        every = CollectorRegistry()
+        multiprocess.MultiProcessCollector(every, folder)  # type: ignore[no-untyped-call]  # it has no types
+        return generate_latest(every)
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(name, meaning, labels, registry=self._own)
+
+
+@contextlib.contextmanager
+def shared() -> Iterator[None]:
+    """Have every metric that is made from now on, in children too, counted in one folder."""
+    folder = _make_folder()
+    os.environ[FOLDER] = folder
+    # The library looks at the variable when it is imported, long before we know the settings.
+    values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]  # no types
+    try:
+        yield
+    finally:
+        del os.environ[FOLDER]
+        values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]  # no types
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_folder() -> str:
+    """A new temporary folder. Folders of services that were killed are removed."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER_NAME}*"):
+        pid = left.name.removeprefix(_FOLDER_NAME).partition("-")[0]
+        # Of our own id it was an earlier process: in a container all have the same.
+        if pid.isdecimal() and (int(pid) == os.getpid() or not _runs(int(pid))):
+            shutil.rmtree(left, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"{_FOLDER_NAME}{os.getpid()}-")
+
+
+def forget_worker(pid: int) -> None:
+    """Take a worker that ended out of what is counted now. What it counted up remains."""
+    if folder := os.environ.get(FOLDER):
+        multiprocess.mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]  # no types
+
+
+def _runs(pid: int) -> bool:
+    with contextlib.suppress(PermissionError):  # then it runs, as somebody else
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    return True

@@ -1,0 +1,107 @@
+"""What instructors and admins look up over HTTP: the audit log, who is missing, the room taken."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from ngshare.actions import audit, missing, quota
+from ngshare.actions.audit import Page, Wanted
+from ngshare.errors import BadRequest
+from ngshare.web.base import BaseHandler, Who, allow
+from ngshare.wire import format_time, parse_time
+
+
+class LookUp(BaseHandler):
+    """Understands the fields by which things are looked up."""
+
+    def wanted(self, **more: str | None) -> Wanted:
+        """What the request's fields ask for. Raises BadRequest."""
+        order = self.field("order") or "newest"
+        if order not in ("newest", "oldest"):
+            raise BadRequest("order should be newest or oldest")
+        return Wanted(
+            assignment=self.field("assignment"),
+            student=self.field("student"),
+            actor=self.field("actor"),
+            event=self.field("event"),
+            since=self.moment("since"),
+            until=self.moment("until"),
+            before=self.number("before"),
+            after=self.number("after"),
+            oldest_first=order == "oldest",
+            limit=self.number("limit") or audit.PAGE,
+            **more,
+        )
+
+    def number(self, name: str) -> int | None:
+        """A field that is a whole number, above 0; None when absent. Raises BadRequest."""
+        value = self.value(name)
+        text = str(value) if isinstance(value, int) else self.field(name)
+        if not text:
+            return None
+        if not (text.isascii() and text.isdecimal() and 0 < int(text[:20]) < 2**63):
+            raise BadRequest(f"{name} should be a whole number, above 0")
+        return int(text)
+
+    def moment(self, name: str) -> datetime | None:
+        """A field that is a time; None when absent. Raises BadRequest."""
+        text = self.field(name)
+        return parse_time(text) if text else None
+
+    def reply_page(self, page: Page) -> None:
+        """Answer with a page of the log."""
+        self.reply(entries=[_format(asdict(entry)) for entry in page.entries], next=page.next)
+
+
+class CourseLog(LookUp):
+    """Who did what in a course."""
+
+    @allow(Who.INSTRUCTOR)
+    async def get(self, course: str) -> None:
+        self.reply_page(await self.ask(audit.course_entries, course, self.wanted()))
+
+
+class WholeLog(LookUp):
+    """Who did what anywhere."""
+
+    @allow(Who.ADMIN)
+    async def get(self) -> None:
+        wanted = self.wanted(course=self.field("course"))
+        self.reply_page(await self.ask(audit.all_entries, wanted))
+
+
+class MissingSubmissions(LookUp):
+    """Who has not handed in."""
+
+    @allow(Who.INSTRUCTOR)
+    async def get(self, course: str, assignment: str) -> None:
+        students = await self.ask(missing.list_missing, course, assignment, self.moment("by"))
+        self.reply(missing=[_format(asdict(student)) for student in students])
+
+
+class Usage(BaseHandler):
+    """How much room a course takes."""
+
+    @allow(Who.INSTRUCTOR)
+    async def get(self, course: str) -> None:
+        used = await self.ask(quota.usage, course)
+        self.reply(bytes=used, quota=self.service.max_course_bytes)
+
+
+def _format(row: dict[str, Any]) -> dict[str, Any]:
+    if "at" in row:
+        row["timestamp"] = row.pop("at")
+    return {
+        name: format_time(value) if isinstance(value, datetime) else value
+        for name, value in row.items()
+    }
+
+
+routes = [
+    (r"log", WholeLog),
+    (r"log/([^/]+)", CourseLog),
+    (r"missing/([^/]+)/([^/]+)", MissingSubmissions),
+    (r"usage/([^/]+)", Usage),
+]

@@ -1,0 +1,43 @@
+"""How many requests one user may send a minute."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from ngshare.errors import TooMany
+
+USERS = 100_000
+"""Of so many users, those seen last, the count is kept."""
+
+
+class Rate:
+    """Lets each user send so many requests at once, and as many again in each minute after.
+
+    With 0 there is no limit.
+    """
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.per_minute = per_minute
+        self._clock = clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def count(self, user: str) -> None:
+        """Count one request. Raises TooMany with the seconds after which the next may come."""
+        if not self.per_minute:
+            return
+        now = self._clock()
+        left, since = self._left.get(user, (float(self.per_minute), now))
+        left = min(self.per_minute, left + (now - since) * self.per_minute / 60)
+        allowed = left >= 1
+        self._left[user] = (left - 1 if allowed else left, now)
+        self._left.move_to_end(user)
+        if len(self._left) > USERS:
+            self._left.popitem(last=False)
+        if not allowed:
+            raise TooMany(
+                f"More than {self.per_minute} requests in a minute; please wait",
+                retry_after=max(1, math.ceil((1 - left) * 60 / self.per_minute)),
+            )
