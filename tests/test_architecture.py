@@ -30,7 +30,10 @@ ALLOWED: dict[str, set[str]] = {
     "migrate": {"database", "blobs", "snapshots", "adoption"},
     "actions.access": {"models", "errors"},
     # They take many transactions and a long time, so they begin and end them themselves.
-    "actions.storage": {"models", "blobs", "database"},
+    "actions.transfer": {"models", "database"},
+    "actions.storage": {"actions", "models", "blobs", "database"},
+    "actions.backup": {"actions", "models", "blobs", "database", "migrate", "snapshots", "wire"},
+    "actions.restore": {"actions", "blobs", "database", "migrate", "snapshots"},
     "actions": {"actions", "models", "blobs", "wire", "errors"},
     "web.auth": {"errors", "metrics"},  # it counts what the Hub is asked
     "web.forms": {"errors", "wire"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 from sqlalchemy.orm import aliased
 
+from ngshare.actions import transfer
 from ngshare.blobs import LocalBlobs
 from ngshare.blobs.sweep import (
     SHARDS,
@@ -40,6 +42,9 @@ PIECE = 1 << 20
 
 LEAST_AGE = 3600.0
 """What is younger than so many seconds is never removed: a request may still name it."""
+
+ASIDE = "aside"
+"""The folder in the storage of the databases that restores put aside; they name files as well."""
 
 Step = Callable[[], object]
 """Called after each of the :data:`SHARDS` folders."""
@@ -110,7 +115,7 @@ def check(database: Database, store: LocalBlobs, step: Step) -> Report:
     with ThreadPoolExecutor(4) as threads:
         for shard in range(SHARDS):
             # Rows first: the bytes of what they name were there before them.
-            wanted = database.read(_named_in, shard)
+            wanted = database.read(named_in, shard)
             present = entries(store, shard)
             blobs = {entry.digest: entry for entry in present if entry.digest is not None}
             report.strangers += [entry.path for entry in present if entry.digest is None]
@@ -140,16 +145,26 @@ def collect(
     before = disk_time(store) - seconds
     result = Collected()
 
-    def ask(digests: Sequence[bytes]) -> set[bytes]:
-        found = database.read(named, digests)
-        result.kept += len(found)
-        return found
+    with ExitStack() as opened:
+        asides = [opened.enter_context(transfer.open_file(path)) for path in put_aside(store)]
 
-    for shard in range(SHARDS):
-        result.removed += sweep(store, shard, before, ask, remove=remove)
-        step()
+        def ask(digests: Sequence[bytes]) -> set[bytes]:
+            found = database.read(named, digests)
+            for aside in asides:
+                found |= named(aside, digests)
+            result.kept += len(found)
+            return found
+
+        for shard in range(SHARDS):
+            result.removed += sweep(store, shard, before, ask, remove=remove)
+            step()
     result.removed += sweep_incoming(store, before, remove=remove)
     return result
+
+
+def put_aside(store: LocalBlobs) -> list[Path]:
+    """The databases that restores put aside: what they name is needed to go back to them."""
+    return sorted((store.folder / ASIDE).glob("*/*.db"))
 
 
 def named(connection: Connection, digests: Sequence[bytes]) -> set[bytes]:
@@ -215,7 +230,7 @@ def _use(row: Any) -> Use:
     return Use(row.course, row.assignment, row.student, row.submitted_at, kind, row.path, removed)
 
 
-def _named_in(connection: Connection, shard: int) -> dict[bytes, set[tuple[bytes, int]]]:
+def named_in(connection: Connection, shard: int) -> dict[bytes, set[tuple[bytes, int]]]:
     """What rows name in a shard: digests, each with the MD5 and the size that rows say."""
     rows = select(File.sha256, File.md5, File.size).where(File.sha256 >= bytes([shard])).distinct()
     if shard + 1 < SHARDS:

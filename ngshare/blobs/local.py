@@ -41,11 +41,16 @@ _NO_HARD_LINKS |= {errno.EMLINK}
 class LocalBlobs:
     """A :class:`ngshare.blobs.BlobStore` in a folder of this machine."""
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """Open the store, making its folders. Raises OSError when they can't be made or written."""
+    def __init__(self, folder: str | os.PathLike[str], *, make: bool = True) -> None:
+        """Open the store, making its folders. Raises OSError when they can't be made or written.
+
+        Without ``make`` nothing is made or written: for reading from a disk that may not be.
+        """
         self.folder = Path(folder)
         self._blobs = self.folder / "blobs"
         self.incoming = self.folder / "incoming"
+        if not make:
+            return
         self.incoming.mkdir(parents=True, exist_ok=True)
         self._blobs.mkdir(exist_ok=True)
         for shard in range(256):

@@ -7,8 +7,8 @@ import inspect
 import os
 import sys
 import textwrap
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,12 +17,15 @@ from traitlets import Bool, Undefined, Unicode
 
 from ngshare import migrate
 from ngshare.actions.access import Caller
+from ngshare.actions.backup import BackupError
 from ngshare.app import Ngshare, StartError
 from ngshare.blobs import LocalBlobs
 from ngshare.blobs.sweep import Busy, NoLocks, kept_still
 from ngshare.database import Database, show_url
 from ngshare.errors import ExchangeError
 from ngshare.migrate import MigrationError
+from ngshare.progress import Progress
+from ngshare.snapshots import DamagedCopy, NoRoom
 
 DONE = 0
 FAILED = 1
@@ -89,7 +92,7 @@ class Command(Ngshare):
             raise CommandError("interrupted; it can be started again") from None
         except ExchangeError as error:
             raise CommandError(error.message) from error
-        except MigrationError as error:
+        except (MigrationError, BackupError, NoRoom, DamagedCopy) as error:
             raise CommandError(str(error)) from error
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
@@ -207,6 +210,12 @@ class Command(Ngshare):
                 f"the file system of {store.folder} has no locks ({error}), so this is not safe "
                 "on it"
             ) from error
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
+        """Shows how far something is, once it says how many steps there are."""
+        with ExitStack() as stack:
+            yield lambda total: stack.enter_context(Progress(what, total)).advance
 
     def say(self, text: str = "") -> None:
         """Print a line for whoever runs the command."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from traitlets import Unicode
 
 from ngshare import migrate, snapshots
+from ngshare.app import Ngshare
 from ngshare.commands.base import DONE, FAILED, Command
 from ngshare.database import show_url
 
@@ -18,6 +19,8 @@ class Db(Command):
     subcommands = {
         "current": ("ngshare.commands.db.Current", "Say which revision the database is at"),
         "upgrade": ("ngshare.commands.db.Upgrade", "Bring the database to this program's revision"),
+        "backup": ("ngshare.commands.backup.Backup", "Copy the database and every file"),
+        "restore": ("ngshare.commands.backup.Restore", "Bring the site back from a backup"),
         "history": (
             "ngshare.commands.db.History",
             "List the revisions and the backups before them",
@@ -61,6 +64,7 @@ class Upgrade(Command):
     """
 
     name = Unicode("ngshare db upgrade")
+    flags = {"adopt-without-files": Ngshare.flags["adopt-without-files"]}
     examples = Unicode("""
     ngshare db upgrade
     ngshare db upgrade --database postgresql://ngshare@db.example.org/ngshare
@@ -68,6 +72,7 @@ class Upgrade(Command):
 
     def run(self) -> int:
         url = self._database_url()
+        self.upgrade_database = True  # also where the service is configured not to
         # Only a site of ngshare 0.6 needs its storage for it; none is made here.
         blobs = self._open_storage() if Path(self.storage).is_dir() else None
         before, after = self._migrate(url, blobs)

@@ -140,6 +140,12 @@ class Gc(Command):
         store = self.open_storage()
         with self.open_database() as database, self.kept_still(store, alone=True):
             found = self._collect("Looking for unnamed files", database, store, remove=False)
+            if asides := storage.put_aside(store):
+                self.say(
+                    f"{count(len(asides), 'database')} that restores put aside in "
+                    f"{store.folder / storage.ASIDE} keep their files too; remove what you do not "
+                    "want to go back to."
+                )
             what = f"{count(found.removed.files, 'file')} ({size(found.removed.bytes)})"
             age = f"older than {count(self.hours, 'hour')}"
             if not found.removed.files:

@@ -1,0 +1,213 @@
+"""Bring a site back from a backup, also into the other kind of database.
+
+A backup is checked whole before anything is touched. The files come first, the rows
+after them in one transaction: killed before that, a restore leaves the site as it was,
+with some files more, and can be started again. What a database held before is copied
+into ``<storage>/aside/<moment>``, a backup of its own whose files stay in the storage.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from ngshare import migrate, snapshots
+from ngshare.actions import audit, backup, transfer
+from ngshare.actions.access import Caller
+from ngshare.actions.backup import BackupError, Manifest, Step
+from ngshare.actions.storage import ASIDE, named_in
+from ngshare.blobs import LocalBlobs
+from ngshare.blobs.local import open_folder
+from ngshare.blobs.sweep import SHARDS
+from ngshare.database import Database
+
+SHOWN = 5
+"""How many damaged files a refusal names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A backup that was found whole: its folder, its manifest, its database and its files."""
+
+    folder: Path
+    manifest: Manifest
+    database: Path
+    store: LocalBlobs
+
+
+def check(folder: Path, started: Callable[[int], Step]) -> Source:
+    """Read a whole backup. Raises BackupError when anything is missing or damaged."""
+    manifest = backup.read_manifest(folder)
+    path = folder / manifest.database
+    if (found := backup.hash_file(path)) is None or found.hex() != manifest.sha256:
+        raise BackupError(f"the backup is damaged: {path} is missing or has changed")
+    if manifest.revision not in dict(migrate.revisions()):
+        raise BackupError(
+            f"the backup is of revision {manifest.revision}, which this ngshare does not know: "
+            "restore it with the newer ngshare that made it"
+        )
+    place = folder / manifest.storage
+    if not (place / "blobs").is_dir():
+        raise BackupError(f"the backup is incomplete: there is no {place / 'blobs'}")
+    store = LocalBlobs(place, make=False)
+    damaged: list[Path] = []
+    step = started(manifest.files)
+    with transfer.open_file(path) as connection, ThreadPoolExecutor(4) as threads:
+        sound = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+        if sound != "ok" or connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+            raise BackupError(f"the backup is damaged: {path} is no sound database")
+        known = {bytes.fromhex(digest) for digest in manifest.damaged}
+        for shard in range(SHARDS):
+            digests = sorted(named_in(connection, shard).keys() - known)
+            hashes = threads.map(backup.hash_file, map(store.path, digests))
+            for digest, found in zip(digests, hashes, strict=True):
+                if found != digest:
+                    damaged.append(store.path(digest))
+                step(1)
+    if damaged:
+        names = ", ".join(str(path) for path in damaged[:SHOWN])
+        raise BackupError(
+            f"the backup is damaged: {len(damaged):,} of its files are missing or have changed "
+            f"({names}); nothing was touched"
+        )
+    return Source(folder, manifest, path, store)
+
+
+def holds_anything(database: Database) -> bool:
+    """Whether a database that is up to date holds any row."""
+    return any(database.read(transfer.count_rows).values())
+
+
+def restore(
+    caller: Caller,
+    source: Source,
+    database: Database,
+    store: LocalBlobs,
+    started: Callable[[int], Step],
+) -> Path | None:
+    """Put a checked backup in the place of what a site holds; the caller holds the store alone.
+
+    Return the folder in which that was put aside; None when there was nothing. Raises
+    BackupError, OSError or sqlite3.Error, and then the database is as it was.
+    """
+    with _of_this_revision(source, store) as path, transfer.open_file(path) as connection:
+        _require_room(connection, source, store)
+        _bring_files(connection, source, store, started(source.manifest.files))
+        asides: list[Path] = []
+
+        def replace(target: Connection) -> None:
+            for half_done in asides:  # of a transaction that lost a race
+                shutil.rmtree(half_done)
+            asides.clear()
+            # From here on nobody else writes, so what is put aside is the very last state.
+            transfer.lock(target)
+            if any(transfer.count_rows(target).values()):
+                asides.append(_put_aside(database, store))
+            _replace(target, connection, caller, source.manifest, asides)
+
+        database.write(replace)
+    return asides[0] if asides else None
+
+
+def _replace(
+    target: Connection,
+    source: Connection,
+    caller: Caller,
+    manifest: Manifest,
+    asides: Sequence[Path],
+) -> None:
+    transfer.replace_rows(target, source)
+    if transfer.count_rows(target) != manifest.rows:
+        raise BackupError("the backup's rows are not as many as its manifest says")
+    audit.record(
+        target,
+        caller,
+        "site restored",
+        backup=manifest.made,
+        aside=[str(path) for path in asides],
+    )
+
+
+@contextmanager
+def _of_this_revision(source: Source, store: LocalBlobs) -> Iterator[Path]:
+    """The backup's database; when an older ngshare made it, a copy that is upgraded."""
+    if source.manifest.revision == migrate.head():
+        yield source.database
+        return
+    work = store.incoming / secrets.token_hex(8)
+    work.mkdir()
+    try:
+        shutil.copyfile(source.database, work / "ngshare.db")
+        migrate.upgrade(transfer.file_url(work / "ngshare.db"))
+        snapshots.backup_sqlite(work / "ngshare.db", work / "upgraded.db")
+        yield work / "upgraded.db"
+    finally:
+        shutil.rmtree(work)
+
+
+def _bring_files(connection: Connection, source: Source, store: LocalBlobs, step: Step) -> None:
+    """Copy what the storage has not, or has damaged, and what the backup has."""
+    known = {bytes.fromhex(digest) for digest in source.manifest.damaged}
+
+    def bring(digest: bytes) -> bool:
+        if backup.hash_file(store.path(digest)) == digest:
+            return True
+        return backup.copy_blob(source.store.path(digest), store, digest) is not None
+
+    with ThreadPoolExecutor(8) as threads:
+        for shard in range(SHARDS):
+            digests = sorted(named_in(connection, shard))
+            for digest, brought in zip(digests, threads.map(bring, digests), strict=True):
+                if not brought and digest not in known:
+                    raise BackupError(
+                        f"{source.store.path(digest)} changed while it was restored: the "
+                        "database was not touched"
+                    )
+            if digests:
+                with open_folder(store.shard(shard)) as descriptor:
+                    os.fsync(descriptor)
+            step(len(digests))
+
+
+def _require_room(connection: Connection, source: Source, store: LocalBlobs) -> None:
+    wanted = backup.SPARE
+    for shard in range(SHARDS):
+        for digest, said in named_in(connection, shard).items():
+            if not store.path(digest).exists():
+                wanted += max(size for _, size in said)
+    free = shutil.disk_usage(store.folder).free
+    if free < wanted:
+        raise BackupError(
+            f"the files need {wanted >> 20} MiB more in {store.folder}, and {free >> 20} are free: "
+            "make room first"
+        )
+
+
+def _put_aside(database: Database, store: LocalBlobs) -> Path:
+    """Copy a database into a backup of its own, whose files are those of the storage."""
+    made = datetime.now(timezone.utc)
+    folder = store.folder / ASIDE / f"{made.strftime('%Y%m%dT%H%M%SZ')}-{secrets.token_hex(2)}"
+    folder.mkdir(parents=True)
+    path = backup.copy_database(database, folder, store.incoming)
+    with transfer.open_file(path) as connection:
+        manifest = backup.describe(path, connection, made)
+        # What is lost already cannot be asked of a backup.
+        lost = [
+            digest.hex()
+            for shard in range(SHARDS)
+            for digest in named_in(connection, shard)
+            if not store.path(digest).exists()
+        ]
+    manifest.damaged = sorted(lost)
+    manifest.storage = os.path.relpath(store.folder, folder)
+    backup.write_manifest(folder, manifest)
+    return folder
