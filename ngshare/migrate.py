@@ -9,9 +9,7 @@ anything is copied before. Nothing here ever makes a table by itself; the files 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,29 +19,23 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import URL, Connection, Engine, inspect, text
+from sqlalchemy import URL, Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from alembic import command
 from ngshare import adoption, snapshots
 from ngshare.blobs import LocalBlobs
 from ngshare.database import lost_race, make_engine, show_url
+from ngshare.upgrade_lock import MigrationError as MigrationError
+from ngshare.upgrade_lock import alone
 
 log = logging.getLogger("ngshare")
-
-LOCK_ID = 7_241_957_306
-"""The key of the PostgreSQL advisory lock that an upgrade holds. Any number will do, for ever."""
-
 
 LEGACY = (None, "aa00db20c10a", "1921a169739b")
 """The revisions of a database that ngshare 1.0 has not made its own yet."""
 
 LOCKED = "locked"
 """Stands for the revision of a database that cannot be looked at now."""
-
-
-class MigrationError(Exception):
-    """The database cannot be used as it is. The message is one line that says what to do."""
 
 
 def scripts() -> Path:
@@ -103,7 +95,7 @@ def upgrade(
         before = _revision_unless_locked(engine)
         if before == head() and not _adoption_is_unfinished(url):
             return before, before
-        with _alone(url, engine):
+        with alone(url, engine):
             # Another process may have upgraded while this one waited.
             before = _revision(engine)
             if before != head():
@@ -139,7 +131,7 @@ def check(url: URL, blobs: LocalBlobs | None = None) -> str:
         if revision == head() and not _adoption_is_unfinished(url):
             return head()
         if revision in (head(), LOCKED):
-            with _alone(url, engine):
+            with alone(url, engine):
                 revision = _revision(engine)
                 if revision == head():
                     finish_adoption(url, blobs)
@@ -174,7 +166,7 @@ def finish_adoption(url: URL, blobs: LocalBlobs | None) -> None:
 def refuse_downgrade(connection: Connection, revision: str, why: str) -> NoReturn:
     """Say why there is no way back to ``revision``, and which backup is. Raises CommandError."""
     raise CommandError(
-        f"{why}. Nothing was changed; {_way_back(connection.engine.url, [revision])}"
+        f"{why}. Nothing was changed. To go back, {_way_back(connection.engine.url, [revision])}"
     )
 
 
@@ -188,7 +180,7 @@ def _way_back(url: URL, revisions: Sequence[str]) -> str:
     ]
     if not backups:
         return "restore a backup that was made before the upgrade; none lies beside it"
-    return f"restore the backup that was made before the upgrade: {backups[0].path}"
+    return f"run ngshare db revert, which restores {backups[0].path}"
 
 
 def _run(engine: Engine, attributes: dict[str, Any]) -> None:
@@ -331,52 +323,3 @@ def _reason(error: DBAPIError) -> str:
     if lost_race(error) and not isinstance(error, IntegrityError):
         return f"{reason}: stop what else works with it"
     return reason
-
-
-@contextlib.contextmanager
-def _alone(url: URL, engine: Engine) -> Iterator[None]:
-    """Let one process at a time upgrade this database. A process that dies lets go by that."""
-    if url.get_backend_name() != "sqlite":
-        with engine.connect() as connection:
-            # Outside of a transaction, and for as long as the other one takes.
-            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-            connection.execute(text("SET lock_timeout = 0"))
-            connection.execute(text("SET statement_timeout = 0"))
-            if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK_ID}):
-                _tell_of_waiting()
-                connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_ID})
-            try:
-                yield
-            finally:
-                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK_ID})
-        return
-    path = f"{url.database}.upgrade-lock"
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise MigrationError(
-            f"{path}, which keeps two upgrades apart, cannot be opened "
-            f"({error.strerror}): remove it, and give its folder to the user of ngshare"
-        ) from error
-    try:
-        _lock(descriptor, path)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, path: str) -> None:
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _tell_of_waiting()
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError as error:
-        raise MigrationError(
-            f"{path} cannot be locked ({error.strerror}): keep the database on a local disk"
-        ) from error
-
-
-def _tell_of_waiting() -> None:
-    log.info("Another process upgrades the database; waiting until it is done")

@@ -84,21 +84,49 @@ def backup_sqlite(source: Path, target: Path) -> int:
                 leftover.unlink(missing_ok=True)
 
 
-def backup_before_upgrade(database: Path, revision: str | None) -> Path:
+def backup_before_upgrade(
+    database: Path, revision: str | None, *, spared: Path | None = None
+) -> Path:
     """Keep a copy of a database beside it, named by its revision, and the last five of them.
 
-    Of equal copies, as repeated attempts to upgrade make them, one is kept. Raises
-    what :func:`backup_sqlite` raises.
+    Of equal copies, as repeated attempts to upgrade make them, one is kept, and ``spared``
+    always is. Raises what :func:`backup_sqlite` raises.
     """
     made = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
     target = database.with_name(f"{database.name}.backup-{made}-{revision or 'none'}")
     backup_sqlite(database, target)
-    others = [backup.path for backup in list_backups(database) if backup.path != target]
+    others = [
+        backup.path for backup in list_backups(database) if backup.path not in (target, spared)
+    ]
     if others and filecmp.cmp(others[0], target, shallow=False):
         others.pop(0).unlink()
     for old in others[KEPT - 1 :]:
         old.unlink(missing_ok=True)
     return target
+
+
+def put_back(backup: Path, database: Path) -> None:
+    """Make a SQLite database again what it was when a backup of it was made.
+
+    All or nothing, in place: whoever has it open sees the one state or the other.
+    Raises sqlite3.Error.
+    """
+    with (
+        _reading(backup) as source,
+        contextlib.closing(sqlite3.connect(database, isolation_level=None, timeout=30)) as target,
+    ):
+        target.execute("PRAGMA synchronous=FULL")
+        source.backup(target)
+
+
+def revision_of(database: Path) -> str | None:
+    """The revision that a SQLite database says it is at, known or not. Raises sqlite3.Error."""
+    with _reading(database) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        if ("alembic_version",) not in tables.fetchall():
+            return None
+        found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        return None if found is None else str(found[0])
 
 
 def list_backups(database: Path) -> list[Backup]:

@@ -27,7 +27,9 @@ ALLOWED: dict[str, set[str]] = {
     "progress": set(),
     "snapshots": set(),
     "adoption": {"adoption", "blobs", "wire", "errors", "progress"},
-    "migrate": {"database", "blobs", "snapshots", "adoption"},
+    "upgrade_lock": set(),
+    "migrate": {"database", "blobs", "snapshots", "adoption", "upgrade_lock"},
+    "revert": {"migrate", "blobs", "snapshots", "adoption", "upgrade_lock"},
     "actions.access": {"models", "errors"},
     # They take many transactions and a long time, so they begin and end them themselves.
     "actions.transfer": {"models", "database"},
@@ -49,6 +51,7 @@ ALLOWED: dict[str, set[str]] = {
         "app",
         "actions",
         "migrate",
+        "revert",
         "snapshots",
         "blobs",
         "database",

@@ -37,14 +37,18 @@ def finish(database: Path, blobs: LocalBlobs) -> None:
     killed, and called again. A name whose bytes are not in the store is left. Raises OSError.
     """
     names = list(read_names(unfinished_list(database)))
+    stored = {digest for digest in {digest for digest, _ in names} if blobs.path(digest).exists()}
     # First the files that could not be linked are moved, and that is made durable, ...
-    folders = {blobs.path(digest).parent for digest, name in names if _move(blobs, digest, name)}
-    for folder in folders:
+    moved = {digest for digest, name in names if _move(blobs, digest, name, stored)}
+    for folder in {blobs.path(digest).parent for digest in moved}:
         sync_folder(folder)
     # ... so that no name goes away that is the only one after a crash.
     with Progress("Removing the old names of adopted files", len(names)) as progress:
         for digest, name in names:
-            _unlink(blobs, digest, name)
+            if digest in stored:
+                (blobs.folder / name).unlink(missing_ok=True)
+            else:
+                log.error("The storage does not hold the bytes of %s", blobs.folder / name)
             progress.advance()
     sync_folder(blobs.folder)
     with contextlib.suppress(FileNotFoundError):
@@ -74,25 +78,14 @@ def put_back(database: Path, blobs: LocalBlobs) -> int:
     return number
 
 
-def _move(blobs: LocalBlobs, digest: bytes, name: str) -> bool:
+def _move(blobs: LocalBlobs, digest: bytes, name: str, stored: set[bytes]) -> bool:
     """Where the file system has no hard links, the file itself becomes the blob."""
-    old, blob = blobs.folder / name, blobs.path(digest)
-    if blob.exists() or not old.exists():
-        return False
-    old.rename(blob)
-    return True
-
-
-def _unlink(blobs: LocalBlobs, digest: bytes, name: str) -> None:
     old = blobs.folder / name
-    try:
-        kept = blobs.path(digest).stat().st_size == old.stat().st_size
-    except FileNotFoundError:
-        kept = False
-    if kept:
-        old.unlink()
-    elif old.exists():
-        log.error("%s is left where it is: the storage does not hold its bytes", old)
+    if digest in stored or not old.exists():
+        return False
+    old.rename(blobs.path(digest))
+    stored.add(digest)
+    return True
 
 
 def _tell(report: Path) -> None:

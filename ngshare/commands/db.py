@@ -21,6 +21,7 @@ class Db(Command):
         "upgrade": ("ngshare.commands.db.Upgrade", "Bring the database to this program's revision"),
         "backup": ("ngshare.commands.backup.Backup", "Copy the database and every file"),
         "restore": ("ngshare.commands.backup.Restore", "Bring the site back from a backup"),
+        "revert": ("ngshare.commands.revert.Revert", "Undo an upgrade, by the backup before it"),
         "history": (
             "ngshare.commands.db.History",
             "List the revisions and the backups before them",

@@ -1,0 +1,45 @@
+"""``ngshare db revert``: back to what the database was before an upgrade."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from traitlets import Unicode
+
+from ngshare import revert, snapshots
+from ngshare.commands.base import DONE, YES, Command
+from ngshare.database import show_url
+
+
+class Revert(Command):
+    """Put the backup that was made before an upgrade in the place of the database.
+
+    Without BACKUP it is the newest of another revision. What is there now becomes a
+    backup too, so that this can be undone. A site of ngshare 0.6 gets its files back
+    under their old names. Stop the service before, and start the ngshare of then after:
+    this one would upgrade again.
+    """
+
+    name = Unicode("ngshare db revert")
+    usage = "[BACKUP]"
+    takes = (0, 1)
+    flags = YES
+    examples = Unicode("""
+    ngshare db revert
+    ngshare db revert /srv/ngshare/ngshare.db.backup-20261123T162608.682Z-1921a169739b
+    """)
+
+    def run(self) -> int:
+        url = self.url()
+        backup = revert.find_backup(url, Path(self.words[0]) if self.words else None)
+        found = snapshots.revision_of(Path(url.database or ""))
+        self.say(f"{show_url(url)} is at revision {found or 'none'}.")
+        self.say(f"{backup.path} is of revision {backup.revision}.")
+        self.say(
+            "What was stored since then is not in it. Stop the service now, if it runs: "
+            "it would go on as if nothing had happened, and lose what it stores."
+        )
+        self.confirm("Put the backup in place?")
+        before = revert.revert(url, backup, self.open_storage())
+        self.say(f"Done. To undo this: ngshare db revert {before}")
+        return DONE

@@ -1,0 +1,72 @@
+"""The way back from an upgrade of a SQLite database: the backup that was made before it."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy import URL
+
+from ngshare import adoption, snapshots
+from ngshare.blobs import LocalBlobs
+from ngshare.migrate import LEGACY, MigrationError
+from ngshare.snapshots import Backup
+from ngshare.upgrade_lock import alone_with_file
+
+
+def find_backup(url: URL, wanted: Path | None = None) -> Backup:
+    """The backup made before the last upgrade, or the one at ``wanted``. Raises MigrationError.
+
+    It need not be of a revision that this program knows, and nor need the database.
+    """
+    if url.get_backend_name() != "sqlite":
+        raise MigrationError(
+            "ngshare makes no backup of a PostgreSQL database: restore the one that you made"
+        )
+    database = Path(url.database or "")
+    backups = snapshots.list_backups(database)
+    if wanted is not None:
+        for backup in backups:
+            if backup.path.name == wanted.name and backup.path.samefile(wanted):
+                return backup
+        raise MigrationError(f"{wanted} is no backup of {database} that an upgrade made")
+    try:
+        revision = snapshots.revision_of(database)
+    except sqlite3.Error as error:
+        raise MigrationError(f"{database} does not open: {error}") from error
+    for backup in backups:
+        if backup.revision != revision:
+            return backup
+    raise MigrationError(f"no backup of another revision than {revision} lies beside {database}")
+
+
+def revert(url: URL, backup: Backup, blobs: LocalBlobs) -> Path:
+    """Put a backup in the place of the database; return the backup of what was there.
+
+    Of a site of ngshare 0.6, the files get their names of then again, beside the blobs.
+    Nothing may work with the database. Raises MigrationError, and then it is as it was.
+    """
+    database = Path(url.database or "")
+    with alone_with_file(database):
+        try:
+            before = snapshots.backup_before_upgrade(
+                database, snapshots.revision_of(database), spared=backup.path
+            )
+            if backup.revision in LEGACY:
+                adoption.put_back(database, blobs)
+            snapshots.put_back(backup.path, database)
+            if backup.revision in LEGACY:
+                _leave_wal(database)
+        except (snapshots.NoRoom, snapshots.DamagedCopy, OSError, sqlite3.Error) as error:
+            raise MigrationError(f"The database was not reverted: {error}") from error
+    return before
+
+
+def _leave_wal(database: Path) -> None:
+    """Let the database be as ngshare 0.6 knows it, if nobody has it open."""
+    with (
+        contextlib.suppress(sqlite3.OperationalError),
+        contextlib.closing(sqlite3.connect(database)) as connection,
+    ):
+        connection.execute("PRAGMA journal_mode=DELETE")
