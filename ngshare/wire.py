@@ -95,7 +95,9 @@ def is_text(value: str) -> bool:
 
 def format_time(moment: datetime) -> str:
     """A moment in the form clients compare: ``2020-01-01 00:00:00.000000 UTC``."""
-    return moment.astimezone(timezone.utc).isoformat(" ", "microseconds")[:26] + " UTC"
+    if moment.tzinfo is not timezone.utc:
+        moment = moment.astimezone(timezone.utc)
+    return moment.isoformat(" ", "microseconds")[:26] + " UTC"
 
 
 def parse_time(text: str | None) -> datetime:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, insert, select
 
@@ -16,8 +17,7 @@ from ngshare.models import Assignment, Submission, User
 from ngshare.wire import StoredFile, format_time, parse_time
 
 
-@dataclass(frozen=True, slots=True)
-class Handed:
+class Handed(NamedTuple):
     """That a student handed something in, and when (UTC)."""
 
     student: str
