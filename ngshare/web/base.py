@@ -159,10 +159,10 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         method = getattr(self, (self.request.method or "").lower(), None)
         who = getattr(method, "who", None)
         try:
-            self._check_length(self._announced_length())
+            length = self._announced_length()
+            self._check_length(length)
             if who not in UNIDENTIFIED and not self.service.identity.reads_body:
                 await self._identify()
-            length = self._announced_length()
             if length or "Transfer-Encoding" in self.request.headers:
                 await self._hold(self.service.uploads, length or STEP)
         except ExchangeError as error:
