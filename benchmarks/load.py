@@ -6,6 +6,7 @@ core it used: below the whole core, the server was what limited the run.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import gc
 import multiprocessing
@@ -27,7 +28,7 @@ BUFFER = 1 << 20
 HEALTH_EVERY = 0.02
 """Seconds between two questions whether the service is healthy."""
 RETRY_AFTER = 1.0
-"""Seconds until what was refused for the moment is sent again."""
+"""Seconds until what was refused is sent again, where the reply does not say when."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,7 @@ class Connection:
         self.status = 0
         self.closing = False
         self.length = 0
+        self.retry_after = RETRY_AFTER
 
     def begin(self, parts: Parts, started: float) -> None:
         self.started = started
@@ -185,6 +187,8 @@ class Connection:
         stop = head.find(b"\r\n", at + 2)
         body = int(head[at + 17 : stop if stop > 0 else None])
         self.closing = self.closing or b"\r\nconnection: close" in head
+        if self.status == 503 and (at := head.find(b"\r\nretry-after:")) > 0:
+            self.retry_after = float(head[at + 14 :].partition(b"\r\n")[0])
         self.length = end + 4 + body
         self.missing = self.length - self.filled
         self.filled = min(self.filled, BUFFER // 2)
@@ -361,7 +365,9 @@ class _Drive:
         if connection.closing or connection.unsent:
             self.reconnect(connection)
         if again:
-            self.later.append((now + RETRY_AFTER, connection))
+            bisect.insort(
+                self.later, (now + connection.retry_after, connection), key=lambda each: each[0]
+            )
         elif now >= self.deadline or not self.begin(connection, next(self.sending, None)):
             self.busy -= 1
 
