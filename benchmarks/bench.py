@@ -202,7 +202,7 @@ class Bench:
                 rows[str(count)] = memory.measure(sites[0], count)
         self.keep("memory", rows)
         found = [report.health_verdict(row["health"]) for row in rows.values()]
-        found += report.bounded(rows)
+        found += [] if self.quick else report.bounded(rows)
         self.show("memory while large submissions arrive at once", report.uploads(rows), found)
 
     def interleaved(
