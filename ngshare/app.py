@@ -34,7 +34,7 @@ from traitlets.config.loader import (
 
 from ngshare import __version__, metrics, migrate
 from ngshare.blobs import LocalBlobs
-from ngshare.database import Database, parse_url, show_url
+from ngshare.database import CannotOpen, Database, examine, parse_url, show_url
 from ngshare.launcher import ending_with
 from ngshare.logs import JsonFormatter, PlainFormatter
 from ngshare.web.application import make_application
@@ -58,6 +58,11 @@ TAKE_OVER_SECONDS = 10
 FLUSH_SECONDS = 3
 """How long what is still kept in memory may take to be written after that."""
 
+DEFAULT_DATABASE = "sqlite:////srv/ngshare/ngshare.db"
+
+DATABASE_VARIABLE = "NGSHARE_DATABASE"
+"""The environment variable that names the database where nothing else does."""
+
 HUB_VARIABLES = (
     "JUPYTERHUB_API_TOKEN",
     "JUPYTERHUB_API_URL",
@@ -71,6 +76,16 @@ _CANNOT_LISTEN = {
     errno.EACCES: "only root may listen there; choose a port from 1024 on",
 }
 """What to do about the commonest reasons."""
+
+
+TESTED = {
+    "sqlite": "Tested on SQLite on a local disk: up to 4 workers with 4 threads each, and 8 "
+    "threads in one process. NOT SAFE: SQLite on a network file system (NFS, SMB, CephFS), and "
+    "several replicas on SQLite.",
+    "postgresql": "Tested on PostgreSQL: up to 4 workers with 4 threads each, and two such "
+    "services on one database and one storage folder. Each thread keeps one connection.",
+}
+"""What the tests in ``tests/process`` run, for each kind of database."""
 
 
 class StartError(Exception):
@@ -137,7 +152,8 @@ class Ngshare(Application):
     """
 
     database = Unicode(
-        "sqlite:////srv/ngshare/ngshare.db", help="The database, as a SQLAlchemy URL"
+        DEFAULT_DATABASE,
+        help="The database, as a SQLAlchemy URL; $NGSHARE_DATABASE when not given",
     ).tag(config=True)
     storage = Unicode("/srv/ngshare/files/", help="The folder that holds the files").tag(
         config=True
@@ -254,9 +270,17 @@ class Ngshare(Application):
     def _default_description(self) -> str:
         return inspect.getdoc(type(self)) or ""
 
+    _advice: Sequence[str] = ()
+    """What an administrator should change about the database's server."""
+
     @default("log_level")
     def _default_log_level(self) -> int:
         return logging.INFO
+
+    @default("database")
+    def _default_database(self) -> str:
+        # A password on a command line is shown to every user of the machine.
+        return os.environ.get(DATABASE_VARIABLE) or DEFAULT_DATABASE
 
     @default("prefix")
     def _default_prefix(self) -> str:
@@ -376,7 +400,7 @@ class Ngshare(Application):
         if alive is not None:
             loop.add_reader(alive, stop.set)
         service = Service(
-            database=Database(url, connections=self.threads),
+            database=Database(url, connections=self.threads, time_limits=True),
             blobs=LocalBlobs(self.storage),
             identity=identity,
             admins=self.admins,
@@ -434,7 +458,10 @@ class Ngshare(Application):
             return parse_url(self.database)
         except ValueError as error:
             # Its text is not repeated: a URL that is wrong may still hold a password.
-            raise StartError(f"--database {error}") from error
+            given = "--database"
+            if "database" not in self.config.Ngshare and os.environ.get(DATABASE_VARIABLE):
+                given = f"${DATABASE_VARIABLE}"
+            raise StartError(f"{given} {error}") from error
 
     def _check_hub_variables(self) -> None:
         missing = [name for name in HUB_VARIABLES if not os.environ.get(name)]
@@ -464,6 +491,10 @@ class Ngshare(Application):
     def _migrate(self, url: URL, blobs: LocalBlobs | None = None) -> tuple[str | None, str]:
         if url.get_backend_name() == "sqlite":
             _check_writable(url.database or "")
+        try:
+            self._advice = examine(url)
+        except CannotOpen as error:
+            raise StartError(str(error)) from error
         try:
             if self.upgrade_database:
                 return migrate.upgrade(url, blobs, files_may_be_lost=self.adopt_without_files)
@@ -527,6 +558,8 @@ class Ngshare(Application):
         mode = "stand-alone" if self.standalone else f"service of the Hub at {self.hub_api_url}"
         self.log.info("ngshare %s listens on http://%s:%d%s", __version__, shown, port, self.prefix)
         self.log.info("Database: %s, revision %s, %s", show_url(url), revision, change)
+        for line in self._advice:
+            self.log.warning(line)
         self.log.info("Storage: %s", self.storage)
         self.log.info("Admins: %s", ", ".join(self.admins) or "none; nobody can create a course")
         self.log.info("Mode: %s%s", mode, ", debug" if self.debug else "")
@@ -558,11 +591,10 @@ class Ngshare(Application):
             )
         if self.threads > 1 or self.workers > 1:
             self.log.warning(
-                "Configured: %d worker process(es) with %d database thread(s) each. Tested: up to "
-                "4 workers, or 8 threads, on SQLite on a local disk. NOT SAFE: SQLite on a network "
-                "file system (NFS, SMB, CephFS), and several replicas on SQLite.",
+                "Configured: %d worker process(es) with %d database thread(s) each. %s",
                 self.workers,
                 self.threads,
+                TESTED[url.get_backend_name()],
             )
 
     def _write_config(self) -> None:

@@ -1,8 +1,9 @@
 """The engine, and one way to run a transaction.
 
 A transaction that lost a race (a key that another request took, a database that
-another process had locked) is run again here, a bounded number of times, and
-nowhere else.
+another process had locked) or its connection is run again here, a bounded number
+of times, and nowhere else. One whose connection broke while it was committed is
+not: nobody knows whether it is stored, and a second one could store it twice.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from ngshare.errors import OutOfSpace, Unavailable
+from ngshare import postgres
+from ngshare.errors import BadRequest, OutcomeUnknown, OutOfSpace, Unavailable
+from ngshare.outage import Outage
 
 log = logging.getLogger("ngshare")
 
@@ -31,9 +35,15 @@ ATTEMPTS = 8
 SQLITE_BUSY_SECONDS = 5.0
 """How long SQLite waits for a lock within one attempt."""
 
-_POSTGRES_LOST_RACE = {"40001", "40P01", "55P03"}  # serialisation, deadlock, lock not available
+NO_ANSWER = "The exchange's database does not answer; please try again"
+BUSY = "The exchange is busy; please try again"
+
 _SQLITE_BUSY = {5, 6}  # SQLITE_BUSY, SQLITE_LOCKED
 _SQLITE_FULL = 13
+
+
+class CannotOpen(Exception):
+    """The database cannot be used as it is. The message is one line that says what to do."""
 
 
 def parse_url(text: str) -> URL:
@@ -64,25 +74,54 @@ def parse_url(text: str) -> URL:
     raise ValueError(f"names {backend}; ngshare works with sqlite and postgresql")
 
 
+_SHOWN = ("host", "port", "service")
+"""What stands after the ? of a URL and tells where the database is. The rest may be secret."""
+
+
 def show_url(url: URL) -> str:
     """The URL as text for people to read, without any password."""
-    secret = [name for name in url.query if "password" in name.lower()]
-    return url.difference_update_query(secret).render_as_string(hide_password=True)
+    hidden = [name for name in url.query if name not in _SHOWN]
+    if url.get_backend_name() == "sqlite":
+        hidden = []
+    return url.difference_update_query(hidden).render_as_string(hide_password=True)
 
 
-def make_engine(url: URL, *, connections: int = 1, wal: bool = True) -> Engine:
+def why_not_open(url: URL, error: DBAPIError) -> str:
+    """Why a database cannot be opened or not be used, and what to do, in one line."""
+    return f"The database {show_url(url)} does not open: {reason_and_advice(url, error)}"
+
+
+def reason_and_advice(url: URL, error: DBAPIError) -> str:
+    """What the driver says, and what to do about it where that is known."""
+    reason = _reason(error)
+    advice = None
+    if lost_race(error) and not isinstance(error, IntegrityError):
+        advice = "stop what else works with it"
+    elif url.get_backend_name() != "sqlite":
+        advice = postgres.advice(url, reason)
+    return f"{reason}; {advice}" if advice else reason
+
+
+def make_engine(
+    url: URL, *, connections: int = 1, wal: bool = True, time_limits: bool = False
+) -> Engine:
     """An engine for ``url`` with at most ``connections`` connections, which makes none yet.
 
     ``wal``: whether a SQLite database is put into WAL mode, and stays in it.
+    ``time_limits``: whether PostgreSQL ends what takes longer than a request may.
     """
     if url.get_backend_name() != "sqlite":
-        return create_engine(
+        engine = create_engine(
             url,
             pool_size=connections,
             max_overflow=0,
+            # Asks each connection whether it still works before a transaction begins on it.
             pool_pre_ping=True,
-            connect_args={"connect_timeout": 5},
+            pool_recycle=postgres.RECYCLE_SECONDS,
+            connect_args=postgres.connect_args(url),
         )
+        postgres.set_up_connections(engine, time_limits=time_limits)
+        return engine
     engine = create_engine(
         url,
         pool_size=connections,
@@ -115,16 +154,20 @@ def make_engine(url: URL, *, connections: int = 1, wal: bool = True) -> Engine:
 class Database:
     """Runs actions, each in one transaction of its own. Its methods block."""
 
-    def __init__(self, url: URL, *, connections: int = 1) -> None:
+    def __init__(self, url: URL, *, connections: int = 1, time_limits: bool = False) -> None:
+        """``time_limits``: whether PostgreSQL ends what takes longer than a request may."""
         self.url = url
         self.retried: Callable[[], None] = lambda: None
         """Called each time that a transaction is going to be run again."""
-        self._engine = make_engine(url, connections=connections)
+        self._engine = make_engine(url, connections=connections, time_limits=time_limits)
         self._writer = self._engine.execution_options(ngshare_writes=True)
         self._reader = self._engine
         if url.get_backend_name() != "sqlite":
             # There, each statement would else see a newer state than the one before it.
-            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ")
+            self._reader = self._engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        self._outage = Outage()
 
     def __str__(self) -> str:
         return show_url(self.url)
@@ -134,7 +177,10 @@ class Database:
         return self._run(self._reader, action, *args, **kwargs)
 
     def write(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run an action that changes something. When this returns, the change is durable."""
+        """Run an action that changes something. When this returns, the change is durable.
+
+        Raises OutcomeUnknown when the connection broke while it was committed.
+        """
         return self._run(self._writer, action, *args, **kwargs)
 
     def close(self) -> None:
@@ -144,32 +190,114 @@ class Database:
     def _run(self, engine: Engine, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                with engine.begin() as connection:
-                    return action(connection, *args, **kwargs)
+                with self._connect(engine) as connection:
+                    return _transact(connection, action, *args, **kwargs)
             except DBAPIError as error:
-                if not lost_race(error):
+                if not _worth_another_try(error, writes=engine is self._writer):
                     raise _explain(error) from error
                 if attempt == ATTEMPTS:
                     log.error(
                         "Gave up a transaction after %d attempts: %s. "
                         "Is another program holding the database?",
                         ATTEMPTS,
-                        str(error.orig).partition("\n")[0] or type(error.orig).__name__,
+                        _reason(error),
                     )
-                    raise Unavailable("The exchange is busy; please try again") from error
+                    raise Unavailable(BUSY) from error
             self.retried()
             # Those that collided must not all come back at the same moment.
             time.sleep(random.uniform(0, 0.005 * 2**attempt))
         raise AssertionError("unreachable")
 
+    def _connect(self, engine: Engine) -> Connection:
+        """A connection; none is tried for a moment after one could not be made."""
+        if self._outage.just_now:
+            raise Unavailable(NO_ANSWER)
+        try:
+            connection = engine.connect()
+        except DBAPIError as error:
+            if lost_race(error):
+                raise
+            self._outage.begin(_reason(error))
+            raise Unavailable(NO_ANSWER) from error
+        except NoConnectionFree as error:
+            raise Unavailable(BUSY) from error
+        self._outage.end()
+        return connection
+
+
+def _transact(connection: Connection, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run an action in a transaction. Raises DBAPIError when it certainly left nothing behind."""
+    transaction = connection.begin()
+    writes = connection.get_execution_options().get("ngshare_writes", False)
+    try:
+        result = action(connection, *args, **kwargs)
+    except DBAPIError as error:
+        if postgres.state_of(error) == postgres.READ_ONLY:
+            # The server became a standby. A new connection may find the one in its place.
+            connection.invalidate(error)
+        raise
+    try:
+        transaction.commit()
+    except DBAPIError as error:
+        if not (error.connection_invalidated and writes):
+            raise
+        log.error(
+            "The database went away while a change was committed: %s. Whether it is stored is "
+            "not known, and whoever sent it was told so.",
+            _reason(error),
+        )
+        raise OutcomeUnknown from error
+    return result
+
+
+def _worth_another_try(error: DBAPIError, *, writes: bool) -> bool:
+    """Whether a transaction that left nothing behind may well succeed when it is run again."""
+    if error.connection_invalidated or lost_race(error):
+        return True
+    return writes and postgres.state_of(error) == postgres.READ_ONLY
+
 
 def lost_race(error: DBAPIError) -> bool:
-    """Whether the same transaction may well succeed when it is run again."""
-    if isinstance(error, IntegrityError):
-        return True
+    """Whether another transaction was in the way of this one, which it need not be again."""
+    if isinstance(error.orig, sqlite3.IntegrityError):
+        # Of what a table refuses, only a key that another took may be free or found next time.
+        return "UNIQUE" in str(error.orig)
     if isinstance(error.orig, sqlite3.OperationalError):
         return _sqlite_code(error.orig) in _SQLITE_BUSY
-    return getattr(error.orig, "sqlstate", None) in _POSTGRES_LOST_RACE
+    state = postgres.state_of(error)
+    return state == postgres.UNIQUE or state in postgres.LOST_RACE
+
+
+def examine(url: URL) -> list[str]:
+    """What an administrator should change about the database's server, each in one line.
+
+    Raises CannotOpen when the service must not use it, or cannot.
+    """
+    if url.get_backend_name() == "sqlite":
+        return []
+    try:
+        engine = make_engine(url)
+    except ImportError as error:
+        raise CannotOpen(
+            f"The driver of the database is missing ({error}): pip install 'ngshare[postgres]'"
+        ) from error
+    try:
+        with engine.connect() as connection:
+            if fault := postgres.unfit(connection):
+                raise CannotOpen(f"The database {show_url(url)} is not usable: {fault}")
+            return postgres.warnings(connection)
+    except DBAPIError as error:
+        raise CannotOpen(why_not_open(url, error)) from error
+    finally:
+        engine.dispose()
+
+
+def _reason(error: DBAPIError) -> str:
+    """What the driver says, in one line."""
+    text = " ".join(str(error.orig).split()) or type(error.orig).__name__
+    for beginning in ("connection failed: ", "connection is bad: "):
+        text = text.removeprefix(beginning)
+    return text.partition(" Is the server running")[0][:500]
 
 
 def _sqlite_code(error: sqlite3.Error) -> int:
@@ -185,10 +313,18 @@ def _sqlite_code(error: sqlite3.Error) -> int:
 
 def _explain(error: DBAPIError) -> Exception:
     """What the caller should hear of an error that is not a lost race."""
+    if postgres.cannot_keep(error):
+        return BadRequest("The request holds a character or a number that cannot be stored")
     if not isinstance(error, OperationalError):
         return error
-    if isinstance(error.orig, sqlite3.Error) and _sqlite_code(error.orig) == _SQLITE_FULL:
+    if _no_room(error):
         log.error("No room for the database. Free some space; nothing is lost.")
         return OutOfSpace("The exchange's disk is full; nothing of this request was stored")
-    log.error("The database does not work: %s", str(error.orig).strip())
-    return Unavailable("The exchange's database does not answer; please try again")
+    log.error("The database does not work: %s", _reason(error))
+    return Unavailable(NO_ANSWER)
+
+
+def _no_room(error: DBAPIError) -> bool:
+    if isinstance(error.orig, sqlite3.Error):
+        return _sqlite_code(error.orig) == _SQLITE_FULL
+    return postgres.state_of(error) == postgres.NO_ROOM

@@ -80,8 +80,22 @@ class Unavailable(ExchangeError):
 
     status = 503
 
-    def __init__(self, message: str, *, retry_after: int = 5) -> None:
+    def __init__(self, message: str, *, retry_after: int | None = 5) -> None:
         super().__init__(message, retry_after=retry_after)
+
+
+class OutcomeUnknown(Unavailable):
+    """The database went away while it stored a change, so nobody knows whether it did.
+
+    There is no ``Retry-After``: what is sent again without looking may be stored twice.
+    """
+
+    def __init__(
+        self,
+        message: str = "The exchange's database broke off while this was being stored. It may be "
+        "stored or not; please look before you send it again",
+    ) -> None:
+        super().__init__(message, retry_after=None)
 
 
 class OutOfSpace(ExchangeError):

@@ -36,7 +36,8 @@ def configure_hub(
         name, or one text with commas between names, will do.
     name: the service's name, which is also its place, ``/services/<name>/``.
     url: where the service listens, as the Hub's proxy reaches it.
-    database: a SQLAlchemy URL; ngshare's default is ``sqlite:////srv/ngshare/ngshare.db``.
+    database: a SQLAlchemy URL; ngshare's default is ``sqlite:////srv/ngshare/ngshare.db``. Any
+        other kind may hold a password, so it reaches the service by its environment.
     storage: a folder for the files; ngshare's default is ``/srv/ngshare/files/``.
     api_token: the token that a service which the Hub does not launch was given.
     launch: False when somebody else starts the service, as the Helm chart does.
@@ -61,6 +62,11 @@ def configure_hub(
     if api_token:
         service["api_token"] = api_token
     if launch:
+        environment = dict(environment or {})
+        if database and not database.startswith("sqlite"):
+            # A command line is shown to every user of the machine, and by the Hub's API.
+            environment["NGSHARE_DATABASE"] = database
+            database = None
         command = [sys.executable, "-m", "ngshare", "--end-with-hub"]
         for flag, value in (
             ("--admins", ",".join(admins)),
@@ -71,7 +77,7 @@ def configure_hub(
                 command += [flag, value]
         service["command"] = [*command, *args]
         if environment:
-            service["environment"] = dict(environment)
+            service["environment"] = environment
     _add_service(c, service)
     scope = f"access:services!service={name}"
     roles = _configured(c.JupyterHub, "load_roles")

@@ -20,12 +20,12 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, inspect
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 
 from alembic import command
 from ngshare import adoption, snapshots
 from ngshare.blobs import LocalBlobs
-from ngshare.database import lost_race, make_engine, show_url
+from ngshare.database import lost_race, make_engine, reason_and_advice, why_not_open
 from ngshare.upgrade_lock import MigrationError as MigrationError
 from ngshare.upgrade_lock import alone
 
@@ -193,7 +193,10 @@ def _run(engine: Engine, attributes: dict[str, Any]) -> None:
             )
             command.upgrade(config, "head")
     except (DBAPIError, OSError) as error:
-        reason = _reason(error) if isinstance(error, DBAPIError) else str(error)
+        if isinstance(error, DBAPIError):
+            reason = reason_and_advice(engine.url, error)
+        else:
+            reason = str(error)
         raise MigrationError(
             f"The upgrade of the database failed, and all is as it was before: {reason}"
         ) from error
@@ -308,18 +311,8 @@ def _opened(url: URL) -> Iterator[Engine]:
     try:
         yield engine
     except DBAPIError as error:
-        raise MigrationError(
-            f"The database {show_url(url)} does not open: {_reason(error)}"
-        ) from error
+        raise MigrationError(why_not_open(url, error)) from error
     except CommandError as error:
         raise MigrationError(f"The database cannot be upgraded: {error}") from error
     finally:
         engine.dispose()
-
-
-def _reason(error: DBAPIError) -> str:
-    """What the database says, in one line."""
-    reason = str(error.orig).strip().partition("\n")[0]
-    if lost_race(error) and not isinstance(error, IntegrityError):
-        return f"{reason}: stop what else works with it"
-    return reason

@@ -29,9 +29,9 @@ ADMIN = "root"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # The Hub's variables of whoever runs the tests must not reach them.
+    # The variables of whoever runs the tests must not reach them.
     for name in list(os.environ):
-        if name.startswith("JUPYTERHUB_"):
+        if name.startswith("JUPYTERHUB_") or name == "NGSHARE_DATABASE":
             del os.environ[name]
     # The same examples in every run, and no failure because a machine is slow.
     settings.register_profile("ngshare", derandomize=True, deadline=None, max_examples=60)

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,10 @@ SETTINGS = {
     "checkpoint_timeout": "1h",
     "max_wal_size": "4GB",
 }
+
+
+LOCKED = "locked"
+"""The one user whom a server of the tests asks for a password; a test that wants it makes it."""
 
 
 def find_programs() -> Path | None:
@@ -53,7 +58,7 @@ def as_server_user(*command: str | Path) -> None:
 
 
 class Cluster:
-    """A PostgreSQL server of the tests' own, reached by a Unix socket, with any password."""
+    """A PostgreSQL server of the tests' own, reached by a Unix socket."""
 
     def __init__(self, **settings: str) -> None:
         programs = find_programs()
@@ -72,9 +77,13 @@ class Cluster:
         self._data = self.folder / "data"
         self._settings = {**SETTINGS, "unix_socket_directories": str(self.folder), **settings}
         as_server_user(
-            *(programs / "initdb", "-A", "trust", "-U", "postgres", "--no-sync"),
-            *("-E", "UTF8", "--locale", "C.UTF-8", "-D", self._data),
+            *(programs / "initdb", "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8"),
+            # Sorts as people do, so that whatever wants another order has to say so.
+            *("--locale", "C.UTF-8", "--locale-provider", "icu", "--icu-locale", "en-US"),
+            *("-D", self._data),
         )
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(f"local all {LOCKED} scram-sha-256\n" + rules.read_text())
 
     @property
     def log(self) -> str:
@@ -100,14 +109,21 @@ class Cluster:
         """The URL of a database."""
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
-    def execute(self, statement: str, database: str = "postgres") -> None:
-        """Run one statement, outside of a transaction."""
+    def execute(self, statement: str, database: str = "postgres") -> list[Any]:
+        """Run one statement, outside of a transaction. Return its rows, if it has any."""
         import psycopg
 
         with psycopg.connect(
             host=str(self.folder), user="postgres", dbname=database, autocommit=True
         ) as connection:
-            connection.execute(statement)
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def end_connections(self, database: str) -> None:
+        """End every connection to a database, as a server does that fails over."""
+        self.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
+        )
 
     def create(self, template: str = "template1") -> str:
         """Make a database, as a copy of another that nobody has open. Return its name."""

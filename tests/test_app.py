@@ -74,6 +74,19 @@ def test_defaults_are_those_of_old_deployments() -> None:
     assert (app.threads, app.workers) == (1, 1)
 
 
+def test_the_environment_names_the_database_where_nothing_else_does(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NGSHARE_DATABASE", "sqlite:////environment.db")
+    assert configured().database == "sqlite:////environment.db"
+    assert configured("--database=sqlite:////flag.db").database == "sqlite:////flag.db"
+    (folder / "ngshare_config.py").write_text("c.Ngshare.database = 'sqlite:////file.db'")
+    assert configured().database == "sqlite:////file.db"
+    monkeypatch.setenv("NGSHARE_DATABASE", "")
+    (folder / "ngshare_config.py").unlink()
+    assert configured().database == "sqlite:////srv/ngshare/ngshare.db"
+
+
 @pytest.mark.parametrize(
     ("flag", "value", "trait", "expected"),
     [
@@ -285,6 +298,17 @@ def test_setting_of_the_hub_client_that_is_wrong(
 def test_prefix_of_the_hub_that_is_wrong(refusal: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/services/ngshare")
     assert "the prefix '/services/ngshare' must begin and end" in refusal("--vngshare")
+
+
+def test_database_in_the_environment_that_is_wrong(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NGSHARE_DATABASE", "mysql://ada:hunter2@db/ngshare")
+    with pytest.raises(SystemExit):
+        main(["--vngshare", f"--storage={folder}/files"])
+    line = capsys.readouterr().err
+    assert line.startswith("ngshare: $NGSHARE_DATABASE names mysql; ngshare works with")
+    assert "hunter2" not in line
 
 
 def test_database_that_is_a_folder(folder: Path, refusal: Refusal) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, func, insert, select, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from ngshare import database, migrate
 from ngshare.database import ATTEMPTS, Database, make_engine, parse_url, show_url
 from ngshare.errors import Conflict, OutOfSpace, Unavailable
 from ngshare.models import Course, User
+from tests.databases import Databases
 
 PATIENCE = 30
 
@@ -48,9 +49,10 @@ def postgres(postgres_url: str) -> Iterator[Database]:
     opened.close()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def either(request: pytest.FixtureRequest) -> Database:
-    return request.getfixturevalue(request.param)
+@pytest.fixture
+def either(databases: Databases, request: pytest.FixtureRequest) -> Database:
+    """An up-to-date database of each kind."""
+    return request.getfixturevalue("sqlite" if databases.kind == "sqlite" else "postgres")
 
 
 @pytest.fixture
@@ -219,10 +221,21 @@ def test_reading_sees_one_state_of_the_database(either: Database) -> None:
     engine.dispose()
 
 
-def test_foreign_keys_are_kept(either: Database, pauses: Pauses) -> None:
-    orphan = text("INSERT INTO trees (course_id, size) VALUES (123, 0)")
-    with pytest.raises(Unavailable):
-        either.write(lambda connection: connection.execute(orphan) and None)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO trees (course_id, size) VALUES (123, 0)",
+        "INSERT INTO users (name) VALUES (NULL)",
+        "INSERT INTO memberships (course_id, user_id, role) VALUES (1, 1, 'king')",
+    ],
+    ids=["foreign key", "not null", "check"],
+)
+def test_what_a_table_refuses_is_a_mistake_and_not_run_again(
+    either: Database, pauses: Pauses, statement: str
+) -> None:
+    with pytest.raises(IntegrityError):
+        either.write(lambda connection: connection.execute(text(statement)) and None)
+    assert pauses.seconds == []
 
 
 # Races that are lost
@@ -233,8 +246,11 @@ def test_a_locked_database_is_tried_again(
 ) -> None:
     other.execute("BEGIN IMMEDIATE")
     pauses.meanwhile = lambda count: count == 3 and other.execute("ROLLBACK")
+    retries = []
+    sqlite.retried = lambda: retries.append(len(pauses.seconds))
     sqlite.write(add_user, "ada")
     assert len(pauses.seconds) == 3
+    assert retries == [0, 1, 2]
     assert sqlite.read(names) == ["ada"]
 
 
@@ -374,7 +390,7 @@ def test_a_database_that_does_not_answer(pauses: Pauses, caplog: pytest.LogCaptu
     with pytest.raises(Unavailable, match="does not answer; please try again"):
         absent.read(names)
     assert pauses.seconds == []
-    assert "The database does not work" in caplog.text
+    assert "The database does not answer: connection to server at" in caplog.text
     assert "hunter2" not in caplog.text
     absent.close()
 

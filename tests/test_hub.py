@@ -80,6 +80,16 @@ def test_everything_about_the_launched_service_can_be_said(c: Config) -> None:
     assert "access:services!service=exchange" in roles(c)["server"]["scopes"]
 
 
+def test_a_database_with_a_password_stands_on_no_command_line(c: Config) -> None:
+    url = "postgresql://ngshare:hunter2@db/ngshare"
+    given = {"TZ": "UTC"}
+    configure_hub(c, database=url, environment=given)
+    [service] = c.JupyterHub.services
+    assert not [word for word in service["command"] if "hunter2" in word]
+    assert service["environment"] == {"TZ": "UTC", "NGSHARE_DATABASE": url}
+    assert given == {"TZ": "UTC"}
+
+
 @pytest.mark.parametrize("admins", ["ada", ["ada"], {"ada"}])
 def test_one_admin_may_be_given_as_a_text(c: Config, admins: Any) -> None:
     configure_hub(c, admins=admins, args="--debug")

@@ -82,10 +82,11 @@ def release(
     found = check_release(connection, caller, course, assignment)
     moment = audit.now()
     tree_id = trees.add(connection, found.course_id, files)
+    # Locked: somebody else may be releasing it again.
     removed = connection.execute(
-        select(Assignment.id, Assignment.tree_id).where(
-            Assignment.course_id == found.course_id, Assignment.name == assignment
-        )
+        select(Assignment.id, Assignment.tree_id)
+        .where(Assignment.course_id == found.course_id, Assignment.name == assignment)
+        .with_for_update(key_share=True)
     ).one_or_none()
     if removed is None:
         connection.execute(
@@ -128,9 +129,13 @@ def remove(connection: Connection, caller: Caller, course: str, assignment: str)
     found = access.require_instructor(connection, caller, course)
     released = find(connection, found, assignment)
     moment = audit.now()
-    connection.execute(
-        update(Assignment).where(Assignment.id == released.id).values(removed_at=moment)
+    removed = connection.execute(
+        update(Assignment)
+        .where(Assignment.id == released.id, Assignment.removed_at.is_(None))
+        .values(removed_at=moment)
     )
+    if not removed.rowcount:  # somebody else did a moment ago
+        raise NotFound("Assignment not found")
     audit.record(
         connection, caller, "assignment removed", course=found, assignment=assignment, at=moment
     )

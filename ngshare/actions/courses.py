@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from ngshare.actions import access, audit, roster
 from ngshare.actions.access import Caller, Standing
-from ngshare.errors import Conflict
+from ngshare.errors import Conflict, NotFound
 from ngshare.models import INSTRUCTOR, Course, Membership, User
 
 _EVERY_COURSE = select(Course.name).where(Course.removed_at.is_(None))
@@ -76,5 +76,11 @@ def remove_course(connection: Connection, caller: Caller, course: str) -> None:
     access.require_admin(caller)
     found = access.standing(connection, caller, course)
     moment = audit.now()
-    connection.execute(update(Course).where(Course.id == found.course_id).values(removed_at=moment))
+    removed = connection.execute(
+        update(Course)
+        .where(Course.id == found.course_id, Course.removed_at.is_(None))
+        .values(removed_at=moment)
+    )
+    if not removed.rowcount:  # somebody else did a moment ago
+        raise NotFound("Course not found")
     audit.record(connection, caller, "course removed", course=found, at=moment)

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, update
 
 from ngshare.actions import access, assignments, audit, submissions, trees
 from ngshare.actions.access import Caller, Standing
+from ngshare.actions.locks import lock
 from ngshare.actions.submissions import Submitted
 from ngshare.models import Submission
 from ngshare.wire import StoredFile, format_time, parse_time
@@ -38,6 +39,9 @@ def give(
 ) -> None:
     """Give feedback on one submission, in place of what was there; for instructors."""
     found, submitted = check_give(connection, caller, course, assignment, student, timestamp)
+    if lock(connection, Submission, submitted.id):
+        # Somebody may have given feedback meanwhile, which this replaces then.
+        submitted = _find(connection, found, assignment, student, timestamp)
     moment = audit.now()  # by which the trash finds out whose the replaced tree was
     trees.mark_replaced(connection, submitted.feedback_tree_id, moment)
     tree_id = trees.add(connection, found.course_id, files)

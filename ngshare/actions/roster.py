@@ -11,8 +11,9 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from ngshare.actions import access, audit
 from ngshare.actions.access import Caller, Standing
+from ngshare.actions.locks import lock
 from ngshare.errors import BadRequest, Conflict, NotFound
-from ngshare.models import INSTRUCTOR, STUDENT, Membership, User
+from ngshare.models import INSTRUCTOR, STUDENT, Course, Membership, User
 from ngshare.wire import is_name, is_text
 
 CHUNK = 500
@@ -64,8 +65,9 @@ def user_ids(connection: Connection, names: Iterable[str]) -> dict[str, int]:
         found.update((name, user_id) for name, user_id in rows)
     missing = [name for name in wanted if name not in found]
     if missing:
+        # In one order: two that insert the same names in different orders wait for each other.
         rows = connection.execute(
-            insert(User).returning(User.name, User.id), [{"name": name} for name in missing]
+            insert(User).returning(User.name, User.id), [{"name": name} for name in sorted(missing)]
         )
         found.update((name, user_id) for name, user_id in rows)
     return found
@@ -126,7 +128,7 @@ def put_instructor(
     Admins may do it to anybody, and turn a student into an instructor by it;
     instructors may do it to themselves only.
     """
-    found = access.require_instructor(connection, caller, course)
+    found = _in_turn(connection, caller, course)
     if not caller.admin and username != caller.name:
         if role_of(connection, found.course_id, username) == INSTRUCTOR:
             raise BadRequest("Permission denied (cannot modify other instructors)")
@@ -151,7 +153,7 @@ def list_instructors(connection: Connection, caller: Caller, course: str) -> lis
 def remove_instructor(connection: Connection, caller: Caller, course: str, username: str) -> None:
     """Take an instructor out of the course; for admins."""
     access.require_admin(caller)
-    found = access.standing(connection, caller, course)
+    found = _in_turn(connection, caller, course)
     moment = audit.now()
     _remove(connection, found, INSTRUCTOR, username, "Instructor not found", moment)
     audit.record(
@@ -169,7 +171,7 @@ def put_student(
     email: str | None,
 ) -> None:
     """Enrol a student, or change how the roster names a student; for instructors."""
-    found = access.require_instructor(connection, caller, course)
+    found = _in_turn(connection, caller, course)
     person = _supplied(username, first_name, last_name, email)
     if role_of(connection, found.course_id, username) == INSTRUCTOR:
         raise Conflict(STUDENT_IS_INSTRUCTOR)
@@ -191,7 +193,7 @@ def list_students(connection: Connection, caller: Caller, course: str) -> list[P
 
 def remove_student(connection: Connection, caller: Caller, course: str, username: str) -> None:
     """Take a student out of the course; for instructors. What was handed in stays."""
-    found = access.require_instructor(connection, caller, course)
+    found = _in_turn(connection, caller, course)
     moment = audit.now()
     _remove(connection, found, STUDENT, username, "Student not found", moment)
     audit.record(connection, caller, "student removed", course=found, at=moment, student=username)
@@ -210,7 +212,7 @@ def import_students(
     Lines that cannot be followed are reported and passed over. When a username
     stands twice, its last line counts.
     """
-    found = access.require_instructor(connection, caller, course)
+    found = _in_turn(connection, caller, course)
     instructors = {person.username for person in _list(connection, found, INSTRUCTOR)}
     statuses: list[ImportStatus] = []
     enrolled: dict[str, Person] = {}
@@ -246,6 +248,15 @@ def parse_roster(students: object) -> list[Person]:
     return people
 
 
+def _in_turn(connection: Connection, caller: Caller, course: str) -> Standing:
+    """The course, for an instructor who changes its roster: one at a time."""
+    found = access.require_instructor(connection, caller, course)
+    if lock(connection, Course, found.course_id):
+        # Somebody may have removed the course meanwhile, or the caller from it.
+        found = access.require_instructor(connection, caller, course)
+    return found
+
+
 def _supplied(
     username: str, first_name: str | None, last_name: str | None, email: str | None
 ) -> Person:
@@ -271,7 +282,7 @@ _MEMBERS: Any = (
     .where(Membership.course_id == bindparam("course_id"), Membership.removed_at.is_(None))
 )
 _MEMBER = _MEMBERS.where(User.name == bindparam("username"))
-_WITH_ROLE = _MEMBERS.where(Membership.role == bindparam("role")).order_by(User.name)
+_WITH_ROLE = _MEMBERS.where(Membership.role == bindparam("role"))
 
 
 def _member(connection: Connection, course_id: int, username: str) -> Row[Any] | None:
@@ -287,7 +298,8 @@ def _get(connection: Connection, found: Standing, role: str, username: str, abse
 
 def _list(connection: Connection, found: Standing, role: str) -> list[Person]:
     rows = connection.execute(_WITH_ROLE, {"course_id": found.course_id, "role": role})
-    return [Person(*row[:4]) for row in rows]
+    # By name, in whatever order a database may sort.
+    return sorted((Person(*row[:4]) for row in rows), key=lambda person: person.username)
 
 
 def _remove(

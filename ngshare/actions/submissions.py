@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, func, insert, select
 from ngshare.actions import access, assignments, audit, roster, trees
 from ngshare.actions.access import Caller, Standing
 from ngshare.actions.assignments import Released
+from ngshare.actions.locks import lock
 from ngshare.errors import NotFound
 from ngshare.models import Assignment, Submission, User
 from ngshare.wire import StoredFile, format_time, parse_time
@@ -92,6 +93,7 @@ def submit(
     """
     found, released = check_submit(connection, caller, course, assignment)
     student_id = found.caller_id or roster.user_ids(connection, [caller.name])[caller.name]
+    lock(connection, User, student_id)
     moment = audit.now()
     last = connection.scalar(_LAST_TIME, {"assignment_id": released.id, "student_id": student_id})
     if last is not None and moment <= last:

@@ -12,17 +12,26 @@ from tests.process.site import Site
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """A site that nothing was ever stored at."""
-    site = Site(tmp_path)
+    """A site that nothing was ever stored at, with the database that nobody has to name: SQLite."""
+    yield from watched(Site(tmp_path))
+
+
+@pytest.fixture
+def empty_site(tmp_path: Path, empty_database_url: str) -> Iterator[Site]:
+    """A site that nothing was ever stored at, with a database of either kind."""
+    yield from watched(Site(tmp_path, empty_database_url))
+
+
+@pytest.fixture
+def migrated_site(tmp_path: Path, database_url: str) -> Iterator[Site]:
+    """A site whose database, of either kind, is up to date already."""
+    yield from watched(Site(tmp_path, database_url))
+
+
+def watched(site: Site) -> Iterator[Site]:
+    """The site, until its test ends; no server of it may have had an error of its own."""
     yield site
     site.close()
     for server in site.servers:
         assert "Traceback" not in server.output
         assert "Internal error" not in server.output
-
-
-@pytest.fixture
-def migrated_site(site: Site, migrated: Path) -> Site:
-    """A site whose database is up to date already."""
-    site.database_file.write_bytes(migrated.read_bytes())
-    return site

@@ -14,11 +14,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
+
+from sqlalchemy import text
+
+from ngshare.database import make_engine, parse_url
 
 T = TypeVar("T")
 
@@ -86,6 +90,7 @@ class Reply:
 
     status: int
     json: dict[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def files(self) -> Trees:
@@ -140,14 +145,16 @@ class Client:
         headers = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
         self.connection.request(method, target, body, headers)
         response = self.connection.getresponse()
-        return Reply(response.status, json.loads(response.read()))
+        return Reply(response.status, json.loads(response.read()), response.headers)
 
 
 class Server:
     """A running ``python -m ngshare`` with all of its processes."""
 
-    def __init__(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
-        self.log = folder / "log.txt"
+    def __init__(
+        self, command: list[str], folder: Path, environment: dict[str, str], log: Path
+    ) -> None:
+        self.log = log
         with self.log.open("w") as log:
             # A session of its own, so that its workers can be ended with it.
             self.process = subprocess.Popen(
@@ -222,11 +229,12 @@ class Server:
 
 
 class Site:
-    """A folder with a database and a storage of its own."""
+    """A folder with a storage of its own, and a database: SQLite in there unless one is named."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str | None = None) -> None:
         self.folder = folder
         self.database_file = folder / "ngshare.db"
+        self.database = database or f"sqlite:///{self.database_file}"
         self.storage = folder / "files"
         self.servers: list[Server] = []
         self.environment = {
@@ -248,6 +256,7 @@ class Site:
             [*command, *self.arguments(standalone, admins), *arguments],
             self.folder,
             {**self.environment, **environment},
+            self.folder / f"log-{len(self.servers)}.txt",
         )
         self.servers.append(server)
         return server
@@ -256,7 +265,7 @@ class Site:
         """What nearly every test gives. Of a flag that stands twice, the last counts."""
         return [
             *(["--vngshare", "--port", "0"] if standalone else []),
-            *("--database", f"sqlite:///{self.database_file}"),
+            *("--database", self.database),
             *("--storage", str(self.storage), f"--admins={admins}"),
         ]
 
@@ -285,15 +294,28 @@ class Site:
 
     @contextlib.contextmanager
     def sql(self) -> Iterator[sqlite3.Connection]:
-        """The database itself, opened beside the service."""
+        """The SQLite database itself, opened beside the service."""
         connection = sqlite3.connect(self.database_file)
         with contextlib.closing(connection):
             yield connection
 
-    def rows(self, query: str) -> list[Any]:
-        """What the database itself answers."""
-        with self.sql() as connection:
-            return connection.execute(query).fetchall()
+    def rows(self, query: str, **values: object) -> list[Any]:
+        """What the database itself answers, opened beside the service."""
+        engine = make_engine(parse_url(self.database))
+        try:
+            with engine.connect() as connection:
+                return [tuple(row) for row in connection.execute(text(query), values)]
+        finally:
+            engine.dispose()
+
+    def execute(self, statement: str) -> None:
+        """Change something in the database itself, beside the service."""
+        engine = make_engine(parse_url(self.database))
+        try:
+            with engine.begin() as connection:
+                connection.execute(text(statement))
+        finally:
+            engine.dispose()
 
     def close(self) -> None:
         """End every process that this site started."""

@@ -28,6 +28,8 @@ class Acknowledged:
     """What the service said that it has: files, by student and time."""
 
     trees: dict[tuple[str, str], Trees] = field(default_factory=dict)
+    refusal: int | None = None
+    """A status besides 200 that a submission may be answered with."""
 
     def submit_until_refused(self, server: Server, student: str, stop: threading.Event) -> None:
         with server.client(student) as client:
@@ -38,6 +40,8 @@ class Acknowledged:
                 }
                 with contextlib.suppress(OSError, http.client.HTTPException):
                     reply = client.submit("c", "a", files)
+                    if reply.status == self.refusal:
+                        continue
                     assert reply.status == 200, reply
                     self.trees[student, reply.json["timestamp"]] = files
                     continue
@@ -97,8 +101,9 @@ def assert_kept(server: Server, acknowledged: Acknowledged) -> None:
 
 def assert_no_row_without_its_bytes(site: Site) -> None:
     """The rows of files against the blobs on the disk, without the service."""
-    assert site.rows("PRAGMA integrity_check") == [("ok",)]
-    assert site.rows("PRAGMA foreign_key_check") == []
+    if site.database.startswith("sqlite"):
+        assert site.rows("PRAGMA integrity_check") == [("ok",)]
+        assert site.rows("PRAGMA foreign_key_check") == []
     rows = site.rows("SELECT sha256, md5, size FROM files")
     assert rows
     for sha256, md5, size in rows:
@@ -111,7 +116,7 @@ def assert_no_row_without_its_bytes(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["--workers=2", "--threads=4"]], ids=["default", "workers"]
+    "arguments", [[], ["--workers=4", "--threads=4"]], ids=["default", "workers"]
 )
 def test_killed_again_and_again(migrated_site: Site, arguments: list[str]) -> None:
     acknowledged = Acknowledged()

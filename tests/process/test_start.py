@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import inspect
 
 import ngshare
 from ngshare import migrate
+from ngshare.database import make_engine, parse_url, show_url
 from tests.process.site import COMMAND, Site
 from tests.require import require
 
@@ -39,14 +41,15 @@ def taken_port() -> Iterator[int]:
 # What it says
 
 
-def test_says_what_an_administrator_wants_to_know(site: Site) -> None:
+def test_says_what_an_administrator_wants_to_know(empty_site: Site) -> None:
+    site = empty_site
     server = site.start(admins="ada,grace")
     version, head = re.escape(ngshare.__version__), migrate.head()
     assert re.search(
         rf"ngshare {version} listens on http://127\.0\.0\.1:{server.port}/api/\n", server.output
     )
     assert (
-        f"Database: sqlite:///{site.database_file}, revision {head}, upgraded from nothing\n"
+        f"Database: {show_url(parse_url(site.database))}, revision {head}, upgraded from nothing\n"
         in server.output
     )
     assert f"Storage: {site.storage}\n" in server.output
@@ -64,7 +67,8 @@ def test_warns_louder_when_the_network_reaches_it(site: Site) -> None:
     assert "STAND-ALONE AND OPEN TO THE NETWORK at 0.0.0.0" in site.start("--host=0.0.0.0").output
 
 
-def test_second_start_says_up_to_date(site: Site) -> None:
+def test_second_start_says_up_to_date(empty_site: Site) -> None:
+    site = empty_site
     assert site.start().stop() == 0
     output = site.start().output
     assert f"revision {migrate.head()}, up to date\n" in output
@@ -100,6 +104,17 @@ def test_the_databases_password_is_not_announced(site: Site, postgres_url: str) 
     assert "hunter2" not in first.output + second.output
 
 
+def test_a_password_need_not_stand_on_the_command_line(site: Site, postgres_url: str) -> None:
+    url = postgres_url.replace("postgres@", "postgres:hunter2@")
+    storage = ("--storage", str(site.storage))
+    line = site.refusal("--vngshare", "--no-upgrade-db", *storage, NGSHARE_DATABASE=url)
+    assert "at revision none" in line
+    absent = url.replace("/test_", "/absent_")
+    line = site.refusal("--vngshare", *storage, NGSHARE_DATABASE=absent)
+    assert "create it: CREATE DATABASE absent_" in line
+    assert "hunter2" not in line
+
+
 @pytest.mark.parametrize(
     ("arguments", "warned"),
     [
@@ -115,8 +130,10 @@ def test_warns_of_several_threads_or_workers(
 ) -> None:
     output = migrated_site.start(*arguments).output
     assert ("Configured: " in output) == warned
-    assert ("NOT SAFE: SQLite on a network file system" in output) == warned
-    assert ("several replicas on SQLite" in output) == warned
+    on_sqlite = migrated_site.database.startswith("sqlite")
+    assert ("NOT SAFE: SQLite on a network file system" in output) == (warned and on_sqlite)
+    assert ("several replicas on SQLite" in output) == (warned and on_sqlite)
+    assert ("two such services on one database" in output) == (warned and not on_sqlite)
 
 
 def test_debugging_logs_no_secret_and_no_query(site: Site) -> None:
@@ -231,26 +248,26 @@ def test_database_that_is_another_kind_of_file(site: Site) -> None:
 
 
 def test_database_of_a_newer_version(migrated_site: Site) -> None:
-    with migrated_site.sql() as connection:
-        connection.execute("UPDATE alembic_version SET version_num = 'f00d1e5'")
-        connection.commit()
+    migrated_site.execute("UPDATE alembic_version SET version_num = 'f00d1e5'")
     line = migrated_site.refusal(*migrated_site.arguments())
     assert "at revision f00d1e5, which this ngshare does not know" in line
-    assert "Start that version, or restore a backup" in line
+    assert "Start that version, or restore " in line
 
 
-def test_empty_database_without_upgrade(site: Site) -> None:
-    line = site.refusal(*site.arguments(), "--no-upgrade-db")
+def test_empty_database_without_upgrade(empty_site: Site) -> None:
+    line = empty_site.refusal(*empty_site.arguments(), "--no-upgrade-db")
     assert f"at revision none, this ngshare needs {migrate.head()}" in line
     assert "Start it once without --no-upgrade-db" in line
-    assert not site.database_file.exists() or site.rows("SELECT * FROM sqlite_master") == []
+    engine = make_engine(parse_url(empty_site.database))
+    assert inspect(engine).get_table_names() == []
+    engine.dispose()
 
 
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
         ("mysql://ada:hunter2@host/name", "--database names mysql; ngshare works with sqlite and"),
-        ("postgresql://ada:hunter2@127.0.0.1:1/name", "does not open: connection failed"),
+        ("postgresql://ada:hunter2@127.0.0.1:1/name", "Connection refused; start PostgreSQL, or"),
     ],
 )
 def test_database_url(site: Site, url: str, reason: str) -> None:

@@ -1,0 +1,301 @@
+"""Two who do something at the same moment, on PostgreSQL: the second waits, and then knows.
+
+SQLite lets one transaction write at a time, so there is nothing to wait for there.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from sqlalchemy import Connection, func, select, text
+
+from ngshare.actions import assignments, courses, feedback, roster, submissions
+from ngshare.actions.roster import Person
+from ngshare.database import Database
+from ngshare.errors import Conflict, ExchangeError, Forbidden, NotFound
+from ngshare.models import Assignment, AuditEntry, File, Membership, Submission, Tree, User
+from ngshare.wire import StoredFile, format_time
+from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STUDENT, Act
+from tests.databases import only_postgresql
+from tests.postgres import Cluster
+
+pytestmark = only_postgresql
+
+PATIENCE = 30
+ASSIGNMENT = "ps1"
+
+Step = Callable[[Connection], Any]
+
+
+def tree(name: str) -> list[StoredFile]:
+    return [StoredFile(name, b"\0" * 32, b"\0" * 16, 1)]
+
+
+class Race:
+    """Two transactions, of which the second begins when the first is at its end."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.waited = False
+        """Whether the second had to wait for the first."""
+        self.retries = 0
+        database.retried = self._count
+
+    def run(self, first: Step, second: Step, then: Step = lambda connection: None) -> Any:
+        """What the second returned, or the error that it raised.
+
+        ``then`` is what the first still does when the second is waiting for it.
+        """
+        at_its_end, go_on = threading.Event(), threading.Event()
+
+        def hold(connection: Connection) -> None:
+            first(connection)
+            at_its_end.set()
+            assert go_on.wait(PATIENCE)
+            then(connection)
+
+        results: list[Any] = []
+
+        def follow() -> None:
+            try:
+                results.append(self.database.write(second))
+            except ExchangeError as error:
+                results.append(error)
+
+        holder = threading.Thread(target=self.database.write, args=(hold,))
+        follower = threading.Thread(target=follow)
+        try:
+            holder.start()
+            assert at_its_end.wait(PATIENCE)
+            follower.start()
+            self._wait_for(follower)
+        finally:
+            go_on.set()
+            holder.join(PATIENCE)
+            follower.join(PATIENCE)
+        assert not holder.is_alive() and not follower.is_alive()
+        [result] = results
+        return result
+
+    def _wait_for(self, follower: threading.Thread) -> None:
+        """Wait until the second waits for the first, or has ended."""
+        looking = Database(self.database.url)
+        waits = text(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        give_up = time.monotonic() + PATIENCE
+        while follower.is_alive() and not self.waited:
+            assert time.monotonic() < give_up
+            self.waited = looking.read(lambda connection: connection.scalar(waits)) > 0
+        looking.close()
+
+    def _count(self) -> None:
+        self.retries += 1
+
+
+@pytest.fixture
+def race(act: Act, database: Database) -> Iterator[Race]:
+    act(assignments.release, INSTRUCTOR, COURSE, ASSIGNMENT, tree("released"))
+    yield Race(database)
+
+
+def step(action: Callable[..., Any], *arguments: Any) -> Step:
+    return lambda connection: action(connection, *arguments)
+
+
+def steps(*several: Step) -> Step:
+    def run(connection: Connection) -> None:
+        for one in several:
+            one(connection)
+
+    return run
+
+
+def events(database: Database, event: str) -> int:
+    count = select(func.count()).select_from(AuditEntry).where(AuditEntry.event == event)
+    return database.read(lambda connection: connection.scalar(count))
+
+
+def replaced(database: Database) -> dict[str, bool]:
+    """Whether each tree is marked as replaced, by the name of its one file."""
+    query = select(File.path, Tree.replaced_at.is_not(None)).join(Tree, Tree.id == File.tree_id)
+    return database.read(lambda connection: dict(connection.execute(query).all()))
+
+
+def role(database: Database, username: str) -> str | None:
+    query = (
+        select(Membership.role)
+        .join(User, User.id == Membership.user_id)
+        .where(User.name == username, Membership.removed_at.is_(None))
+    )
+    return database.read(lambda connection: connection.scalar(query))
+
+
+remove = step(assignments.remove, INSTRUCTOR, COURSE, ASSIGNMENT)
+
+
+def release(name: str, assignment: str = ASSIGNMENT) -> Step:
+    return step(assignments.release, INSTRUCTOR, COURSE, assignment, tree(name))
+
+
+def test_feedback_twice(race: Race, act: Act, database: Database) -> None:
+    moment = act(submissions.submit, STUDENT, COURSE, ASSIGNMENT, tree("submitted"))
+
+    def give(name: str) -> Step:
+        when = format_time(moment)
+        return step(feedback.give, INSTRUCTOR, COURSE, ASSIGNMENT, STUDENT.name, when, tree(name))
+
+    assert race.run(give("first"), give("second")) is None
+    assert race.waited
+    assert replaced(database) == {
+        "released": False,
+        "submitted": False,
+        "first": True,
+        "second": False,
+    }
+
+
+def test_submissions_of_one_student_at_one_instant(race: Race, database: Database) -> None:
+    instant = datetime(2027, 1, 1, tzinfo=timezone.utc)
+    with patch("ngshare.actions.audit.now", return_value=instant):
+        second = race.run(
+            step(submissions.submit, STUDENT, COURSE, ASSIGNMENT, tree("first")),
+            step(submissions.submit, STUDENT, COURSE, ASSIGNMENT, tree("second")),
+        )
+    assert race.waited
+    assert race.retries == 0
+    assert second > instant
+    count = select(func.count()).select_from(Submission)
+    assert database.read(lambda connection: connection.scalar(count)) == 2
+
+
+def test_submissions_of_two_students_wait_for_nobody(race: Race) -> None:
+    other = step(submissions.submit, INSTRUCTOR, COURSE, ASSIGNMENT, tree("second"))
+    race.run(step(submissions.submit, STUDENT, COURSE, ASSIGNMENT, tree("first")), other)
+    assert not race.waited
+
+
+def test_a_submission_waits_for_no_roster(race: Race) -> None:
+    race.run(
+        step(roster.import_students, INSTRUCTOR, COURSE, [Person("new"), Person(STUDENT.name)]),
+        step(submissions.submit, STUDENT, COURSE, ASSIGNMENT, tree("first")),
+    )
+    assert not race.waited
+
+
+def test_a_release_twice(race: Race, database: Database) -> None:
+    result = race.run(release("first", "ps2"), release("second", "ps2"))
+    assert race.waited
+    assert isinstance(result, Conflict)
+    assert replaced(database) == {"released": False, "first": False}
+
+
+def test_a_release_by_force_twice(race: Race, act: Act, database: Database) -> None:
+    """Both removed it before: the first brings it back, the second is too late."""
+    database.write(remove)
+    result = race.run(release("first"), release("second"))
+    assert race.waited
+    assert isinstance(result, Conflict)
+    assert replaced(database) == {"released": True, "first": False}
+    assert act(assignments.fetch, STUDENT, COURSE, ASSIGNMENT) == tree("first")
+
+
+def test_a_release_that_was_removed_once_more_meanwhile(race: Race, database: Database) -> None:
+    """What the second brings back is what the first left, whose files it replaces."""
+    database.write(remove)
+    assert race.run(steps(release("first"), remove), release("second")) is None
+    assert race.waited
+    assert replaced(database) == {"released": True, "first": True, "second": False}
+
+
+def test_an_assignment_is_removed_once(race: Race, database: Database) -> None:
+    assert isinstance(race.run(remove, remove), NotFound)
+    assert race.waited
+    assert events(database, "assignment removed") == 1
+    name = select(func.count()).where(Assignment.removed_at.is_(None))
+    assert database.read(lambda connection: connection.scalar(name)) == 0
+
+
+def test_a_course_is_removed_once(race: Race, database: Database) -> None:
+    remove_course = step(courses.remove_course, ADMIN, COURSE)
+    assert isinstance(race.run(remove_course, remove_course), NotFound)
+    assert race.waited
+    assert events(database, "course removed") == 1
+
+
+def test_a_course_is_created_once(race: Race, database: Database) -> None:
+    result = race.run(
+        step(courses.create_course, ADMIN, "new", ["first"]),
+        step(courses.create_course, ADMIN, "new", ["second"]),
+    )
+    assert race.waited
+    assert isinstance(result, Conflict)
+    assert role(database, "second") is None
+
+
+def test_a_student_is_removed_once(race: Race, database: Database) -> None:
+    remove_student = step(roster.remove_student, INSTRUCTOR, COURSE, STUDENT.name)
+    assert isinstance(race.run(remove_student, remove_student), NotFound)
+    assert race.waited
+    assert events(database, "student removed") == 1
+
+
+def test_who_was_just_made_an_instructor_is_no_student(race: Race, database: Database) -> None:
+    result = race.run(
+        step(roster.put_instructor, ADMIN, COURSE, STUDENT.name, "", "", ""),
+        step(roster.put_student, INSTRUCTOR, COURSE, STUDENT.name, "", "", ""),
+    )
+    assert race.waited
+    assert isinstance(result, Conflict)
+    assert role(database, STUDENT.name) == "instructor"
+
+
+def test_an_import_leaves_alone_who_was_just_made_an_instructor(
+    race: Race, database: Database
+) -> None:
+    [status] = race.run(
+        step(roster.put_instructor, ADMIN, COURSE, STUDENT.name, "", "", ""),
+        step(roster.import_students, INSTRUCTOR, COURSE, [Person(STUDENT.name)]),
+    )
+    assert status.message == "Cannot add instructor as student"
+    assert role(database, STUDENT.name) == "instructor"
+
+
+def test_who_was_just_removed_does_not_bring_themselves_back(
+    race: Race, database: Database
+) -> None:
+    result = race.run(
+        step(roster.remove_instructor, ADMIN, COURSE, INSTRUCTOR.name),
+        step(roster.put_instructor, INSTRUCTOR, COURSE, INSTRUCTOR.name, "", "", ""),
+    )
+    assert race.waited
+    assert isinstance(result, Forbidden)
+    assert role(database, INSTRUCTOR.name) is None
+
+
+def test_rosters_in_opposite_orders(race: Race) -> None:
+    names = [f"student {number}" for number in range(20)]
+    people = [Person(name) for name in names]
+    assert race.run(
+        step(roster.import_students, INSTRUCTOR, COURSE, people),
+        step(roster.import_students, INSTRUCTOR, COURSE, people[::-1]),
+    ) == [roster.ImportStatus(name) for name in names[::-1]]
+    assert race.waited
+    assert race.retries == 0
+
+
+def test_new_users_named_in_opposite_orders(race: Race, postgres_cluster: Cluster) -> None:
+    """Were they inserted as they are named, each would wait for the other."""
+    deadlocks = postgres_cluster.log.count("deadlock detected")
+    first, second = (step(roster.user_ids, names) for names in (["a"], ["b", "a"]))
+    race.run(first, second, then=step(roster.user_ids, ["b"]))
+    assert race.waited
+    assert race.retries == 1  # the second, which then finds them both
+    assert postgres_cluster.log.count("deadlock detected") == deadlocks
