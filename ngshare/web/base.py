@@ -34,7 +34,7 @@ from ngshare.errors import (
     Unavailable,
 )
 from ngshare.web.encoded import EncodedTrees
-from ngshare.web.flow import Flow, Held
+from ngshare.web.flow import Flow, Held, Lanes
 from ngshare.web.forms import parse_body, parse_form
 from ngshare.web.proxy import believe_proxy
 from ngshare.web.service import Service
@@ -192,6 +192,8 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
     async def open(self, who: Who) -> None:
         """After the body is read: parse the fields, and know the caller. Raises Unauthenticated."""
         self._body_read = True
+        for _, held in self._held:
+            held.moved = max(held.moved, held.size)  # from now on it is our work that takes time
         if self._refusal is not None:
             raise self._refusal
         self._fields = await self._parse()
@@ -297,9 +299,13 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         for _, held in self._held:
             held.moved = moved
 
-    async def _hold(self, flow: Flow, size: int) -> None:
-        """Wait until so many bytes may be in memory. They are given back when the request ends."""
-        held = await flow.hold(size, self._cut_off)
+    async def _hold(self, lanes: Lanes, size: int, before: int = 0) -> None:
+        """Wait until so many bytes may be in memory, besides those ``before``.
+
+        They are given back when the request ends.
+        """
+        flow = lanes.of(before + size)
+        held = await flow.hold(size, self._cut_off, self._name)
         self._held.append((flow, held))
         if not self._in_flight:  # the client left while this waited
             self._release()
@@ -307,8 +313,9 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
     async def _moved(self, received: int) -> None:
         """Count what came of the body; one that did not announce its length holds more then."""
         self._count(received)
-        if self._held and received > sum(held.size for _, held in self._held):
-            await self._hold(self.service.uploads, STEP)
+        holding = sum(held.size for _, held in self._held)
+        if self._held and received > holding:
+            await self._hold(self.service.uploads, STEP, holding)
 
     def _release(self) -> None:
         for flow, held in self._held:

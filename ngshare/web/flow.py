@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ngshare.errors import Unavailable
 
@@ -14,6 +15,9 @@ GRACE = 30.0
 
 SLOWEST = 1000.0
 """Bytes a second. What is slower on the whole is cut off: a few such could fill the memory."""
+
+LONGEST = 600.0
+"""Seconds that a transfer may take on the whole. The more it holds, the faster it must be."""
 
 LOOK = 5.0
 """Seconds between two looks at how fast transfers are."""
@@ -29,34 +33,49 @@ class Held:
         self.since = time.monotonic()
 
     def too_slow(self, now: float) -> bool:
-        """Whether it stands, or creeps."""
-        return self.moved < (now - self.since - GRACE) * SLOWEST
+        """Whether it stands, or creeps. What has all moved is being worked on."""
+        if self.moved >= self.size:
+            return False
+        return self.moved < (now - self.since - GRACE) * max(SLOWEST, self.size / LONGEST)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    size: int
+    user: str | None
+    turn: asyncio.Future[None]
 
 
 class Flow:
     """Lets transfers go on while the sum of their sizes stays below ``limit``, in bytes.
 
     The others wait in the order in which they came, ``patience`` seconds at most. One that
-    is larger than the limit goes on alone. For one event loop; not for threads.
+    is larger than the limit goes on alone. Of one user no more than ``share`` bytes go on,
+    or one transfer; who waits for room of their own holds up nobody else.
+    For one event loop; not for threads.
     """
 
-    def __init__(self, limit: int, patience: float) -> None:
+    def __init__(self, limit: int, patience: float, share: int | None = None) -> None:
         self.limit = limit
         self.patience = patience
+        self.share = limit if share is None else share
         self.used = 0
-        self._held: set[Held] = set()
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._held: dict[Held, str | None] = {}
+        self._of: Counter[str] = Counter()
+        self._waiting: deque[_Waiting] = deque()
         self._look: asyncio.TimerHandle | None = None
 
-    async def hold(self, size: int, cut: Callable[[], None]) -> Held:
+    async def hold(self, size: int, cut: Callable[[], None], user: str | None = None) -> Held:
         """Wait until ``size`` bytes have room. ``cut`` is called when the transfer is too slow.
 
-        Raises Unavailable when there was no room for too long.
+        ``user`` is whose share it counts for. Raises Unavailable when there was no room for
+        too long.
         """
-        if self._waiting or not self._has_room(size):
+        if self._waiting or not self._may_go(size, user):
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            entry = (size, turn)
+            entry = _Waiting(size, user, turn)
             self._waiting.append(entry)
+            self._admit()
             try:
                 await asyncio.wait_for(turn, self.patience)
             except asyncio.TimeoutError:
@@ -65,35 +84,51 @@ class Flow:
                 ) from None
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():  # too late: the room was given already
-                    self.used -= size
+                    self._take(-size, user)
                 raise
             finally:
                 if entry in self._waiting:
                     self._waiting.remove(entry)
                 self._admit()
         else:
-            self.used += size
+            self._take(size, user)
         held = Held(size, cut)
-        self._held.add(held)
+        self._held[held] = user
         self._watch()
         return held
 
     def release(self, held: Held) -> None:
         """Give back what a transfer held; once is enough, twice does no harm."""
         if held in self._held:
-            self._held.remove(held)
-            self.used -= held.size
+            self._take(-held.size, self._held.pop(held))
             self._admit()
+
+    def _take(self, size: int, user: str | None) -> None:
+        self.used += size
+        if user is not None:
+            self._of[user] += size
+            if not self._of[user]:
+                del self._of[user]
 
     def _has_room(self, size: int) -> bool:
         return self.used == 0 or self.used + size <= self.limit
 
+    def _has_share(self, size: int, user: str | None) -> bool:
+        return user is None or user not in self._of or self._of[user] + size <= self.share
+
+    def _may_go(self, size: int, user: str | None) -> bool:
+        return self._has_room(size) and self._has_share(size, user)
+
     def _admit(self) -> None:
-        while self._waiting and self._has_room(self._waiting[0][0]):
-            size, turn = self._waiting.popleft()
-            if not turn.done():
-                self.used += size
-                turn.set_result(None)
+        for entry in list(self._waiting):
+            if not self._has_share(entry.size, entry.user):
+                continue
+            if not self._has_room(entry.size):
+                return
+            self._waiting.remove(entry)
+            if not entry.turn.done():
+                self._take(entry.size, entry.user)
+                entry.turn.set_result(None)
 
     def _watch(self) -> None:
         if self._look is None and self._held:
@@ -105,3 +140,20 @@ class Flow:
         for held in [held for held in self._held if held.too_slow(now)]:
             held.cut()
         self._watch()
+
+
+class Lanes:
+    """Half of ``limit`` for large transfers, half for the others, which these cannot hold up.
+
+    Large is what takes more than an eighth of it, which is also the share of one user
+    among the others.
+    """
+
+    def __init__(self, limit: int, patience: float) -> None:
+        self.share = max(1, limit // 8)
+        self.small = Flow(limit // 2, patience, self.share)
+        self.large = Flow(limit // 2, patience)
+
+    def of(self, size: int) -> Flow:
+        """Where a transfer of so many bytes goes."""
+        return self.large if size > self.share else self.small

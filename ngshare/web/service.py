@@ -19,7 +19,7 @@ from ngshare.errors import OutOfSpace, Unavailable
 from ngshare.metrics import Metrics
 from ngshare.web.auth import Identity
 from ngshare.web.encoded import EncodedTrees
-from ngshare.web.flow import Flow
+from ngshare.web.flow import Lanes
 from ngshare.web.rate import Rate
 from ngshare.web.readiness import Readiness
 from ngshare.web.reads import ReadLog
@@ -62,8 +62,8 @@ class Service:
         self.admins = frozenset(admins)
         self.debug = debug
         self.max_body = max_body
-        self.uploads = Flow(max_in_flight, patience)
-        self.downloads = Flow(max_in_flight, patience)
+        self.uploads = Lanes(max_in_flight, patience)
+        self.downloads = Lanes(max_in_flight, patience)
         self.large = asyncio.Semaphore(2)
         self.encoded = EncodedTrees()
         self.max_files = max_files

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import pytest
+from tornado.web import Application
 
 from ngshare.errors import Unavailable
 from ngshare.web import flow
-from ngshare.web.flow import Flow
+from ngshare.web.flow import Flow, Lanes
+from ngshare.web.service import Service
+from tests.conftest import Api, tree
+from tests.hubstub import HubStub
+from tests.web.world import ASSIGNMENT, CLASSMATE, COURSE, STUDENT
 
 
 def run(scenario: Callable[[], Awaitable[Any]]) -> Any:
@@ -110,3 +116,133 @@ def test_what_stands_still_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
         await cut.wait()
 
     run(scenario)
+
+
+def test_the_more_a_transfer_holds_the_faster_it_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow, "LOOK", 0.01)
+    monkeypatch.setattr(flow, "GRACE", 0.0)
+    monkeypatch.setattr(flow, "LONGEST", 0.1)
+
+    async def scenario() -> None:
+        gate = Flow(limit=10**9, patience=60)
+        cut = asyncio.Event()
+        large = await gate.hold(10**8, cut.set)
+        large.moved = 10**6  # so much that a small one would have hours left
+        small = await gate.hold(10**6 + 1, lambda: pytest.fail("this one is fast enough"))
+        small.since += 60
+        small.moved = 10**6
+        await cut.wait()
+
+    run(scenario)
+
+
+def test_what_came_whole_is_not_cut_off_while_it_is_worked_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(flow, "LOOK", 0.01)
+    monkeypatch.setattr(flow, "GRACE", 0.0)
+
+    async def scenario() -> None:
+        gate = Flow(limit=100, patience=60)
+        cut = asyncio.Event()
+        whole = await gate.hold(50, lambda: pytest.fail("all of it came"))
+        whole.moved = 50
+        (await gate.hold(50, cut.set)).moved = 49
+        whole.since -= 3600
+        await cut.wait()
+
+    run(scenario)
+
+
+def test_one_user_alone_cannot_take_all_the_room() -> None:
+    async def scenario() -> None:
+        gate = Flow(limit=100, patience=60, share=30)
+        held = [await gate.hold(20, nothing, "mallory")]
+        waiting = [asyncio.ensure_future(gate.hold(20, nothing, "mallory")) for _ in range(3)]
+        await settle()
+        for _ in range(3):  # those who come later do not wait for mallory's
+            await gate.hold(20, nothing, "ada")
+            gate.release(next(reversed(gate._held)))
+        await gate.hold(80, nothing, "grace")  # more than a share, but grace holds nothing else
+        assert not any(task.done() for task in waiting)
+        gate.release(held[0])
+        await settle()
+        assert [task.done() for task in waiting] == [True, False, False]
+        assert gate.used == 100
+        for task in waiting:
+            task.cancel()
+
+    run(scenario)
+
+
+def test_whoever_gave_everything_back_has_a_whole_share_again() -> None:
+    async def scenario() -> None:
+        gate = Flow(limit=100, patience=0.05, share=30)
+        for size in (30, 0, 30):
+            held = await gate.hold(size, nothing, "ada")
+            gate.release(held)
+        held = await gate.hold(30, nothing, "ada")
+        with pytest.raises(Unavailable):
+            await gate.hold(1, nothing, "ada")
+        gate.release(held)
+        await gate.hold(30, nothing, "ada")
+        assert gate.used == 30
+
+    run(scenario)
+
+
+def test_large_transfers_do_not_hold_up_small_ones() -> None:
+    async def scenario() -> None:
+        lanes = Lanes(limit=800, patience=0.05)
+        await lanes.of(5000).hold(5000, nothing, "mallory")
+        with pytest.raises(Unavailable):
+            await lanes.of(101).hold(101, nothing, "ada")
+        for user in ("mallory", "ada", "grace", None):
+            await lanes.of(100).hold(100, nothing, user)
+        with pytest.raises(Unavailable):
+            await lanes.of(1).hold(1, nothing, "ada")
+
+    run(scenario)
+
+
+HEAD = (
+    b"POST /api/submission/Physics%%20101/ps1 HTTP/1.1\r\nHost: x\r\n"
+    b"Authorization: token of-mallory\r\nContent-Type: application/json\r\n%s\r\n\r\n"
+)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("lines", "connections"),
+    [(b"Content-Length: 4000000", 1), (b"Content-Length: 500000", 8)],
+    ids=["one large body", "many"],
+)
+async def test_one_student_who_sends_nothing_holds_up_nobody_else(
+    hub_service: Service, hub: HubStub, api: Api, lines: bytes, connections: int
+) -> None:
+    hub_service.uploads = Lanes(4_000_000, patience=0.2)
+    hub.add("of-mallory", CLASSMATE)
+    hub.add("of-sam", STUDENT)
+    port = urlsplit(api.base_url).port
+    opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(connections)]
+    for _, writer in opened:
+        writer.write(HEAD % lines)
+    await hub.asked(1)
+    # What came before this was looked at when it is answered.
+    (await api.send("GET", "courses", headers={"Authorization": "token of-mallory"})).success(
+        "courses"
+    )
+    assert hub_service.uploads.small.used + hub_service.uploads.large.used
+    headers = {"Authorization": "token of-sam"}
+    body = urlencode({"files": tree(a="my work")})
+    reply = await api.send("POST", "submission", COURSE, ASSIGNMENT, headers=headers, body=body)
+    reply.success("timestamp")
+    for _, writer in opened:
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.fixture
+def app(hub_app: Application) -> Application:
+    """The service behind a Hub, where who sends a body is known before it is read."""
+    return hub_app
