@@ -677,6 +677,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except StartError as error:
         print(f"ngshare: {_without_passwords(str(error))}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:  # before it listens; afterwards it is told apart
+        print("ngshare: interrupted; it can be started again", file=sys.stderr)
+        sys.exit(1)
     finally:
         os.umask(before)
     sys.exit(0)

@@ -93,7 +93,7 @@ def upgrade(
     """
     with _opened(url) as engine:
         before = _revision_unless_locked(engine)
-        if before == head() and not _adoption_is_unfinished(url):
+        if before == head() and not _adoption_is_unfinished(url) and not _wants_wal(engine):
             return before, before
         with alone(url, engine):
             # Another process may have upgraded while this one waited.
@@ -102,9 +102,18 @@ def upgrade(
                 _refuse_others_tables(engine, before)
                 _back_up(url, before)
                 _run(engine, {"blobs": blobs, "files_may_be_lost": files_may_be_lost})
+            if _wants_wal(engine):
                 _use_wal(url)
             finish_adoption(url, blobs)
         return before, head()
+
+
+def _wants_wal(engine: Engine) -> bool:
+    """Whether a SQLite database is not in WAL mode: new, adopted, reverted, or killed before."""
+    if engine.dialect.name != "sqlite":
+        return False
+    with engine.execution_options(ngshare_writes=False).connect() as connection:
+        return connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal"
 
 
 def _use_wal(url: URL) -> None:

@@ -326,6 +326,21 @@ def test_alembics_own_command_works_in_the_checkout(sqlite_url: URL) -> None:
     assert "No new upgrade operations detected" in checked.stdout
 
 
+def test_alembics_own_command_adopts_when_it_is_told_where_the_files_are(
+    legacy_site: Path,
+) -> None:
+    where = f"database=sqlite:///{legacy_site}/ngshare.db"
+    refused = alembic("-x", where, "upgrade", "head")
+    assert refused.returncode != 0
+    assert "Traceback" not in refused.stdout + refused.stderr
+    [line] = [line for line in refused.stdout.splitlines() if line.startswith("FAILED")]
+    assert "alembic -x database=URL -x storage=DIR upgrade head" in line
+    done = alembic("-x", where, "-x", f"storage={legacy_site}/files", "upgrade", "head")
+    assert done.returncode == 0, done
+    assert (legacy_site / "ngshare.db.adoption-report.txt").exists()
+    assert len([path for path in (legacy_site / "files").iterdir() if path.is_file()]) == 3
+
+
 def test_alembics_own_command_reaches_postgres(postgres_url: str) -> None:
     upgraded = alembic("-x", f"database={postgres_url}", "upgrade", "head")
     assert upgraded.returncode == 0, upgraded

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import random
 import re
 import signal
@@ -17,9 +19,11 @@ from ngshare import migrate
 from ngshare.blobs import LocalBlobs
 from ngshare.database import parse_url
 from tests.adoption.contents import Contents, dump, legacy_contents, our_contents, revision
-from tests.process.site import COMMAND, PATIENCE, Site
+from tests.process.site import COMMAND, PATIENCE, Site, wait_for
 
 ROOT = Path(__file__).parents[2]
+SUBMISSIONS = int(os.environ.get("NGSHARE_LEGACY_SUBMISSIONS", "400"))
+"""Of the site that is killed at random moments; docs/upgrade.md says how long 20,000 take."""
 
 
 class Victim:
@@ -135,23 +139,57 @@ def test_a_start_without_upgrade_completes_what_is_committed(site: Site) -> None
     victim.complete()
 
 
-def test_a_service_killed_at_random_moments(site: Site) -> None:
+def test_interrupted_at_the_keyboard(site: Site) -> None:
     victim = Victim(site.folder / "site", 400)
-    settings = (
-        f"--database=sqlite:///{victim.database}",
-        f"--storage={victim.storage}",
-        "--vngshare",
-        "--port=0",
-    )
-    for attempt in range(6):
+    log = site.folder / "interrupted"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [
+                *(*COMMAND, "--vngshare", "--port=0"),
+                *("--database", f"sqlite:///{victim.database}"),
+                *("--storage", str(victim.storage)),
+            ],
+            cwd=site.folder,
+            stdout=output,
+            stderr=output,
+        )
+        wait_for("the backup", lambda: "Backup of the database" in log.read_text())
+        process.send_signal(signal.SIGINT)
+        code = process.wait(PATIENCE)
+    said = log.read_text()
+    assert "Traceback" not in said
+    if "listens on" not in said:
+        assert code == 1
+        assert said.endswith("ngshare: interrupted; it can be started again\n")
+    victim.check()
+    victim.complete()
+
+
+def test_a_service_killed_at_random_moments(site: Site) -> None:
+    victim = Victim(site.folder / "site", SUBMISSIONS)
+    settings = (f"--database=sqlite:///{victim.database}", f"--storage={victim.storage}")
+    for attempt in range(5):
         with (site.folder / f"log{attempt}").open("w") as log:
             process = subprocess.Popen(
-                [*COMMAND, *settings], cwd=site.folder, stdout=log, stderr=log
+                [*COMMAND, "--vngshare", "--port=0", *settings],
+                cwd=site.folder,
+                stdout=log,
+                stderr=log,
             )
             # Its start alone takes about a second; the rest is a guess, as a crash is.
-            time.sleep(random.uniform(0.8, 4))
+            time.sleep(random.uniform(0.8, max(4, SUBMISSIONS / 350)))
             process.kill()
             process.wait()
         victim.check()
-    site.start(*settings[:2])
+    started = time.monotonic()
     victim.complete()
+    print(f"{SUBMISSIONS:,} submissions: the last start took {time.monotonic() - started:.0f} s")
+    checked = site.run("storage", "check", *settings)
+    assert checked.returncode == 0, checked
+    server = site.start(*settings)
+    submitted = [key for key in victim.contents if key[0] == "submission"]
+    with server.client() as ada:
+        for key in random.sample(submitted, 100):
+            _, course, assignment, student, moment, path = key
+            files = ada.collect(course, assignment, student, f"{moment} UTC")
+            assert hashlib.md5(files[path]).hexdigest() == victim.contents[key]

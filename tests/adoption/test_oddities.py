@@ -22,6 +22,7 @@ from ngshare.blobs import LocalBlobs
 from ngshare.database import Database, parse_url
 from ngshare.migrate import MigrationError
 from ngshare.wire import format_time
+from tests.process.site import Site
 
 ADA = Caller("ada", admin=True)
 MOMENT = "2020-01-01 00:00:00.000000"
@@ -226,6 +227,19 @@ def test_the_wrong_folder(legacy: LegacySite, tmp_path: Path) -> None:
     assert "--adopt-without-files" in str(error.value)
     with closing(sqlite3.connect(legacy.database)) as connection:
         assert connection.execute("SELECT id FROM assignments").fetchall() == [("a",)]
+
+
+def test_all_files_are_lost_and_the_command_is_told_so(legacy: LegacySite) -> None:
+    shutil.rmtree(legacy.storage)
+    legacy.storage.mkdir()
+    legacy.close()
+    site = Site(legacy.folder)
+    settings = site.arguments(standalone=False)[:4]
+    refused = site.run("db", "upgrade", *settings)
+    assert refused.returncode == 1
+    assert "add --adopt-without-files if they are lost for good" in refused.stderr
+    done = site.run("db", "upgrade", "--adopt-without-files", *settings)
+    assert done.returncode == 0, done
 
 
 def test_all_files_are_lost_for_good(legacy: LegacySite, adopt: Adopt) -> None:
