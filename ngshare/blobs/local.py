@@ -97,6 +97,13 @@ class LocalBlobs:
             return self.path(digest).read_bytes()
         except FileNotFoundError:
             raise BlobMissing(digest) from None
+        except OSError as error:
+            log.error(
+                "Cannot read from %s (%s). Check its disk, and that it is mounted.",
+                self.folder,
+                error.strerror,
+            )
+            raise Unavailable("The exchange cannot read files now; please try again") from error
 
     def adopt(self, path: Path, digest: bytes) -> bool:
         """Let a file that is durable already be the blob ``digest`` too, without copying it.

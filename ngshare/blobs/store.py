@@ -36,7 +36,11 @@ class BlobStore(Protocol):
         ...
 
     def get(self, digest: bytes) -> bytes:
-        """The content under ``digest``. Raises :class:`BlobMissing`."""
+        """The content under ``digest``.
+
+        Raises :class:`BlobMissing`, or :class:`ngshare.errors.Unavailable` when it
+        cannot be read now.
+        """
         ...
 
     def check(self) -> None:

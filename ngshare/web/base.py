@@ -132,6 +132,7 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         self._in_flight = True
         self._body_read = False
         self.caller = Caller("")
+        self.path_args = []
         self.started = time.monotonic()
         self.error_id: str | None = None
         self._chunks: list[bytes] = []

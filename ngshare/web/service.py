@@ -18,6 +18,7 @@ from ngshare.database import Action, Database, lost_race
 from ngshare.errors import OutOfSpace, Unavailable
 from ngshare.metrics import Metrics
 from ngshare.web.auth import Identity
+from ngshare.web.counted import CountedBlobs
 from ngshare.web.encoded import EncodedTrees
 from ngshare.web.flow import Lanes
 from ngshare.web.rate import Rate
@@ -57,7 +58,6 @@ class Service:
         metrics: Metrics | None = None,
     ) -> None:
         self.database = database
-        self.blobs = blobs
         self.identity = identity
         self.admins = frozenset(admins)
         self.debug = debug
@@ -71,6 +71,7 @@ class Service:
         self.rate = Rate(requests_per_minute)
         self.open_metrics = open_metrics
         self.metrics = metrics or Metrics()
+        self.blobs: BlobStore = CountedBlobs(blobs, self.metrics)
         database.retried = self.metrics.database_retries.inc
         identity.count_with(self.metrics)
         self.reads = ReadLog(self._write_reads, self.metrics.reads_not_logged.inc)

@@ -60,6 +60,15 @@ def test_a_blob_lies_under_its_digest(blobs: LocalBlobs) -> None:
     assert blobs.path(digest).read_bytes() == b"content"
 
 
+def test_what_cannot_be_read_now_is_not_called_missing(
+    blobs: LocalBlobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    blobs.path(digest_of(b"x")).mkdir()
+    with pytest.raises(Unavailable, match="cannot read files now"):
+        blobs.get(digest_of(b"x"))
+    assert f"Cannot read from {blobs.folder}" in caplog.text
+
+
 def test_the_same_content_is_stored_once_and_made_young(blobs: LocalBlobs) -> None:
     [digest] = blobs.put([b"content"])
     os.utime(blobs.path(digest), (0, 0))
