@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import errno
 import getpass
 import inspect
@@ -303,10 +304,8 @@ class Ngshare(Application):
             return  # it reads the settings itself
         self._take_words(self.extra_args)
         command_line = deepcopy(self.cli_config)
-        self._check_names(command_line, "the command line")
         if self.config_file and not self.generate_config:
             self._read_config_file(self.config_file)
-            self._check_names(self.config, self.config_file)
             self.update_config(command_line)
 
     def _take_words(self, words: Sequence[str]) -> None:
@@ -314,18 +313,21 @@ class Ngshare(Application):
         if words:
             _refuse_command_line(f"{words[0]!r} is not understood")
 
-    def _check_names(self, config: Config, source: str) -> None:
-        """Refuse settings that do not exist: traitlets goes on without them."""
+    def _check_names(self, config: Config) -> None:
+        """Refuse settings that do not exist: traitlets would go on without them."""
         known = {
             each.__name__: each.class_traits(config=True)
             for kind in (type(self), *self.classes, *Ngshare.classes)  # commands read them too
             for each in kind.mro()
             if issubclass(each, Configurable)
         }
+        every = [f"{section}.{name}" for section, names in known.items() for name in names]
         for section, settings in config.items():
             for name in settings if isinstance(settings, Config) else ():
-                if section not in known or name not in known[section]:
-                    _refuse_command_line(f"{source} has {section}.{name}, which does not exist")
+                if name not in known.get(section, ()):
+                    close = difflib.get_close_matches(f"{section}.{name}", every, 1)
+                    hint = f" (did you mean {close[0]}?)" if close else ""
+                    _refuse_command_line(f"there is no setting {section}.{name}{hint}")
 
     def update_config(self, config: Config) -> None:
         """Take new settings. Raises StartError.
@@ -333,6 +335,7 @@ class Ngshare(Application):
         traitlets would log a wrong one and end, in debug mode with every other
         setting beside it, among them the database's password.
         """
+        self._check_names(config)
         try:
             super().update_config(config)
         except TraitError as error:

@@ -141,7 +141,7 @@ def test_another_configuration_file(folder: Path) -> None:
 def test_settings_of_every_kind_may_stand_in_the_file(folder: Path) -> None:
     (folder / "ngshare_config.py").write_text(
         "c.Ngshare.max_files = 5; c.Application.log_level = 30; c.SharedHubAuth.patience = 1.5;"
-        "c.HubAuth.cache_max_age = 60"
+        "c.HubAuth.cache_max_age = 60; c.unused = 1"
     )
     app = configured("--Ngshare.max_course_mib=7", "--log-json")
     assert (app.max_files, app.max_course_mib, app.json_logs, app.log_level) == (5, 7, True, 30)
@@ -174,10 +174,13 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--Ngshare.port.number=1"], "Error loading argument Ngshare.port.number; see"),
         (
             ["--Ngshare.prot=1"],
-            "the command line has Ngshare.prot, which does not exist; see ngshare --help-all",
+            "there is no setting Ngshare.prot (did you mean Ngshare.port?); see ngshare --help-all",
         ),
-        (["--Ngshar.port=1"], "the command line has Ngshar.port, which does not exist"),
-        (["--SharedHubAuth.patients=1"], "the command line has SharedHubAuth.patients, which"),
+        (["--Ngshar.port=1"], "there is no setting Ngshar.port (did you mean Ngshare.port?)"),
+        (
+            ["--SharedHubAuth.patients=1"],
+            "no setting SharedHubAuth.patients (did you mean",
+        ),
         (["--max_files=1"], "'--max_files' is not understood; see ngshare --help-all"),
         (["--Ngshare.max_files=0"], "'max_files' trait of a Ngshare instance should not be less"),
         (["--config=absent.py"], "there is no configuration file absent.py"),
@@ -241,8 +244,8 @@ def test_wrong_setting_in_the_file_does_not_show_the_others(
         ("c.Ngshare.admins =", "does not work: SyntaxError: "),
         ("raise ValueError('two\\nlines')", "does not work: ValueError: two lines"),
         ("c.Ngshare.port = 'http'", "The 'port' trait of a Ngshare instance expected an int"),
-        ("c.Ngshare.prot = 1", "ngshare_config.py has Ngshare.prot, which does not exist; see"),
-        ("c.JupyterHub.port = 1", "ngshare_config.py has JupyterHub.port, which does not exist"),
+        ("c.Ngshare.prot = 1", "there is no setting Ngshare.prot (did you mean Ngshare.port?)"),
+        ("c.JupyterHub.port = 1", "there is no setting JupyterHub.port"),
         ("c.Ngshare.prefix = 'x'", "the prefix 'x' must begin and end with a slash"),
     ],
 )

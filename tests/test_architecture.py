@@ -44,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "web.service": {"web", "actions", "blobs", "database", "metrics", "errors"},
     "web.base": {"web", "actions", "blobs", "database", "logs", "wire", "errors"},
     "web.application": {"web", "logs"},
+    "web.counted": {"blobs", "errors", "metrics"},
     "web.readiness": {"actions", "blobs", "database"},
     "web.pages": {"web", "actions", "errors", "__init__"},
     # Whatever else is here is a thin handler, or a part that knows only the wire.
