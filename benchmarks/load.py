@@ -62,8 +62,10 @@ class Outcome:
     """From the first request to the last reply that counts."""
     completed: int = 0
     """All replies, also those that came after the time was up."""
+    in_time: int = 0
+    """The replies that came before."""
     latencies: array[float] = field(default_factory=lambda: array("d"))
-    """Of the replies that came in time."""
+    """Of all requests: those that were late are the slowest, and must not be left out."""
     health: array[float] = field(default_factory=lambda: array("d"))
     statuses: Counter[int] = field(default_factory=Counter)
     """How often each status came; 0: the connection was closed instead."""
@@ -251,7 +253,6 @@ class _Drive:
         self.waiting_to_send: set[int] = set()
         self.sending = sending(load)
         self.later: list[tuple[float, Connection]] = []
-        self.too_late = array("d")
         for _ in range(load.connections):
             self.add(Connection(load.port))
         self.probe = Connection(load.port) if health else None
@@ -298,8 +299,9 @@ class _Drive:
             self.outcome.health.extend(waits(finished - self.probe.started))
         end = min(finished, self.deadline) if self.load.seconds else self.last_reply
         self.outcome.seconds = end - started
-        if not self.outcome.latencies:  # it was slower than the time allowed for even one
-            self.outcome.latencies, self.outcome.seconds = self.too_late, finished - started
+        if not self.outcome.in_time:  # it was slower than the time allowed for even one
+            self.outcome.in_time = len(self.outcome.latencies)
+            self.outcome.seconds = finished - started
         usage = resource.getrusage(resource.RUSAGE_SELF)
         cpu = usage.ru_utime + usage.ru_stime - used.ru_utime - used.ru_stime
         self.outcome.client_share = cpu / (finished - started)
@@ -357,8 +359,8 @@ class _Drive:
         self.outcome.statuses[connection.status] += 1
         again = self.load.retry and connection.status in (0, 503)
         if not again:
-            in_time = self.outcome.latencies if now <= self.deadline else self.too_late
-            in_time.append(now - connection.started)
+            self.outcome.latencies.append(now - connection.started)
+            self.outcome.in_time += now <= self.deadline
             self.last_reply = now
         if connection.status != 200 and not self.outcome.failure:
             self.outcome.failure = bytes(connection.view[:1000]).decode("latin1")

@@ -83,7 +83,7 @@ def summarize(site: Site, outcome: Outcome, cpu: float, disk: float) -> Run:
     """The numbers of one run."""
     latencies = list(outcome.latencies)
     return Run(
-        rate=len(latencies) / outcome.seconds,
+        rate=outcome.in_time / outcome.seconds,
         p50=percentile(latencies, 0.5),
         p99=percentile(latencies, 0.99),
         cpu=cpu / outcome.completed,
