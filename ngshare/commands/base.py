@@ -191,7 +191,7 @@ class Command(Ngshare):
             )
         owner = Path(self.storage).stat().st_uid
         if os.geteuid() not in (owner, 0):
-            self.log.warning("You are not the owner of %s; some of this may fail", self.storage)
+            self.note(f"You are not the owner of {self.storage}; some of this may fail.")
         return LocalBlobs(self.storage)
 
     @contextmanager
@@ -220,6 +220,10 @@ class Command(Ngshare):
     def say(self, text: str = "") -> None:
         """Print a line for whoever runs the command."""
         print(text, flush=True)
+
+    def note(self, text: str) -> None:
+        """Print a line beside what the command is asked for, on standard error."""
+        print(text, file=sys.stderr, flush=True)
 
     def confirm(self, question: str) -> None:
         """Go on only with --yes, or when somebody at a terminal says so. Raises CommandError."""

@@ -1,0 +1,309 @@
+"""Everything of a course in one zip archive, with an index for people and for programs.
+
+It is written from one consistent state of the database, piece by piece: no file, and no
+list of files, is ever in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import html
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import IO, Any
+from urllib.parse import quote
+
+from sqlalchemy import Connection, select
+
+from ngshare.actions import access, audit, trees
+from ngshare.actions.access import Caller
+from ngshare.actions.archive import Names
+from ngshare.blobs import LocalBlobs
+from ngshare.models import Assignment, AuditEntry, Membership, Submission, User
+from ngshare.wire import StoredFile, format_time
+
+PIECE = 1 << 20
+"""How many bytes of a file are read at once."""
+
+LARGE = 1 << 31
+"""From so many bytes on a file needs the form of zip for large ones."""
+
+TOGETHER = 1000
+"""How many rows are read at once."""
+
+Step = Callable[[int], object]
+
+
+@dataclass(slots=True)
+class Exported:
+    """What is in the archive. ``lost`` and ``damaged`` count files without their right bytes.
+
+    Lost are those of which an ngshare 0.6 had lost the bytes before it was adopted.
+    """
+
+    assignments: int = 0
+    submissions: int = 0
+    files: int = 0
+    bytes: int = 0
+    lost: int = 0
+    damaged: int = 0
+
+
+def write(
+    connection: Connection,
+    caller: Caller,
+    course: str,
+    store: LocalBlobs,
+    to: IO[bytes],
+    started: Callable[[int], Step],
+) -> Exported:
+    """Write the archive of a course; for its instructors.
+
+    With what is removed in it, which the index says, and what was handed in by those who
+    left. ``started`` is told how many trees there are, and gives what is told of each.
+    Raises NotFound and Forbidden before anything is written.
+    """
+    found = access.require_instructor(connection, caller, course)
+    roster = _roster(connection, found.course_id)
+    assignments = _assignments(connection, found.course_id)
+    submissions = _submissions(connection, found.course_id)
+    step = started(len(assignments) + len(submissions))
+    with (
+        zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as zipped,
+        tempfile.TemporaryFile("w+", encoding="utf8", newline="") as listed,
+    ):
+        writer = _Writer(zipped, store, listed)
+        names = Names()
+        for one in assignments:
+            one["folder"] = names.path(f"released/{one['assignment']}")
+            tree = trees.files(connection, one.pop("tree_id"))
+            writer.add_tree(one["folder"], tree, one["moment"])
+            step(1)
+        for one in submissions:
+            place = f"{one['assignment']}/{one['student']}/{_folder(one['moment'])}"
+            one["folder"] = names.path(f"submitted/{place}")
+            tree = trees.files(connection, one.pop("tree_id"))
+            writer.add_tree(one["folder"], tree, one["moment"])
+            feedback, one["feedback"] = one.pop("feedback_tree_id"), None
+            if feedback is not None:
+                one["feedback"] = names.path(f"feedback/{place}")
+                writer.add_tree(one["feedback"], trees.files(connection, feedback), one["moment"])
+            step(1)
+        for one in (*assignments, *submissions):
+            del one["moment"]
+        index = {
+            "course": course,
+            "exported": format_time(audit.now()),
+            "roster": roster,
+            "assignments": assignments,
+            "submissions": submissions,
+        }
+        writer.add_text("index.json", [json.dumps(index, indent=1, ensure_ascii=False), "\n"])
+        writer.add_text("index.html", _page(index))
+        for name in ("roster", "assignments", "submissions"):
+            writer.add_text(f"{name}.csv", _csv(index[name]))  # type: ignore[arg-type]  # lists
+        listed.seek(0)
+        writer.add_text("files.csv", listed)
+        writer.add_text("log.jsonl", _log(connection, found.course_id))
+    exported = writer.exported
+    exported.assignments, exported.submissions = len(assignments), len(submissions)
+    return exported
+
+
+class _Writer:
+    """Adds files to the archive, and lists them."""
+
+    def __init__(self, zipped: zipfile.ZipFile, store: LocalBlobs, listed: IO[str]) -> None:
+        self.exported = Exported()
+        self._zipped = zipped
+        self._store = store
+        self._list = csv.writer(listed)
+        self._list.writerow(["archived as", "folder", "path", "size", "sha256", "md5", "state"])
+
+    def add_tree(self, folder: str, files: Sequence[StoredFile], moment: datetime) -> None:
+        """Add the files of a tree, and say of each where it is."""
+        names = Names()
+        for file in files:
+            name = f"{folder}/{names.path(file.path)}"
+            state = self._add_file(name, file, moment)
+            digest = file.sha256.hex() if file.sha256 else ""
+            cells = [name, folder, file.path, file.size, digest, file.md5.hex(), state]
+            self._list.writerow(map(_cell, cells))
+
+    def add_text(self, name: str, lines: Iterable[str]) -> None:
+        """Add a text, which is written as it comes."""
+        with self._open(name, audit.now(), 0) as target:
+            for line in lines:
+                target.write(line.encode())
+
+    def _add_file(self, name: str, file: StoredFile, moment: datetime) -> str:
+        if file.sha256 is None:
+            self.exported.lost += 1
+            return "lost before ngshare 1.0"
+        try:
+            source = self._store.path(file.sha256).open("rb", buffering=0)
+        except OSError:
+            self.exported.damaged += 1
+            return "missing"
+        hashed = hashlib.sha256()
+        with source, self._open(name, moment, file.size) as target:
+            while piece := source.read(PIECE):
+                hashed.update(piece)
+                target.write(piece)
+                self.exported.bytes += len(piece)
+        self.exported.files += 1
+        if hashed.digest() != file.sha256:
+            self.exported.damaged += 1
+            return "damaged"
+        return "ok"
+
+    @contextmanager
+    def _open(self, name: str, moment: datetime, size: int) -> Iterator[IO[bytes]]:
+        when = max(moment.timetuple()[:6], (1980, 1, 1, 0, 0, 0))
+        info = zipfile.ZipInfo(name, when)
+        info.compress_type = zipfile.ZIP_DEFLATED
+        info.external_attr = 0o600 << 16
+        # How long a text becomes is not known before.
+        with self._zipped.open(info, "w", force_zip64=not size or size >= LARGE) as target:
+            yield target
+
+
+def _roster(connection: Connection, course_id: int) -> list[dict[str, Any]]:
+    rows = connection.execute(
+        select(
+            User.name.label("user"),
+            Membership.role,
+            Membership.first_name,
+            Membership.last_name,
+            Membership.email,
+            Membership.removed_at,
+        )
+        .join(User, User.id == Membership.user_id)
+        .where(Membership.course_id == course_id)
+        .order_by(Membership.role, User.name)
+    )
+    return [{**row, "removed_at": _moment(row.removed_at)} for row in rows.mappings()]
+
+
+def _assignments(connection: Connection, course_id: int) -> list[dict[str, Any]]:
+    rows = connection.execute(
+        select(Assignment)
+        .where(Assignment.course_id == course_id)
+        .order_by(Assignment.released_at, Assignment.id)
+    )
+    return [
+        {
+            "assignment": row.name,
+            "released_at": _moment(row.released_at),
+            "removed_at": _moment(row.removed_at),
+            "tree_id": row.tree_id,
+            "moment": row.released_at,
+        }
+        for row in rows
+    ]
+
+
+def _submissions(connection: Connection, course_id: int) -> list[dict[str, Any]]:
+    rows = connection.execute(
+        select(
+            Assignment.name.label("assignment"),
+            User.name.label("student"),
+            Submission.submitted_at,
+            Submission.tree_id,
+            Submission.feedback_tree_id,
+        )
+        .join(Assignment, Assignment.id == Submission.assignment_id)
+        .join(User, User.id == Submission.student_id)
+        .where(Assignment.course_id == course_id)
+        .order_by(Assignment.released_at, Assignment.id, User.name, Submission.submitted_at)
+    )
+    return [
+        {
+            "assignment": row.assignment,
+            "student": row.student,
+            "submitted_at": _moment(row.submitted_at),
+            "tree_id": row.tree_id,
+            "feedback_tree_id": row.feedback_tree_id,
+            "moment": row.submitted_at,
+        }
+        for row in rows
+    ]
+
+
+def _log(connection: Connection, course_id: int) -> Iterator[str]:
+    query = select(AuditEntry).where(AuditEntry.course_id == course_id).order_by(AuditEntry.id)
+    with connection.execution_options(yield_per=TOGETHER).execute(query) as rows:
+        for row in rows:
+            entry = {
+                "id": row.id,
+                "timestamp": format_time(row.at),
+                "actor": row.actor,
+                "event": row.event,
+                "course": row.course,
+                "assignment": row.assignment,
+                "student": row.student,
+                "detail": row.detail,
+            }
+            yield json.dumps(entry, ensure_ascii=False) + "\n"
+
+
+def _moment(at: datetime | None) -> str | None:
+    return None if at is None else format_time(at)
+
+
+def _folder(at: datetime) -> str:
+    """A moment as the name of a folder; Windows has no colons in names."""
+    return at.strftime("%Y-%m-%dT%H-%M-%S.%fZ")
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for row in ([list(rows[0])] if rows else []) + [list(row.values()) for row in rows]:
+        line = io.StringIO()
+        csv.writer(line).writerow(map(_cell, row))
+        yield line.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A cell that no spreadsheet takes for a formula; the exact value is in index.json."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return f"'{value}"
+    return value
+
+
+def _page(index: dict[str, Any]) -> Iterator[str]:
+    title = html.escape(index["course"])
+    yield (
+        f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        "<style>body{font-family:sans-serif;margin:2em}table{border-collapse:collapse}"
+        "td,th{border:1px solid #999;padding:.2em .6em;text-align:left}</style>"
+        f"<h1>{title}</h1><p>Exported {html.escape(index['exported'])}. The same for programs: "
+    )
+    names = ("index.json", "roster.csv", "assignments.csv", "submissions.csv", "files.csv")
+    yield ", ".join(f'<a href="{name}">{name}</a>' for name in (*names, "log.jsonl")) + ".</p>"
+    for name in ("assignments", "submissions", "roster"):
+        yield f"<h2>{name.title()}: {len(index[name])}</h2>"
+        yield from _table(index[name])
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    if not rows:
+        return
+    heads = "".join(f"<th>{html.escape(key.replace('_', ' '))}</th>" for key in rows[0])
+    yield f"<table><tr>{heads}</tr>"
+    for row in rows:
+        yield "<tr>" + "".join(f"<td>{_shown(key, row[key])}</td>" for key in row) + "</tr>\n"
+    yield "</table>"
+
+
+def _shown(key: str, value: object) -> str:
+    text = html.escape("" if value is None else str(value))
+    if value is not None and key in ("folder", "feedback"):
+        return f'<a href="{quote(str(value))}/">{text}</a>'
+    return text

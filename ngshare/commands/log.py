@@ -1,0 +1,172 @@
+"""``ngshare log``: who did what, and when; and who has not handed in."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import date, datetime, time, timezone
+
+from traitlets import Bool, Integer, Unicode
+
+from ngshare.actions import audit, missing
+from ngshare.actions.audit import Entry, Wanted
+from ngshare.actions.missing import Missing
+from ngshare.commands.base import DONE, SETTINGS, Command, CommandError
+from ngshare.database import Database
+from ngshare.wire import format_time
+
+
+class Log(Command):
+    """Show the audit log: who released, fetched, submitted, collected, changed, and when.
+
+    Did she submit before the deadline? Ask for her submissions until then. Who has not
+    submitted? Ask for --missing: it lists the students of the roster without a
+    submission, or without one --until that moment. Times are in UTC, to the second or to the day:
+    2026-11-20, "2026-11-20 18:00", "2026-11-20T18:00:00+01:00".
+    """
+
+    name = Unicode("ngshare log")
+    aliases = {
+        **SETTINGS,
+        "course": "Log.course",
+        "assignment": "Log.assignment",
+        "student": "Log.student",
+        "actor": "Log.actor",
+        "event": "Log.event",
+        "since": "Log.since",
+        "until": "Log.until",
+        "limit": "Log.limit",
+        "before": "Log.before",
+    }
+    flags = {
+        "oldest-first": ({"Log": {"oldest_first": True}}, "The oldest first, not the newest"),
+        "json": ({"Log": {"as_json": True}}, "One JSON object on each line"),
+        "missing": ({"Log": {"missing": True}}, "Who has not handed in, or not until --until"),
+    }
+    examples = Unicode("""
+    ngshare log --course "Physics 101" --limit 20
+    ngshare log --course "Physics 101" --assignment ps1 --student sam \\
+        --event "submission handed in" --until "2026-11-20 18:00"
+    ngshare log --course "Physics 101" --assignment ps1 --missing
+    ngshare log --since 2026-11-01 --json --limit 0 > november.jsonl
+    """)
+
+    course = Unicode(help="Only of this course").tag(config=True)
+    assignment = Unicode(help="Only of this assignment").tag(config=True)
+    student = Unicode(help="Only about this student").tag(config=True)
+    actor = Unicode(help="Only what this user did").tag(config=True)
+    event = Unicode(help="Only this event, as the log names it").tag(config=True)
+    since = Unicode(help="Only from this moment on").tag(config=True)
+    until = Unicode(help="Only until this moment; of a day, until its end").tag(config=True)
+    limit = Integer(100, min=0, help="How many entries at most; 0: all").tag(config=True)
+    before = Integer(0, min=0, help="Go on after this entry, by its number").tag(config=True)
+    oldest_first = Bool(False, help="The oldest first").tag(config=True)
+    as_json = Bool(False, help="One JSON object on each line").tag(config=True)
+    missing = Bool(False, help="Who has not handed in").tag(config=True)
+
+    def run(self) -> int:
+        since = parse_moment(self.since, time.min) if self.since else None
+        until = parse_moment(self.until, time.max) if self.until else None
+        if self.missing:
+            return self._tell_missing(until)
+        wanted = Wanted(
+            course=self.course or None,
+            assignment=self.assignment or None,
+            student=self.student or None,
+            actor=self.actor or None,
+            event=self.event or None,
+            since=since,
+            until=until,
+            oldest_first=self.oldest_first,
+        )
+        if self.before:
+            wanted = _beyond(wanted, self.before)
+        shown, last = 0, 0
+        with self.open_database() as database:
+            for entry in self._entries(database, wanted):
+                if shown == self.limit and self.limit:
+                    self.note(f"There is more: --before={last} goes on, --limit=0 shows all.")
+                    break
+                self.say(json.dumps(_plain(entry)) if self.as_json else describe(entry))
+                shown, last = shown + 1, entry.id
+        if not shown and not self.as_json:
+            self.say("There is nothing of that in the log.")
+        return DONE
+
+    def _entries(self, database: Database, wanted: Wanted) -> Iterator[Entry]:
+        """All that is wanted, a page at a time, so that no more is read than is shown."""
+        while True:
+            page = database.read(audit.all_entries, self.caller, replace(wanted, limit=audit.LIMIT))
+            yield from page.entries
+            if page.next is None:
+                return
+            wanted = _beyond(wanted, page.next)
+
+    def _tell_missing(self, until: datetime | None) -> int:
+        if not (self.course and self.assignment):
+            raise CommandError("--missing wants --course and --assignment")
+        with self.open_database() as database:
+            people = database.read(
+                missing.list_missing, self.caller, self.course, self.assignment, until
+            )
+        for person in people:
+            if self.as_json:
+                late = format_time(person.late) if person.late else None
+                self.say(json.dumps({**asdict(person), "late": late}))
+            else:
+                self.say(describe_missing(person))
+        if not people and not self.as_json:
+            self.say("Everybody has handed in.")
+        return DONE
+
+
+def describe(entry: Entry) -> str:
+    """An entry as one line: number, moment, who, what, where, and the rest."""
+    where = "/".join(name for name in (entry.course, entry.assignment) if name is not None)
+    words = [f"{entry.id:>6}", format_time(entry.at)[:19] + "Z", entry.actor, entry.event]
+    words += [word for word in (where, entry.student) if word]
+    words += [f"{key}={_value(value)}" for key, value in (entry.detail or {}).items()]
+    return "  ".join(words)
+
+
+def describe_missing(person: Missing) -> str:
+    """A student who has not handed in, as one line."""
+    names = " ".join(name for name in (person.first_name, person.last_name) if name)
+    late = f"late, {format_time(person.late)}" if person.late else "never"
+    return "  ".join(word for word in (person.username, names, person.email or "", late) if word)
+
+
+def parse_moment(text: str, of_day: time) -> datetime:
+    """The moment that somebody typed, in UTC; of a day alone, that time of it.
+
+    Raises CommandError when it is none.
+    """
+    text = text.strip()
+    try:
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            return datetime.combine(date.fromisoformat(text), of_day, timezone.utc)
+        found = datetime.fromisoformat(re.sub(r"\s*(UTC|Z)$", "+00:00", text))
+    except ValueError:
+        raise CommandError(
+            f"{text!r} is no moment; write 2026-11-20 or '2026-11-20 18:00' (UTC)"
+        ) from None
+    return found.replace(tzinfo=found.tzinfo or timezone.utc).astimezone(timezone.utc)
+
+
+def _beyond(wanted: Wanted, number: int) -> Wanted:
+    """What comes after the entry of this number, in the order that is wanted."""
+    if wanted.oldest_first:
+        return replace(wanted, after=number)
+    return replace(wanted, before=number)
+
+
+def _value(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _plain(entry: Entry) -> dict[str, object]:
+    """As the API shows it."""
+    fields = asdict(entry)
+    return {"id": fields.pop("id"), "timestamp": format_time(fields.pop("at")), **fields}
