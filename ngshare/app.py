@@ -5,39 +5,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import difflib
-import errno
-import getpass
 import inspect
 import logging
 import os
-import re
 import secrets
 import shlex
 import signal
 import socket
 import sys
-import time
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 from sqlalchemy import URL
-from tornado.netutil import bind_sockets
-from traitlets import Bool, Dict, Float, Integer, List, TraitError, Unicode, default, validate
+from traitlets import Bool, Float, Integer, TraitError, Unicode, default, validate
 from traitlets.config import Application, Config, Configurable
-from traitlets.config.loader import (
-    ArgumentError,
-    DeferredConfigList,
-    KVArgParseConfigLoader,
-)
 
 from ngshare import __version__, metrics, migrate
 from ngshare.blobs import LocalBlobs
+from ngshare.commandline import CommandLine, Names, refuse_command_line
 from ngshare.database import CannotOpen, Database, examine, parse_url, show_url
 from ngshare.launcher import ending_with
 from ngshare.logs import JsonFormatter, PlainFormatter
+from ngshare.startup import (
+    StartError,
+    bind,
+    check_hub,
+    check_prefix,
+    check_writable,
+    hub_address,
+    is_open_to_others,
+    open_storage,
+    without_passwords,
+)
 from ngshare.web.application import make_application
 from ngshare.web.auth import (
     HubIdentity,
@@ -64,20 +65,6 @@ DEFAULT_DATABASE = "sqlite:////srv/ngshare/ngshare.db"
 DATABASE_VARIABLE = "NGSHARE_DATABASE"
 """The environment variable that names the database where nothing else does."""
 
-HUB_VARIABLES = (
-    "JUPYTERHUB_API_TOKEN",
-    "JUPYTERHUB_API_URL",
-    "JUPYTERHUB_CLIENT_ID",
-    "JUPYTERHUB_SERVICE_NAME",
-    "JUPYTERHUB_SERVICE_URL",
-)
-
-_CANNOT_LISTEN = {
-    errno.EADDRINUSE: "is another ngshare running? Stop it, or choose another port",
-    errno.EACCES: "only root may listen there; choose a port from 1024 on",
-}
-"""What to do about the commonest reasons."""
-
 
 TESTED = {
     "sqlite": "Tested on SQLite on a local disk: up to 4 workers with 4 threads each, and 8 "
@@ -87,44 +74,6 @@ TESTED = {
     "services on one database and one storage folder. Each thread keeps one connection.",
 }
 """What the tests in ``tests/process`` run, for each kind of database."""
-
-
-class StartError(Exception):
-    """The service cannot start. The message is one line that says what to do."""
-
-
-class Names(List[str]):
-    """A list of names, which the command line gives with commas between them."""
-
-    def from_string_list(self, s_list: list[str]) -> list[str]:
-        return [name.strip() for text in s_list for name in text.split(",") if name.strip()]
-
-
-class CommandLine(KVArgParseConfigLoader):
-    """Says in one line what is wrong.
-
-    argparse would print its usage, and traitlets go on without what it does not know.
-    """
-
-    def _create_parser(self) -> None:
-        super()._create_parser()
-        self.parser.error = _refuse_command_line  # type: ignore[method-assign]
-
-    def load_config(self, *args: Any, **kwargs: Any) -> Config:
-        try:
-            return super().load_config(*args, **kwargs)
-        except ArgumentError as error:
-            # Its text goes on with the value, which may hold a password.
-            _refuse_command_line(str(error).partition("=")[0])
-
-    def _exec_config_str(self, lhs: Any, rhs: Any, trait: Any = None) -> None:
-        # Of a flag that stands twice the last counts, as it did in ngshare 0.6.
-        if isinstance(rhs, DeferredConfigList) and not isinstance(trait, Dict):
-            rhs = DeferredConfigList(rhs[-1:])
-        super()._exec_config_str(lhs, rhs, trait)
-
-    def _handle_unrecognized_alias(self, arg: str) -> None:
-        _refuse_command_line(f"'--{arg}' is not understood")
 
 
 class Ngshare(Application):
@@ -313,7 +262,7 @@ class Ngshare(Application):
     def _take_words(self, words: Sequence[str]) -> None:
         """Refuse what stands on the command line without a dash; commands take some."""
         if words:
-            _refuse_command_line(f"{words[0]!r} is not understood")
+            refuse_command_line(f"{words[0]!r} is not understood")
 
     def _check_names(self, config: Config) -> None:
         """Refuse settings that do not exist: traitlets would go on without them."""
@@ -329,7 +278,7 @@ class Ngshare(Application):
                 if name not in known.get(section, ()):
                     close = difflib.get_close_matches(f"{section}.{name}", every, 1)
                     hint = f" (did you mean {close[0]}?)" if close else ""
-                    _refuse_command_line(f"there is no setting {section}.{name}{hint}")
+                    refuse_command_line(f"there is no setting {section}.{name}{hint}")
 
     def update_config(self, config: Config) -> None:
         """Take new settings. Raises StartError.
@@ -376,11 +325,11 @@ class Ngshare(Application):
         check_prefix(self.prefix)
         url = self._database_url()
         if not self.standalone:
-            self._check_hub_variables()
+            check_hub(self.hub_api_url)
         identity = self._make_identity()
-        before, revision = self._migrate(url, self._open_storage())
+        before, revision = self._migrate(url, open_storage(self.storage))
         with ending_with(launcher) if self.end_with_hub else contextlib.nullcontext():
-            sockets = self._bind()
+            sockets = self._listen()
             self._announce(url, sockets, before, revision)
 
             def serve(alive: int | None = None) -> None:
@@ -468,34 +417,9 @@ class Ngshare(Application):
                 given = f"${DATABASE_VARIABLE}"
             raise StartError(f"{given} {error}") from error
 
-    def _check_hub_variables(self) -> None:
-        missing = [name for name in HUB_VARIABLES if not os.environ.get(name)]
-        if self.hub_api_url and "JUPYTERHUB_API_URL" in missing:
-            missing.remove("JUPYTERHUB_API_URL")
-        if missing:
-            raise StartError(
-                f"{' and '.join(missing)} not set: let JupyterHub launch ngshare "
-                "(from ngshare.hub import configure_hub; configure_hub(c)), "
-                "or run it alone with --vngshare"
-            )
-        if not self.hub_api_url.startswith(("http://", "https://")):
-            raise StartError(
-                f"the Hub's API cannot be at {self.hub_api_url!r}: JUPYTERHUB_API_URL or "
-                "--jupyterhub_api_url must name a URL, as in http://127.0.0.1:8081/hub/api"
-            )
-
-    def _open_storage(self) -> LocalBlobs:
-        try:
-            return LocalBlobs(self.storage)
-        except OSError as error:
-            raise StartError(
-                f"--storage {self.storage} cannot be written ({error.strerror}): create it, "
-                f"give it to the user {_user()}, or name another folder"
-            ) from error
-
     def _migrate(self, url: URL, blobs: LocalBlobs | None = None) -> tuple[str | None, str]:
         if url.get_backend_name() == "sqlite":
-            _check_writable(url.database or "")
+            check_writable(url.database or "")
         try:
             self._advice = examine(url)
         except CannotOpen as error:
@@ -508,35 +432,9 @@ class Ngshare(Application):
         except migrate.MigrationError as error:
             raise StartError(str(error)) from error
 
-    def _bind(self) -> list[socket.socket]:
-        host, port = self._address()
-        give_up = time.monotonic() + (TAKE_OVER_SECONDS if self.end_with_hub else 0)
-        while True:
-            try:
-                return bind_sockets(port, host)
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE or time.monotonic() >= give_up:
-                    raise StartError(
-                        f"cannot listen on {host or '*'}:{port} ({error.strerror}): "
-                        + _CANNOT_LISTEN.get(error.errno or 0, "name an address of this machine")
-                    ) from error
-            time.sleep(0.1)
-
-    def _address(self) -> tuple[str, int]:
-        if self.standalone:
-            return self.host, self.port
-        text = os.environ["JUPYTERHUB_SERVICE_URL"]
-        try:
-            url = urlsplit(text)
-            host, port = url.hostname, url.port
-        except ValueError:
-            host, port, url = None, None, urlsplit("")
-        if url.scheme != "http" or not host:
-            raise StartError(
-                f"JUPYTERHUB_SERVICE_URL is {text!r}; it must say where to listen, "
-                "as in http://127.0.0.1:10101"
-            )
-        return host, 80 if port is None else port
+    def _listen(self) -> list[socket.socket]:
+        host, port = (self.host, self.port) if self.standalone else hub_address()
+        return bind(host, port, patience=TAKE_OVER_SECONDS if self.end_with_hub else 0)
 
     def _make_identity(self) -> Identity:
         if self.standalone:
@@ -571,7 +469,7 @@ class Ngshare(Application):
         kept = [Path(self.storage, "blobs")]
         if url.get_backend_name() == "sqlite":
             kept.append(Path(url.database or ""))
-        for path in filter(_open_to_others, kept):
+        for path in filter(is_open_to_others, kept):
             self.log.warning(
                 "Every user of this machine can read %s: chmod -R o= %s",
                 path,
@@ -616,61 +514,6 @@ class Ngshare(Application):
         print(f"Wrote {self.config_file}")
 
 
-def check_prefix(prefix: str) -> None:
-    """Raise StartError unless every path can begin with this."""
-    if not prefix.startswith("/") or not prefix.endswith("/"):
-        raise StartError(
-            f"the prefix {prefix!r} must begin and end with a slash, as in /services/ngshare/"
-        )
-    if prefix.startswith("/healthz/"):
-        raise StartError("the prefix must not begin with /healthz/, where health is asked for")
-
-
-def _refuse_command_line(message: str) -> NoReturn:
-    raise StartError(f"{message}; see ngshare --help-all")
-
-
-def _open_to_others(path: Path) -> bool:
-    """Whether users of this machine who are neither we nor in our group can read this."""
-    path = path.absolute()
-    return all(folder.stat().st_mode & 0o001 for folder in path.parents) and bool(
-        path.stat().st_mode & 0o004
-    )
-
-
-def _without_passwords(message: str) -> str:
-    """What a message says of a URL may be what somebody mistyped, with its password."""
-    return re.sub(r"://\S*@", "://***@", message)
-
-
-def _check_writable(database: str) -> None:
-    """Raise StartError unless the file of a SQLite database, and others beside it, can be written.
-
-    SQLite would open one that cannot, and every change would fail later.
-    """
-    folder = os.path.dirname(database) or "."
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise StartError(
-            f"the folder {folder} of the database cannot be made ({error.strerror}): "
-            f"create it and give it to the user {_user()}, or name another database"
-        ) from error
-    for path in (folder, database):
-        if os.path.exists(path) and not os.access(path, os.W_OK):
-            raise StartError(
-                f"the database {database} cannot be written: give its folder, and all that is in "
-                f"there, to the user {_user()}, or name another database"
-            )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
-
-
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The command ``ngshare``: exit code 1 and one line when it cannot start."""
     # Submissions are nobody's business: other users of this machine cannot read what is written.
@@ -680,7 +523,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         app.initialize(argv)
         app.start()
     except StartError as error:
-        print(f"ngshare: {_without_passwords(str(error))}", file=sys.stderr)
+        print(f"ngshare: {without_passwords(str(error))}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:  # before it listens; afterwards it is told apart
         print("ngshare: interrupted; it can be started again", file=sys.stderr)

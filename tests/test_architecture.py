@@ -52,6 +52,7 @@ ALLOWED: dict[str, set[str]] = {
     "commands": {
         "commands",
         "app",
+        "startup",
         "actions",
         "migrate",
         "revert",
@@ -62,8 +63,20 @@ ALLOWED: dict[str, set[str]] = {
         "wire",
         "errors",
     },
+    "startup": {"blobs"},
+    "commandline": {"startup"},
     "app": {
-        *("web", "migrate", "blobs", "database", "workers", "launcher", "errors"),
+        *(
+            "web",
+            "migrate",
+            "blobs",
+            "database",
+            "workers",
+            "launcher",
+            "startup",
+            "commandline",
+            "errors",
+        ),
         *("logs", "metrics", "__init__"),
     },
 }

@@ -18,7 +18,7 @@ from traitlets import Bool, Undefined, Unicode
 from ngshare import migrate
 from ngshare.actions.access import Caller
 from ngshare.actions.backup import BackupError
-from ngshare.app import Ngshare, StartError
+from ngshare.app import Ngshare
 from ngshare.blobs import LocalBlobs
 from ngshare.blobs.sweep import Busy, NoLocks, kept_still
 from ngshare.database import Database, show_url
@@ -26,6 +26,7 @@ from ngshare.errors import ExchangeError
 from ngshare.migrate import MigrationError
 from ngshare.progress import Progress
 from ngshare.snapshots import DamagedCopy, NoRoom
+from ngshare.startup import StartError
 
 DONE = 0
 FAILED = 1

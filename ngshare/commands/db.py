@@ -10,6 +10,7 @@ from ngshare import migrate, snapshots
 from ngshare.app import Ngshare
 from ngshare.commands.base import DONE, FAILED, Command
 from ngshare.database import show_url
+from ngshare.startup import open_storage
 
 
 class Db(Command):
@@ -75,7 +76,7 @@ class Upgrade(Command):
         url = self._database_url()
         self.upgrade_database = True  # also where the service is configured not to
         # Only a site of ngshare 0.6 needs its storage for it; none is made here.
-        blobs = self._open_storage() if Path(self.storage).is_dir() else None
+        blobs = open_storage(self.storage) if Path(self.storage).is_dir() else None
         before, after = self._migrate(url, blobs)
         if before == after:
             self.say(f"{show_url(url)} is up to date, at revision {after}.")

@@ -16,6 +16,7 @@ from sqlalchemy import inspect
 import ngshare
 from ngshare import migrate
 from ngshare.database import make_engine, parse_url, show_url
+from tests.databases import only_sqlite
 from tests.process.site import COMMAND, Site
 from tests.require import require
 
@@ -206,6 +207,7 @@ def test_storage_that_cannot_be_written(migrated_site: Site, unprivileged: list[
     assert line.startswith(f"--storage {storage} cannot be written (Permission denied): create it")
 
 
+@only_sqlite
 @pytest.mark.parametrize("exists", [True, False], ids=["file", "folder"])
 def test_database_that_cannot_be_written(
     migrated_site: Site, unprivileged: list[str], exists: bool

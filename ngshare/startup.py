@@ -1,0 +1,145 @@
+"""What must be so before the service starts. What is not is one line that says what to do."""
+
+from __future__ import annotations
+
+import errno
+import getpass
+import os
+import re
+import socket
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tornado.netutil import bind_sockets
+
+from ngshare.blobs import LocalBlobs
+
+HUB_VARIABLES = (
+    "JUPYTERHUB_API_TOKEN",
+    "JUPYTERHUB_API_URL",
+    "JUPYTERHUB_CLIENT_ID",
+    "JUPYTERHUB_SERVICE_NAME",
+    "JUPYTERHUB_SERVICE_URL",
+)
+
+_CANNOT_LISTEN = {
+    errno.EADDRINUSE: "is another ngshare running? Stop it, or choose another port",
+    errno.EACCES: "only root may listen there; choose a port from 1024 on",
+}
+"""What to do about the commonest reasons."""
+
+
+class StartError(Exception):
+    """The service cannot start. The message is one line that says what to do."""
+
+
+def check_prefix(prefix: str) -> None:
+    """Raise StartError unless every path can begin with this."""
+    if not prefix.startswith("/") or not prefix.endswith("/"):
+        raise StartError(
+            f"the prefix {prefix!r} must begin and end with a slash, as in /services/ngshare/"
+        )
+    if prefix.startswith("/healthz/"):
+        raise StartError("the prefix must not begin with /healthz/, where health is asked for")
+
+
+def check_hub(api_url: str) -> None:
+    """Raise StartError unless the Hub, at this URL of its API, said all that a service needs."""
+    missing = [name for name in HUB_VARIABLES if not os.environ.get(name)]
+    if api_url and "JUPYTERHUB_API_URL" in missing:
+        missing.remove("JUPYTERHUB_API_URL")
+    if missing:
+        raise StartError(
+            f"{' and '.join(missing)} not set: let JupyterHub launch ngshare "
+            "(from ngshare.hub import configure_hub; configure_hub(c)), "
+            "or run it alone with --vngshare"
+        )
+    if not api_url.startswith(("http://", "https://")):
+        raise StartError(
+            f"the Hub's API cannot be at {api_url!r}: JUPYTERHUB_API_URL or "
+            "--jupyterhub_api_url must name a URL, as in http://127.0.0.1:8081/hub/api"
+        )
+
+
+def open_storage(folder: str) -> LocalBlobs:
+    """The storage in a folder, made where it is missing. Raises StartError."""
+    try:
+        return LocalBlobs(folder)
+    except OSError as error:
+        raise StartError(
+            f"--storage {folder} cannot be written ({error.strerror}): create it, "
+            f"give it to the user {_user()}, or name another folder"
+        ) from error
+
+
+def check_writable(database: str) -> None:
+    """Raise StartError unless the file of a SQLite database, and others beside it, can be written.
+
+    SQLite would open one that cannot, and every change would fail later.
+    """
+    folder = Path(database).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(
+            f"the folder {folder} of the database cannot be made ({error.strerror}): "
+            f"create it and give it to the user {_user()}, or name another database"
+        ) from error
+    for path in (folder, Path(database)):
+        if path.exists() and not os.access(path, os.W_OK):
+            raise StartError(
+                f"the database {database} cannot be written: give its folder, and all that is in "
+                f"there, to the user {_user()}, or name another database"
+            )
+
+
+def hub_address() -> tuple[str, int]:
+    """Where the Hub wants its service to listen. Raises StartError."""
+    text = os.environ["JUPYTERHUB_SERVICE_URL"]
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname, url.port
+    except ValueError:
+        host, port, url = None, None, urlsplit("")
+    if url.scheme != "http" or not host:
+        raise StartError(
+            f"JUPYTERHUB_SERVICE_URL is {text!r}; it must say where to listen, "
+            "as in http://127.0.0.1:10101"
+        )
+    return host, 80 if port is None else port
+
+
+def bind(host: str, port: int, *, patience: float) -> list[socket.socket]:
+    """Listen. A port that another program has is waited for, so many seconds. Raises StartError."""
+    give_up = time.monotonic() + patience
+    while True:
+        try:
+            return bind_sockets(port, host)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() >= give_up:
+                raise StartError(
+                    f"cannot listen on {host or '*'}:{port} ({error.strerror}): "
+                    + _CANNOT_LISTEN.get(error.errno or 0, "name an address of this machine")
+                ) from error
+        time.sleep(0.1)
+
+
+def is_open_to_others(path: Path) -> bool:
+    """Whether users of this machine who are neither we nor in our group can read this."""
+    path = path.absolute()
+    return all(folder.stat().st_mode & 0o001 for folder in path.parents) and bool(
+        path.stat().st_mode & 0o004
+    )
+
+
+def without_passwords(message: str) -> str:
+    """What a message says of a URL may be what somebody mistyped, with its password."""
+    return re.sub(r"://\S*@", "://***@", message)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
