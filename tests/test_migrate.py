@@ -250,7 +250,9 @@ def test_a_long_upgrade_is_waited_for(
     tmp_path: Path,
     more_migrations: Callable[[str], str],
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "ngshare")
     monkeypatch.setattr(database, "SQLITE_BUSY_SECONDS", 0.01)
     migrate_to(sqlite_url, LEGACY_REVISIONS[1])
     under_way, go_on = tmp_path / "under-way", tmp_path / "go-on"
@@ -270,6 +272,10 @@ def test_a_long_upgrade_is_waited_for(
             go_on.touch()
         assert first.result(PATIENCE) == (LEGACY_REVISIONS[1], later)
         assert second.result(PATIENCE) == (later, later)
+    assert (
+        caplog.messages.count("Another process upgrades the database; waiting until it is done")
+        == 1
+    )
 
 
 def wait_for(condition: Callable[[], object]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import re
 import sqlite3
-from contextlib import closing
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 
 from ngshare import migrate
 from tests.adoption.conftest import REAL_SITE
-from tests.process.site import ADMIN, Client, Server, Site, Trees
+from tests.process.site import ADMIN, COMMAND, PATIENCE, Client, Server, Site, Trees
 
 EXPECTED: dict[str, Any] = json.loads((REAL_SITE / "expected.json").read_text())
 REAL_FILES = {path.name: path.read_bytes() for path in (REAL_SITE / "files").iterdir()}
@@ -123,7 +125,9 @@ def orphans(site: Site) -> list[str]:
 
 
 def _rows(database: Path, query: str) -> list[Any]:
-    with closing(sqlite3.connect(f"{database.as_uri()}?immutable=1", uri=True)) as connection:
+    with contextlib.closing(
+        sqlite3.connect(f"{database.as_uri()}?immutable=1", uri=True)
+    ) as connection:
         return connection.execute(query).fetchall()
 
 
@@ -166,6 +170,26 @@ def test_the_log_says_that_it_was_adopted(real_site: Site) -> None:
     [(event, actor, detail)] = real_site.rows("SELECT event, actor, detail FROM audit_log")
     assert (event, actor) == ("site adopted", "ngshare")
     assert json.loads(detail)["submissions"] == 32
+
+
+def test_on_a_terminal_there_is_a_bar(real_site: Site) -> None:
+    ours, theirs = os.openpty()
+    settings = real_site.arguments(standalone=False)[:4]
+    with subprocess.Popen(
+        [*COMMAND, "db", "upgrade", *settings],
+        cwd=real_site.folder,
+        env=real_site.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        said = b""
+        with contextlib.suppress(OSError):  # how a terminal ends
+            while chunk := os.read(ours, 4096):
+                said += chunk
+        assert process.wait(PATIENCE) == 0
+    os.close(ours)
+    assert f"Adopting files [{'#' * 30}] 130 of 130" in said.decode()
 
 
 def test_through_the_command(real_site: Site) -> None:
