@@ -184,6 +184,7 @@ def _restore_tree(
                 User.name == thing.user,
                 Submission.submitted_at == thing.submitted_at,
             )
+            .with_for_update(key_share=True, of=Submission)
         ).one()
         newer = submission.feedback_tree_id
         place = (

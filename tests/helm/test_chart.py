@@ -124,6 +124,8 @@ INIT = [{"name": "chown", "image": "busybox"}]
 LIMITS = {"limits": {"cpu": 2}}
 MATCH = {"matchLabels": {"a": "b"}}
 ROLLING = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0}}
+DATABASE = "postgresql://ngshare:hunter2@db/ngshare"
+DATABASE64 = base64.b64encode(DATABASE.encode()).decode()
 TOKEN64 = base64.b64encode(TOKEN.encode()).decode()
 
 # The values that existing installations set: name, a value, where it arrives, and as what.
@@ -159,6 +161,13 @@ VALUES = [
     ("ngshare.env", {"TZ": "UTC"}, "env.TZ", "UTC"),
     ("ngshare.env", [{"name": "TZ", "value": "UTC"}], "env.TZ", "UTC"),
     ("ngshare.hub_api_token", TOKEN, "secret.data.token", TOKEN64),
+    ("ngshare.database_url", DATABASE, "secret.data.database", DATABASE64),
+    (
+        "ngshare.databaseSecret",
+        "db",
+        "env.NGSHARE_DATABASE",
+        {"secretKeyRef": {"name": "db", "key": "url"}},
+    ),
     ("pvc.storage", "2Ti", "claim.spec.resources.requests.storage", "2Ti"),
     ("pvc.annotations", {"a": "b"}, "claim.metadata.annotations.a", "b"),
     ("pvc.selector", MATCH, "claim.spec.selector", MATCH),
@@ -199,6 +208,69 @@ def test_more_than_one_replica_is_refused_and_it_says_why(helm: Helm) -> None:
     assert "PostgreSQL" in refusal
 
 
+MANY = {"accessModes": ["ReadWriteMany"]}
+
+
+@pytest.mark.parametrize("pvc", [{}, {"existingClaim": "old"}])
+def test_replicas_need_a_volume_that_all_can_mount(helm: Helm, pvc: Values) -> None:
+    values = {"deployment": {"replicaCount": 2}, "ngshare": {"databaseSecret": "db"}, "pvc": pvc}
+    refusal = helm.refusal(values)
+    assert "deployment.replicaCount is 2" in refusal
+    assert "pvc.accessModes is ReadWriteOnce" in refusal
+    assert "all pods need the files of all" in refusal
+
+
+def test_replicas_need_more_than_a_volume_that_all_can_mount(helm: Helm) -> None:
+    refusal = helm.refusal({"deployment": {"replicaCount": 2}, "pvc": MANY})
+    assert "one SQLite database" in refusal
+    assert "ngshare.databaseSecret" in refusal
+
+
+@pytest.mark.parametrize("database", [{"databaseSecret": "db"}, {"database_url": DATABASE}])
+@pytest.mark.parametrize("pvc", [MANY, {**MANY, "existingClaim": "old"}])
+def test_replicas_with_postgresql_on_a_volume_that_all_can_mount(
+    helm: Helm, database: Values, pvc: Values
+) -> None:
+    values = {"deployment": {"replicaCount": 3}, "ngshare": database, "pvc": pvc}
+    rendered = helm.render(values)
+    rendered.validate()
+    assert rendered.deployment["spec"]["replicas"] == 3
+
+
+def test_the_database_in_a_secret_of_ones_own(helm: Helm) -> None:
+    values = {"databaseSecret": "db", "databaseSecretKey": "uri"}
+    rendered = helm.render({"ngshare": values})
+    assert rendered.env["NGSHARE_DATABASE"] == {"secretKeyRef": {"name": "db", "key": "uri"}}
+    assert rendered.secret["data"].keys() == {"token"}
+    assert "both set" in helm.refusal({"ngshare": {**values, "database_url": DATABASE}})
+
+
+@pytest.mark.parametrize("token", [{}, {"existingSecret": "hub"}])
+def test_the_databases_password_appears_nowhere_but_in_the_secret(
+    helm: Helm, token: Values
+) -> None:
+    values = {"ngshare": {"database_url": DATABASE, **token}}
+    rendered = helm.render(values)
+    rendered.validate()
+    reference = {"secretKeyRef": {"name": "class-2027-ngshare", "key": "database"}}
+    assert rendered.env["NGSHARE_DATABASE"] == reference
+    assert rendered.secret["data"]["database"] == DATABASE64
+    assert ("token" in rendered.secret["data"]) is not bool(token)
+    manifests = rendered.manifests
+    del manifests["Secret"]
+    shown = json.dumps(manifests) + helm.notes(values)
+    assert "hunter2" not in shown
+    assert DATABASE64 not in shown
+
+
+def test_another_database_restarts_the_pod(helm: Helm) -> None:
+    templates = [
+        helm.render({"ngshare": {"database_url": url}}).at("deployment.spec.template")
+        for url in (DATABASE, f"{DATABASE}2")
+    ]
+    assert templates[0] != templates[1]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
@@ -209,6 +281,7 @@ def test_more_than_one_replica_is_refused_and_it_says_why(helm: Helm) -> None:
         ("ngshare.debug", "false", r"ngshare.debug.*(string.*boolean|boolean.*string)"),
         ("ngshare.oauth_client_id", "ngshare", r"ngshare.oauth_client_id.*service-"),
         ("ngshare.env", [{"value": "x"}], r"ngshare.env.0.*name"),
+        ("ngshare.database_url", "sqlite:////x.db", r"ngshare.database_url.*pattern"),
         ("ngshare.upgrade_db", None, r"ngshare.*upgrade_db"),
         ("pvc.storage", "10GB", r"pvc.storage.*pattern"),
     ],

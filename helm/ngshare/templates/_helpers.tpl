@@ -33,6 +33,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .Values.ngshare.existingSecret }}{{ .Values.ngshare.existingSecretKey }}{{ else }}token{{ end -}}
 {{- end -}}
 
+{{/* Not empty when the records are kept in PostgreSQL. */}}
+{{- define "ngshare.postgres" -}}
+{{- or .Values.ngshare.database_url .Values.ngshare.databaseSecret -}}
+{{- end -}}
+
+{{/* Why there can be no more than one pod; empty when there can. */}}
+{{- define "ngshare.alone" -}}
+{{- if not (include "ngshare.postgres" .) -}}
+ngshare keeps its records in one SQLite database on one volume, and two pods that write it at once can lose or damage submissions. Give it a PostgreSQL database by ngshare.databaseSecret or ngshare.database_url, or keep it at 1.
+{{- else if not (has "ReadWriteMany" .Values.pvc.accessModes) -}}
+all pods need the files of all: pvc.accessModes is {{ join ", " .Values.pvc.accessModes }}, and a volume that only one node mounts would leave the others waiting for it for ever. Use a volume of ReadWriteMany, and say so in pvc.accessModes, also for an existing claim; or keep it at 1.
+{{- end -}}
+{{- end -}}
+
 {{- define "ngshare.claimName" -}}
 {{- .Values.pvc.existingClaim | default (include "ngshare.fullname" .) -}}
 {{- end -}}
@@ -93,6 +107,12 @@ http://{{ include "ngshare.fullname" . }}.{{ .Release.Namespace }}.svc:{{ .Value
   (dict "name" "JUPYTERHUB_CLIENT_ID" "value" (include "ngshare.clientId" .))
   (dict "name" "JUPYTERHUB_OAUTH_ACCESS_SCOPES" "value" `["access:services", "access:services!service=ngshare"]`)
 -}}
+{{- if include "ngshare.postgres" . -}}
+  {{- $secret := .Values.ngshare.databaseSecret -}}
+  {{- $url := dict "name" (include "ngshare.fullname" .) "key" "database" -}}
+  {{- if $secret }}{{ $url = dict "name" $secret "key" .Values.ngshare.databaseSecretKey }}{{ end -}}
+  {{- $own = append $own (dict "name" "NGSHARE_DATABASE" "valueFrom" (dict "secretKeyRef" $url)) -}}
+{{- end -}}
 {{- $extra := .Values.ngshare.env | default list -}}
 {{- if kindIs "map" $extra -}}
   {{- $entries := list -}}
