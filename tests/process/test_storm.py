@@ -1,0 +1,83 @@
+"""The night of the deadline: a whole class at once, and workers that are killed meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import random
+import signal
+
+import pytest
+
+from tests.process.site import ADMIN, Server, Site, Trees, together, wait_for
+from tests.process.test_crash import Acknowledged, assert_kept, load, prepare, wait_for_more
+
+STUDENTS = 500
+KILLS = 20
+
+
+def enrol(server: Server) -> None:
+    roster = [
+        {"username": f"s{number}", "first_name": "", "last_name": "", "email": ""}
+        for number in range(STUDENTS)
+    ]
+    with server.client() as ada:
+        assert ada.post("course", "c", instructors=json.dumps([ADMIN])).status == 200
+        assert ada.post("students", "c", students=json.dumps(roster)).status == 200
+        assert ada.release("c", "a", {"a.txt": b"a"}).status == 200
+
+
+def work_of(number: int) -> Trees:
+    """What this student hands in: some of it as everybody's, some of it nobody else's."""
+    unique = hashlib.sha256(b"%d" % number).digest() * random.Random(number).randint(1, 400)
+    return {"notebook.ipynb": unique, "data/same.csv": b"the same for all" * 100}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--workers=4"], ["--threads=8"]], ids=["workers", "threads"]
+)
+def test_a_whole_class_submits_at_once(migrated_site: Site, arguments: list[str]) -> None:
+    server = migrated_site.start(*arguments)
+    enrol(server)
+
+    def submit(number: int) -> tuple[str, str]:
+        reasons: list[object] = []
+        for _ in range(2):  # each tries once more, as a student would
+            with server.client(f"s{number}") as client:
+                try:
+                    reply = client.submit("c", "a", work_of(number))
+                except (OSError, http.client.HTTPException) as error:
+                    reasons.append(error)
+                    continue
+            if reply.status == 200:
+                return f"s{number}", reply.json["timestamp"]
+            reasons.append(reply)
+        raise AssertionError(f"nobody took the work of s{number}: {reasons}")
+
+    acknowledged = together(STUDENTS, submit)
+    with server.client() as ada:
+        listed = ada.get("submissions", "c", "a").json["submissions"]
+        # As many rows as acknowledgements, and the same.
+        assert sorted((one["student_id"], one["timestamp"]) for one in listed) == sorted(
+            acknowledged
+        )
+        for student, moment in acknowledged:
+            assert ada.collect("c", "a", student, moment) == work_of(int(student[1:]))
+
+
+def test_workers_are_killed_twenty_times_meanwhile(migrated_site: Site) -> None:
+    acknowledged = Acknowledged()
+    server = migrated_site.start("--workers=4")
+    prepare(server)
+    with load(server, acknowledged):
+        for _ in range(KILLS):
+            wait_for_more(acknowledged)  # the others go on
+            workers = server.workers()
+            if workers:
+                os.kill(random.choice(sorted(workers)), signal.SIGKILL)
+        wait_for("as many workers as before", lambda: len(server.workers()) == 4)
+        wait_for_more(acknowledged)
+    assert_kept(server, acknowledged)
+    assert server.stop() == 0
