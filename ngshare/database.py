@@ -13,15 +13,17 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from ngshare import postgres
 from ngshare.errors import BadRequest, OutcomeUnknown, OutOfSpace, Unavailable
-from ngshare.outage import Outage
+from ngshare.outage import REFUSE_SECONDS, Outage
 
 log = logging.getLogger("ngshare")
 
@@ -31,6 +33,9 @@ Action = Callable[Concatenate[Connection, P], T]
 
 ATTEMPTS = 8
 """How often a transaction is tried before its request is answered with 503."""
+
+PATIENCE_SECONDS = 9.0
+"""After how long no further attempt is made."""
 
 SQLITE_BUSY_SECONDS = 5.0
 """How long SQLite waits for a lock within one attempt."""
@@ -103,12 +108,18 @@ def reason_and_advice(url: URL, error: DBAPIError) -> str:
 
 
 def make_engine(
-    url: URL, *, connections: int = 1, wal: bool = True, time_limits: bool = False
+    url: URL,
+    *,
+    connections: int = 1,
+    wal: bool = True,
+    time_limits: bool = False,
+    must_exist: bool = False,
 ) -> Engine:
     """An engine for ``url`` with at most ``connections`` connections, which makes none yet.
 
     ``wal``: whether a SQLite database is put into WAL mode, and stays in it.
     ``time_limits``: whether PostgreSQL ends what takes longer than a request may.
+    ``must_exist``: whether a SQLite file that is not there is an error, rather than made.
     """
     if url.get_backend_name() != "sqlite":
         engine = create_engine(
@@ -122,12 +133,23 @@ def make_engine(
         )
         postgres.set_up_connections(engine, time_limits=time_limits)
         return engine
+    path = url.database or ""
+    if must_exist and not path.startswith("file:"):
+        url = url.set(database=f"file:{quote(path)}").update_query_dict(
+            {"mode": "rw", "uri": "true"}
+        )
     engine = create_engine(
         url,
         pool_size=connections,
         max_overflow=0,
         connect_args={"timeout": SQLITE_BUSY_SECONDS},
     )
+
+    @event.listens_for(engine, "checkout")
+    def check_file(connection: Any, record: Any, proxy: Any) -> None:
+        # A file that was moved away stays open, and would go on taking what nobody finds again.
+        if must_exist and record.info.setdefault("file", _file_at(path)) != _file_at(path):
+            raise DisconnectionError("the database's file was moved, removed or replaced")
 
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: Any, record: Any) -> None:
@@ -151,6 +173,15 @@ def make_engine(
     return engine
 
 
+def _file_at(path: str) -> tuple[int, int] | None:
+    """Which file is there now; None when there is none."""
+    try:
+        found = Path(path.removeprefix("file:")).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class Database:
     """Runs actions, each in one transaction of its own. Its methods block."""
 
@@ -159,7 +190,9 @@ class Database:
         self.url = url
         self.retried: Callable[[], None] = lambda: None
         """Called each time that a transaction is going to be run again."""
-        self._engine = make_engine(url, connections=connections, time_limits=time_limits)
+        self._engine = make_engine(
+            url, connections=connections, time_limits=time_limits, must_exist=True
+        )
         self._writer = self._engine.execution_options(ngshare_writes=True)
         self._reader = self._engine
         if url.get_backend_name() != "sqlite":
@@ -168,6 +201,7 @@ class Database:
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
         self._outage = Outage()
+        self._held_until = 0.0
 
     def __str__(self) -> str:
         return show_url(self.url)
@@ -188,6 +222,9 @@ class Database:
         self._engine.dispose()
 
     def _run(self, engine: Engine, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        begun = time.monotonic()
+        if begun < self._held_until and engine is self._writer:
+            raise Unavailable(BUSY)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with self._connect(engine) as connection:
@@ -195,13 +232,17 @@ class Database:
             except DBAPIError as error:
                 if not _worth_another_try(error, writes=engine is self._writer):
                     raise _explain(error) from error
-                if attempt == ATTEMPTS:
+                now = time.monotonic()
+                if attempt == ATTEMPTS or now - begun > PATIENCE_SECONDS:
                     log.error(
-                        "Gave up a transaction after %d attempts: %s. "
+                        "Gave up a transaction after %.0f s: %s. "
                         "Is another program holding the database?",
-                        ATTEMPTS,
+                        now - begun,
                         _reason(error),
                     )
+                    if not isinstance(error, IntegrityError):
+                        # Those behind this one need not wait as long, each in turn.
+                        self._held_until = now + REFUSE_SECONDS
                     raise Unavailable(BUSY) from error
             self.retried()
             # Those that collided must not all come back at the same moment.

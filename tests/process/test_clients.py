@@ -12,7 +12,10 @@ import pytest
 
 from tests.process.site import Server, Site, form, wait_for
 
-HEAD = b"POST /api/submission/c/a HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
+HEAD = (
+    b"POST /api/submission/c/a HTTP/1.1\r\nHost: x\r\n"
+    b"Content-Type: %s\r\nContent-Length: %d\r\n\r\n"
+)
 FORM = b"application/x-www-form-urlencoded"
 
 

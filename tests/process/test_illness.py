@@ -160,7 +160,7 @@ def test_another_program_holds_the_database(site: Site) -> None:
     assert (503, "The exchange is busy; please try again") in done
     assert {status for status, _ in done} <= {200, 503}
     assert "Is another program holding the database?" in course.server.output
-    assert course.recovers()
+    wait_for("recovery", course.recovers)
     assert len(course.acknowledged) == [status for status, _ in done].count(200) + 1
 
 
