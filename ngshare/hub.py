@@ -80,7 +80,7 @@ def configure_hub(
             service["environment"] = environment
     _add_service(c, service)
     scope = f"access:services!service={name}"
-    roles = _configured(c.JupyterHub, "load_roles")
+    roles = list(_configured(c.JupyterHub, "load_roles"))
     extra = sorted(_configured(c.JupyterHub, "extra_user_scopes", set()))
     if _grant(roles, "user", ["self", *extra], scope):
         c.JupyterHub.pop("extra_user_scopes", None)  # in the role now; the Hub would warn of both
@@ -102,7 +102,7 @@ def _check_not_launched(api_token: str | None, **told: Any) -> None:
 
 def _add_service(c: Any, service: dict[str, Any]) -> None:
     """Add the service; of one that is configured already under this name, keep every setting."""
-    services = _configured(c.JupyterHub, "services")
+    services = list(_configured(c.JupyterHub, "services"))
     for configured in services:
         if configured.get("name") == service["name"]:
             for key, value in service.items():

@@ -112,6 +112,14 @@ def test_services_and_roles_of_the_site_stay(c: Config) -> None:
     assert c.JupyterHub.load_roles == [culler, USER, SERVER]
 
 
+def test_settings_may_be_tuples(c: Config) -> None:
+    c.JupyterHub.services = ({"name": "cull"},)
+    c.JupyterHub.load_roles = ({"name": "culler", "scopes": ("list:users",)},)
+    configure_hub(c)
+    assert [service["name"] for service in c.JupyterHub.services] == ["cull", "ngshare"]
+    assert [role["name"] for role in c.JupyterHub.load_roles] == ["culler", "user", "server"]
+
+
 def test_settings_that_were_appended_to_stay(c: Config) -> None:
     """``c.X.y.append(...)`` does not make a list, but a record of the call."""
     c.JupyterHub.services.append({"name": "cull", "command": ["cull"]})
