@@ -344,8 +344,12 @@ def test_an_environment_variable_replaces_that_of_the_chart(helm: Helm, as_list:
 
 def test_the_probes_ask_for_health_and_leave_time_for_a_migration(helm: Helm) -> None:
     container = helm.render().container
-    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-        assert container[probe]["httpGet"] == {"path": "/healthz", "port": "http"}
+    for probe, path in (
+        ("startupProbe", "/healthz"),
+        ("livenessProbe", "/healthz"),
+        ("readinessProbe", "/readyz"),
+    ):
+        assert container[probe]["httpGet"] == {"path": path, "port": "http"}
     startup = container["startupProbe"]
     assert startup["periodSeconds"] * startup["failureThreshold"] >= 20 * 60
 
