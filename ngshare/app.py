@@ -262,6 +262,8 @@ class Ngshare(Application):
     def _take_words(self, words: Sequence[str]) -> None:
         """Refuse what stands on the command line without a dash; commands take some."""
         if words:
+            if words[0] in self.subcommands:
+                refuse_command_line(f"the command comes first: ngshare {words[0]} ...")
             refuse_command_line(f"{words[0]!r} is not understood")
 
     def _check_names(self, config: Config) -> None:

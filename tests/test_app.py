@@ -162,6 +162,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--databse=x"], "'--databse' is not understood; see ngshare --help-all"),
         (["--nonsense"], "argument --nonsense: expected one argument; see ngshare --help-all"),
+        (["--debug", "db"], "the command comes first: ngshare db ...; see ngshare --help-all"),
         (["serve"], "'serve' is not understood; see ngshare --help-all"),
         (["--debug=yes"], "argument --debug: ignored explicit argument 'yes'"),
         (["--database"], "expected one argument; see ngshare --help-all"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from traitlets import Bool, Integer, Unicode
 
 from ngshare.actions import storage
 from ngshare.actions.storage import Collected, Damage, Report, Use
 from ngshare.blobs import LocalBlobs
-from ngshare.blobs.sweep import SHARDS
+from ngshare.blobs.sweep import SHARDS, Entry, Removed
 from ngshare.commands.base import DAMAGE, DONE, SETTINGS, YES, Command, CommandError, count, size
 from ngshare.database import Database
 from ngshare.progress import Progress
@@ -121,6 +123,10 @@ class Gc(Command):
     aliases = {**SETTINGS, "hours": "Gc.hours"}
     flags = {
         **YES,
+        "orphans": (
+            {"Gc": {"orphans": True}},
+            "Also the files that an ngshare 0.6 left in the storage and that belonged to nothing",
+        ),
         "even-all": (
             {"Gc": {"even_all": True}},
             "Also when the database names no file of the storage at all: it may be the wrong one",
@@ -131,7 +137,12 @@ class Gc(Command):
     ngshare storage gc --yes --hours 48        # every night, by cron
     """)
 
-    hours = Integer(24, min=1, help="Remove only what is older than so many hours").tag(config=True)
+    orphans = Bool(False, help="Also what ngshare 0.6 left that belonged to nothing").tag(
+        config=True
+    )
+    hours = Integer(
+        24, min=int(storage.LEAST_AGE // 3600), help="Remove only what is older than so many hours"
+    ).tag(config=True)
     even_all = Bool(False, help="Also when the database names no file of the storage at all").tag(
         config=True
     )
@@ -140,27 +151,44 @@ class Gc(Command):
         store = self.open_storage()
         with self.open_database() as database, self.kept_still(store, alone=True):
             found = self._collect("Looking for unnamed files", database, store, remove=False)
-            if asides := storage.put_aside(store):
-                self.say(
-                    f"{count(len(asides), 'database')} that restores put aside in "
-                    f"{store.folder / storage.ASIDE} keep their files too; remove what you do not "
-                    "want to go back to."
-                )
-            what = f"{count(found.removed.files, 'file')} ({size(found.removed.bytes)})"
-            age = f"older than {count(self.hours, 'hour')}"
-            if not found.removed.files:
-                self.say(f"Nothing to remove: no file that nothing names is {age}.")
+            orphans = storage.orphans(store, self.hours * 3600)
+            self._tell(found.removed, orphans, store, database)
+            if not self.orphans:
+                orphans = []
+            if not found.removed.files and not orphans:
                 return DONE
-            self.say(f"{what} {age} are named by nothing in {database}.")
-            if not found.kept and not self.even_all:
+            if found.removed.files and not found.kept and not self.even_all:
                 raise CommandError(
                     f"that is every file in {self.storage} of that age: is this the database of "
                     "these files? If so, add --even-all"
                 )
             self.confirm("Remove them for good?")
             removed = self._collect("Removing", database, store, remove=True).removed
+            for orphan in orphans:
+                orphan.path.unlink()
+                removed += Removed(1, orphan.size)
         self.say(f"Removed {count(removed.files, 'file')}, {size(removed.bytes)}.")
         return DONE
+
+    def _tell(
+        self, found: Removed, orphans: Sequence[Entry], store: LocalBlobs, database: Database
+    ) -> None:
+        age = f"older than {count(self.hours, 'hour')}"
+        if asides := storage.put_aside(store):
+            self.say(
+                f"{count(len(asides), 'database')} that restores put aside in "
+                f"{store.folder / storage.ASIDE} keep their files too; remove what you do not "
+                "want to go back to."
+            )
+        if found.files:
+            what = f"{count(found.files, 'file')} ({size(found.bytes)})"
+            self.say(f"{what} {age} are named by nothing in {database}.")
+        if orphans:
+            what = f"{count(len(orphans), 'file')} ({size(sum(one.size for one in orphans))})"
+            how = "removed as well" if self.orphans else "kept; --orphans removes them"
+            self.say(f"{what} of ngshare 0.6 belonged to nothing when the site was adopted: {how}.")
+        if not found.files and not (orphans and self.orphans):
+            self.say(f"Nothing to remove: no file that nothing names is {age}.")
 
     def _collect(
         self, what: str, database: Database, store: LocalBlobs, *, remove: bool
