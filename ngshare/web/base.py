@@ -45,7 +45,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LARGE = 4 * 2**20
-"""Bodies of so many bytes or more are worked on a few at a time."""
+"""Bodies of so many bytes or more are worked on one at a time."""
 
 STEP = 2**20
 """In steps of so many bytes a large reply is sent, and a body of unknown length gets room."""
@@ -474,7 +474,7 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         return {**query, **await self._compute(parse_body, kind, body)}
 
     async def _compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run something on the request's body, off the event loop; of large ones few at once.
+        """Run something on the request's body, off the event loop; of large ones one at once.
 
         What they take meanwhile is several times their size.
         """

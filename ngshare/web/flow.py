@@ -17,7 +17,7 @@ SLOWEST = 1000.0
 """Bytes a second. What is slower on the whole is cut off: a few such could fill the memory."""
 
 LONGEST = 600.0
-"""Seconds that a transfer may take on the whole. The more it holds, the faster it must be."""
+"""Seconds that a transfer may take on the whole while others wait for the room that it holds."""
 
 LOOK = 5.0
 """Seconds between two looks at how fast transfers are."""
@@ -32,11 +32,15 @@ class Held:
         self.cut = cut
         self.since = time.monotonic()
 
-    def too_slow(self, now: float) -> bool:
-        """Whether it stands, or creeps. What has all moved is being worked on."""
+    def too_slow(self, now: float, *, wanted: bool) -> bool:
+        """Whether it stands, or creeps while what it holds is wanted by others.
+
+        What has all moved is being worked on.
+        """
         if self.moved >= self.size:
             return False
-        return self.moved < (now - self.since - GRACE) * max(SLOWEST, self.size / LONGEST)
+        slowest = max(SLOWEST, self.size / LONGEST) if wanted else SLOWEST
+        return self.moved < (now - self.since - GRACE) * slowest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,7 +141,8 @@ class Flow:
     def _cut_slow(self) -> None:
         self._look = None
         now = time.monotonic()
-        for held in [held for held in self._held if held.too_slow(now)]:
+        wanted = bool(self._waiting)
+        for held in [held for held in self._held if held.too_slow(now, wanted=wanted)]:
             held.cut()
         self._watch()
 

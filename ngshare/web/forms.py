@@ -20,8 +20,12 @@ from ngshare.wire import decode_json
 FIELDS = 1000
 """The most fields that one request may have."""
 
-PIECE = 64 * 1024
-"""How much of a form is unescaped at once where it takes twenty times its size of memory."""
+PIECE = 128 * 1024
+"""How many bytes of a form are unescaped at once.
+
+The standard library takes an object of 50 bytes for each escape meanwhile, and nothing
+else runs in this process until a piece is done.
+"""
 
 
 def parse_body(content_type: str, body: bytes) -> dict[str, Any]:
@@ -58,30 +62,31 @@ def parse_form(body: bytes) -> dict[str, Any]:
 
 
 def _unquote(text: bytes) -> str:
-    text = text.replace(b"+", b" ")
-    escapes = text.count(b"%")
-    if escapes:
-        text = _unescape(text, escapes)
-    return _decode(text)
+    if len(text) <= PIECE:
+        return _decode(_unescape(text))
+    return _decode(b"".join(_unescape(piece) for piece in _pieces(text)))
 
 
-def _unescape(text: bytes, escapes: int) -> bytes:
-    """Undo percent-encoding, four times faster than the standard library's way where that matters.
+def _unescape(text: bytes) -> bytes:
+    """Undo percent-encoding, several times faster than the standard library where that matters.
 
     Quoted-printable is the same but for the sign before the digits, and is decoded in C.
     It means something else by a line break or by its own sign, and skips what is no escape;
     then, and for short texts, the standard library does it.
     """
+    text = text.replace(b"+", b" ")
+    escapes = text.count(b"%")
+    if not escapes:
+        return text
     if len(text) > 1000 and not any(special in text for special in (b"=", b"\r", b"\n")):
         decoded = binascii.a2b_qp(text.replace(b"%", b"="))
         if len(decoded) == len(text) - 2 * escapes:  # every one was an escape
             return decoded
-    # In pieces, because the standard library makes an object of 50 bytes for each escape.
-    return b"".join(unquote_to_bytes(piece) for piece in _pieces(text))
+    return unquote_to_bytes(text)
 
 
 def _pieces(text: bytes) -> Iterator[bytes]:
-    """The text in pieces of up to 64 KiB, none of which ends within an escape."""
+    """The text in pieces of up to :data:`PIECE` bytes, none of which ends within an escape."""
     start = 0
     while start < len(text):
         end = min(start + PIECE, len(text))

@@ -64,7 +64,7 @@ class Service:
         self.max_body = max_body
         self.uploads = Lanes(max_in_flight, patience)
         self.downloads = Lanes(max_in_flight, patience)
-        self.large = asyncio.Semaphore(2)
+        self.large = asyncio.Semaphore(1)
         self.encoded = EncodedTrees()
         self.max_files = max_files
         self.max_course_bytes = max_course_bytes
