@@ -67,6 +67,11 @@ def _from_postgresql(value: datetime | None) -> datetime | None:
     return None if value is None else value.astimezone(timezone.utc)
 
 
+# PostgreSQL sorts as people of the place do, unless it is told to sort as SQLite and Python do.
+# An index in that order also outlives every change of the operating system's collations.
+Text = String().with_variant(String(collation="C"), "postgresql")
+
+
 class Base(DeclarativeBase):
     """Names every constraint, so that a migration can name it too."""
 
@@ -79,7 +84,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {datetime: UtcDateTime, str: String}
+    type_annotation_map = {datetime: UtcDateTime, str: Text}
 
 
 # SQLite counts up by itself only a primary key whose type is literally INTEGER.

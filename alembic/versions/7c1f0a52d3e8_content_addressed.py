@@ -37,6 +37,9 @@ LEGACY = (
 
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 Moment = sa.DateTime(timezone=True)
+# Sorted by code points, as SQLite and Python do, and by indexes that no new version of the
+# operating system's collations can break.
+Text = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 LIVE = sa.text("removed_at IS NULL")
 
 
@@ -88,12 +91,12 @@ def create_tables():
     op.create_table(
         "users",
         sa.Column("id", Id, primary_key=True),
-        sa.Column("name", sa.String, nullable=False, unique=True),
+        sa.Column("name", Text, nullable=False, unique=True),
     )
     op.create_table(
         "courses",
         sa.Column("id", Id, primary_key=True),
-        sa.Column("name", sa.String, nullable=False),
+        sa.Column("name", Text, nullable=False),
         sa.Column("created_at", Moment, nullable=False),
         sa.Column("removed_at", Moment),
     )
@@ -110,10 +113,10 @@ def create_tables():
         sa.Column("id", Id, primary_key=True),
         sa.Column("course_id", Id, sa.ForeignKey("courses.id"), nullable=False),
         sa.Column("user_id", Id, sa.ForeignKey("users.id"), nullable=False, index=True),
-        sa.Column("role", sa.String, nullable=False),
-        sa.Column("first_name", sa.String),
-        sa.Column("last_name", sa.String),
-        sa.Column("email", sa.String),
+        sa.Column("role", Text, nullable=False),
+        sa.Column("first_name", Text),
+        sa.Column("last_name", Text),
+        sa.Column("email", Text),
         sa.Column("removed_at", Moment),
         sa.UniqueConstraint("course_id", "user_id"),
         sa.CheckConstraint("role IN ('instructor', 'student')", name="role"),
@@ -129,7 +132,7 @@ def create_tables():
     op.create_table(
         "files",
         sa.Column("tree_id", Id, sa.ForeignKey("trees.id"), primary_key=True),
-        sa.Column("path", sa.String, primary_key=True),
+        sa.Column("path", Text, primary_key=True),
         sa.Column("sha256", sa.LargeBinary(32), index=True),
         sa.Column("md5", sa.LargeBinary(16), nullable=False),
         sa.Column("size", sa.BigInteger, nullable=False),
@@ -138,7 +141,7 @@ def create_tables():
         "assignments",
         sa.Column("id", Id, primary_key=True),
         sa.Column("course_id", Id, sa.ForeignKey("courses.id"), nullable=False),
-        sa.Column("name", sa.String, nullable=False),
+        sa.Column("name", Text, nullable=False),
         sa.Column("tree_id", Id, sa.ForeignKey("trees.id"), nullable=False),
         sa.Column("released_at", Moment, nullable=False),
         sa.Column("removed_at", Moment),
@@ -163,12 +166,12 @@ def create_tables():
         "audit_log",
         sa.Column("id", Id, primary_key=True),
         sa.Column("at", Moment, nullable=False, index=True),
-        sa.Column("actor", sa.String, nullable=False),
-        sa.Column("event", sa.String, nullable=False),
+        sa.Column("actor", Text, nullable=False),
+        sa.Column("event", Text, nullable=False),
         sa.Column("course_id", Id, sa.ForeignKey("courses.id", ondelete="SET NULL")),
-        sa.Column("course", sa.String),
-        sa.Column("assignment", sa.String),
-        sa.Column("student", sa.String),
+        sa.Column("course", Text),
+        sa.Column("assignment", Text),
+        sa.Column("student", Text),
         sa.Column("detail", sa.JSON),
     )
     op.create_index("ix_audit_log_course_id_at", "audit_log", ["course_id", "at"])

@@ -282,7 +282,7 @@ _MEMBERS: Any = (
     .where(Membership.course_id == bindparam("course_id"), Membership.removed_at.is_(None))
 )
 _MEMBER = _MEMBERS.where(User.name == bindparam("username"))
-_WITH_ROLE = _MEMBERS.where(Membership.role == bindparam("role"))
+_WITH_ROLE = _MEMBERS.where(Membership.role == bindparam("role")).order_by(User.name)
 
 
 def _member(connection: Connection, course_id: int, username: str) -> Row[Any] | None:
@@ -298,8 +298,7 @@ def _get(connection: Connection, found: Standing, role: str, username: str, abse
 
 def _list(connection: Connection, found: Standing, role: str) -> list[Person]:
     rows = connection.execute(_WITH_ROLE, {"course_id": found.course_id, "role": role})
-    # By name, in whatever order a database may sort.
-    return sorted((Person(*row[:4]) for row in rows), key=lambda person: person.username)
+    return [Person(*row[:4]) for row in rows]
 
 
 def _remove(

@@ -12,8 +12,10 @@ from ngshare.wire import StoredFile
 
 _TREE = insert(Tree).returning(Tree.id)
 _FILE = insert(File)
-_FILES = select(File.path, File.sha256, File.md5, File.size).where(
-    File.tree_id == bindparam("tree_id")
+_FILES = (
+    select(File.path, File.sha256, File.md5, File.size)
+    .where(File.tree_id == bindparam("tree_id"))
+    .order_by(File.path)
 )
 
 
@@ -44,9 +46,7 @@ def files(connection: Connection, tree_id: int | None) -> list[StoredFile]:
     """The files of a tree, by path; of no tree, none."""
     if tree_id is None:
         return []
-    rows = connection.execute(_FILES, {"tree_id": tree_id})
-    # By path, in whatever order a database may sort.
-    return sorted((StoredFile(*row) for row in rows), key=lambda file: file.path)
+    return [StoredFile(*row) for row in connection.execute(_FILES, {"tree_id": tree_id})]
 
 
 def mark_replaced(connection: Connection, tree_id: int | None, at: datetime) -> None:

@@ -395,6 +395,8 @@ def test_the_old_pod_stops_before_the_new_one_starts(helm: Helm) -> None:
     assert strategy == {"type": "Recreate", "rollingUpdate": None}
     notes = helm.notes({"deployment": {"strategy": ROLLING}})
     assert "WARNING: with the strategy RollingUpdate" in notes
+    postgres = {"deployment": {"strategy": ROLLING}, "ngshare": {"databaseSecret": "db"}}
+    assert "WARNING: with the strategy RollingUpdate" not in helm.notes(postgres)
 
 
 @pytest.mark.parametrize("annotations", [{}, {"a": "b"}])
