@@ -148,7 +148,19 @@ def make_engine(
     @event.listens_for(engine, "checkout")
     def check_file(connection: Any, record: Any, proxy: Any) -> None:
         # A file that was moved away stays open, and would go on taking what nobody finds again.
-        if must_exist and record.info.setdefault("file", _file_at(path)) != _file_at(path):
+        if not must_exist:
+            return
+        journal = _file_at(f"{path}-wal")
+        if record.info.setdefault("file", _file_at(path)) == _file_at(path):
+            record.info["journal"] = journal
+        elif journal is not None and journal == record.info.get("journal"):
+            # SQLite would play back what belongs to the old file into the one that is there now.
+            raise sqlite3.OperationalError(
+                f"the file {path} was moved, removed or replaced, and {path}-wal is still that of "
+                "the one before: put that back, or stop ngshare, put another file there, move away "
+                "what ends with -wal and -shm beside it, and start ngshare"
+            )
+        else:
             raise DisconnectionError("the database's file was moved, removed or replaced")
 
     @event.listens_for(engine, "connect")

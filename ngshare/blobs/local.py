@@ -81,7 +81,12 @@ class LocalBlobs:
                     for number in sorted({digest[0] for digest in wanted})
                 }
                 present = self._lease(shards, wanted)
-                missing = [digest for digest in wanted if digest not in present]
+                missing = [
+                    digest
+                    for digest, content in wanted.items()
+                    # One that was cut short, as by a repair of the file system, is made again.
+                    if digest not in present or self.path(digest).stat().st_size != len(content)
+                ]
                 for start in range(0, len(missing), TOGETHER):
                     self._write({d: wanted[d] for d in missing[start : start + TOGETHER]})
                 # Synced even when all was there before: another request may have
@@ -93,11 +98,13 @@ class LocalBlobs:
         return digests
 
     def get(self, digest: bytes) -> bytes:
+        path = self.path(digest)
         try:
-            return self.path(digest).read_bytes()
-        except FileNotFoundError:
-            raise BlobMissing(digest) from None
+            return path.read_bytes()
         except OSError as error:
+            # Without its folder it is not this blob that is missing, but the disk.
+            if isinstance(error, FileNotFoundError) and path.parent.is_dir():
+                raise BlobMissing(digest) from None
             log.error(
                 "Cannot read from %s (%s). Check its disk, and that it is mounted.",
                 self.folder,

@@ -514,12 +514,16 @@ def _content(blobs: BlobStore, file: wire.StoredFile) -> bytes | None:
     """A file's bytes; None when they are lost, so that the rest can be read."""
     if file.sha256 is not None:
         try:
-            return blobs.get(file.sha256)
+            content = blobs.get(file.sha256)
         except BlobMissing:
-            log.error(
-                "The bytes of %s (SHA-256 %s) are missing from the storage. "
-                "Restore them from a backup.",
-                file.path,
-                file.sha256.hex(),
-            )
+            content = None
+        if content is not None and len(content) == file.size:
+            return content
+        log.error(
+            "The bytes of %s (SHA-256 %s) are %s the storage. "
+            "Restore them from a backup; ngshare storage check finds what else there is.",
+            file.path,
+            file.sha256.hex(),
+            "missing from" if content is None else "damaged in",
+        )
     return None

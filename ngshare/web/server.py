@@ -20,8 +20,9 @@ IDLE_SECONDS = 120
 BODY_SECONDS = 3600
 """How long the body of one request may take."""
 
-KEPT_FREE = 256
-"""File descriptors that are for files, the database and the Hub, never for clients."""
+KEPT_FREE = 700
+"""File descriptors that are never for clients: eight threads write up to 64 files each at once,
+and the database, the Hub and the listening socket need some."""
 
 COMPLAIN_SECONDS = 60
 

@@ -110,6 +110,13 @@ def test_missing(blobs: LocalBlobs) -> None:
     assert digest_of(b"never put").hex() in str(error.value)
 
 
+def test_one_that_was_cut_short_is_made_again(blobs: LocalBlobs) -> None:
+    [digest] = blobs.put([b"content"])
+    blobs.path(digest).write_bytes(b"cont")
+    assert blobs.put([b"content", b"other"])[0] == digest
+    assert blobs.get(digest) == b"content"
+
+
 def test_it_is_there_when_the_store_is_opened_again(blobs: LocalBlobs) -> None:
     [digest] = blobs.put([b"content"])
     again = LocalBlobs(str(blobs.folder))

@@ -263,17 +263,42 @@ async def test_files_of_the_wrong_shape_are_refused_with_what_is_wrong(
     assert await dump(api) == before
 
 
+@pytest.mark.parametrize("how", ["missing from", "damaged in"])
 async def test_bytes_that_were_lost_do_not_hide_the_other_files(
-    api: Api, blobs: LocalBlobs, caplog: pytest.LogCaptureFixture
+    api: Api, blobs: LocalBlobs, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     files = tree(kept="kept", lost="lost")
     await api.post("assignment", COURSE, "new", user=INSTRUCTOR, files=files)
     digest = hashlib.sha256(b"lost").digest()
-    blobs.path(digest).unlink()
+    if how == "damaged in":
+        blobs.path(digest).write_bytes(b"lo")
+    else:
+        blobs.path(digest).unlink()
     reply = await api.get("assignment", COURSE, "new", user=STUDENT)
     kept, lost = by_path(reply.success("files")["files"])
     assert [kept] == full(kept=b"kept")
     assert lost["path"] == "lost"
     assert lost["checksum"] == md5(b"lost").hex()
     assert b"missing" in base64.b64decode(lost["content"])
-    assert digest.hex() in caplog.text
+    assert f"{digest.hex()}) are {how} the storage" in caplog.text
+    blobs.put([b"lost"])
+    reply = await api.get("assignment", COURSE, "new", user=STUDENT)
+    assert by_path(reply.success("files")["files"]) == full(kept=b"kept", lost=b"lost")
+
+
+async def test_while_the_storage_is_away_nothing_is_taken_for_lost(
+    api: Api, blobs: LocalBlobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    await api.post("assignment", COURSE, "new", user=INSTRUCTOR, files=tree(a="away"))
+    away = blobs.folder.rename(blobs.folder.with_name("unmounted"))
+    blobs.folder.mkdir()
+    try:
+        reply = await api.get("assignment", COURSE, "new", user=STUDENT)
+        assert reply.status == 503
+        assert "cannot read files now" in reply.message
+        assert "Check its disk, and that it is mounted" in caplog.text
+    finally:
+        blobs.folder.rmdir()
+        away.rename(blobs.folder)
+    reply = await api.get("assignment", COURSE, "new", user=STUDENT)
+    assert reply.success("files")["files"] == full(a=b"away")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from typing import Any
 
 import pytest
@@ -146,7 +147,7 @@ async def test_transactions_that_are_run_again(
     from ngshare import database
 
     def lose(*args: Any) -> Any:
-        raise IntegrityError("statement", {}, Exception("lost"))
+        raise IntegrityError("statement", {}, sqlite3.IntegrityError("UNIQUE constraint failed"))
 
     monkeypatch.setattr("ngshare.actions.submissions.submit", lose)
     monkeypatch.setattr(database.time, "sleep", lambda seconds: None)
