@@ -101,7 +101,8 @@ def test_what_always_breaks_off_is_given_up(
     postgres_cluster: Cluster,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(database, "time", SimpleNamespace(sleep=lambda seconds: None))
+    fake = SimpleNamespace(sleep=lambda seconds: None, monotonic=lambda: 0.0)
+    monkeypatch.setattr(database, "time", fake)
     breaking = Breaking(postgres_cluster, url, 1000)
     service = opened()
     with pytest.raises(Unavailable, match="busy; please try again"):
@@ -248,7 +249,8 @@ def test_a_statement_that_takes_too_long(
 def test_a_row_that_stays_locked_is_waited_for_again_and_given_up(
     opened: Callable[..., Database], url: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "time", SimpleNamespace(sleep=lambda seconds: None))
+    fake = SimpleNamespace(sleep=lambda seconds: None, monotonic=lambda: 0.0)
+    monkeypatch.setattr(database, "time", fake)
     service = opened(url.update_query_dict({"options": "-c lock_timeout=10"}))
     service.write(add_user)
     update = text("UPDATE users SET name = name || '!'")
