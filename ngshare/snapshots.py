@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from ngshare.durable import sync
+
 KEPT = 5
 """How many backups made before upgrades are kept beside a database."""
 
@@ -70,9 +72,9 @@ def backup_sqlite(source: Path, target: Path) -> int:
                 found = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if found != "ok":
                     raise DamagedCopy(f"{source} is damaged: {found}")
-        _sync(part)
+        sync(part)
         part.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
         return target.stat().st_size
     except (sqlite3.Error, OSError) as error:
         if _disk_is_full(error):
@@ -179,11 +181,3 @@ def _disk_is_full(error: Exception) -> bool:
 
 def _escape(name: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", name)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -25,10 +25,11 @@ ALLOWED: dict[str, set[str]] = {
     "postgres": set(),
     "outage": set(),
     "database": {"postgres", "outage", "errors"},
-    "blobs": {"blobs", "errors"},
+    "blobs": {"blobs", "durable", "errors"},
     "progress": set(),
-    "snapshots": set(),
-    "adoption": {"adoption", "blobs", "wire", "errors", "progress"},
+    "durable": set(),
+    "snapshots": {"durable"},
+    "adoption": {"adoption", "blobs", "durable", "wire", "errors", "progress"},
     "upgrade_lock": set(),
     "migrate": {"database", "blobs", "snapshots", "adoption", "upgrade_lock"},
     "revert": {"migrate", "blobs", "snapshots", "adoption", "upgrade_lock"},
@@ -36,7 +37,9 @@ ALLOWED: dict[str, set[str]] = {
     # They take many transactions and a long time, so they begin and end them themselves.
     "actions.transfer": {"models", "database"},
     "actions.storage": {"actions", "models", "blobs", "database"},
-    "actions.backup": {"actions", "models", "blobs", "database", "migrate", "snapshots", "wire"},
+    "actions.backup": {
+        *("actions", "models", "blobs", "database", "durable", "migrate", "snapshots", "wire"),
+    },
     "actions.restore": {"actions", "blobs", "database", "migrate", "snapshots"},
     "actions": {"actions", "models", "blobs", "wire", "errors"},
     "web.auth": {"errors", "metrics"},  # it counts what the Hub is asked

@@ -35,6 +35,7 @@ from ngshare.blobs import LocalBlobs
 from ngshare.blobs.local import open_folder
 from ngshare.blobs.sweep import SHARDS, entries
 from ngshare.database import Database
+from ngshare.durable import sync
 from ngshare.models import File
 from ngshare.wire import format_time
 
@@ -184,8 +185,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.rename(folder / MANIFEST)
-    with open_folder(folder) as descriptor:
-        os.fsync(descriptor)
+    sync(folder)
 
 
 def read_manifest(folder: Path) -> Manifest:

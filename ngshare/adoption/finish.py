@@ -15,11 +15,11 @@ from ngshare.adoption.names import (
     finished_list,
     read_names,
     report_file,
-    sync_folder,
     unfinished_list,
     unfinished_report,
 )
 from ngshare.blobs import LocalBlobs
+from ngshare.durable import sync
 from ngshare.progress import Progress
 
 log = logging.getLogger("ngshare")
@@ -41,7 +41,7 @@ def finish(database: Path, blobs: LocalBlobs) -> None:
     # First the files that could not be linked are moved, and that is made durable, ...
     moved = {digest for digest, name in names if _move(blobs, digest, name, stored)}
     for folder in {blobs.path(digest).parent for digest in moved}:
-        sync_folder(folder)
+        sync(folder)
     # ... so that no name goes away that is the only one after a crash.
     with Progress("Removing the old names of adopted files", len(names)) as progress:
         for digest, name in names:
@@ -50,11 +50,11 @@ def finish(database: Path, blobs: LocalBlobs) -> None:
             else:
                 log.error("The storage does not hold the bytes of %s", blobs.folder / name)
             progress.advance()
-    sync_folder(blobs.folder)
+    sync(blobs.folder)
     with contextlib.suppress(FileNotFoundError):
         unfinished_report(database).replace(report_file(database))
     unfinished_list(database).replace(finished_list(database))
-    sync_folder(database.parent)
+    sync(database.parent)
     _tell(report_file(database))
 
 

@@ -27,6 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ngshare.blobs.store import BlobMissing, sha256
+from ngshare.durable import sync
 from ngshare.errors import ExchangeError, OutOfSpace, Unavailable
 
 log = logging.getLogger("ngshare")
@@ -57,7 +58,7 @@ class LocalBlobs:
             self.shard(shard).mkdir(exist_ok=True)
         self.check()
         for made in (self._blobs, self.folder):
-            _sync_folder(made)
+            sync(made)
 
     def __str__(self) -> str:
         return f"folder {self.folder}"
@@ -143,7 +144,7 @@ class LocalBlobs:
     def sync(self) -> None:
         """Make every blob that was adopted durable under its name. Raises OSError."""
         for shard in range(256):
-            _sync_folder(self.shard(shard))
+            sync(self.shard(shard))
 
     def check(self) -> None:
         probe = self.incoming / f"probe-{secrets.token_hex(8)}"
@@ -231,8 +232,3 @@ def open_folder(folder: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    with open_folder(folder) as descriptor:
-        os.fsync(descriptor)
