@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import threading
@@ -171,6 +172,29 @@ def test_nobody_is_there_to_be_asked(run: Run, blobs: LocalBlobs, course: str) -
         "ngshare: nothing was done: this needs --yes where nobody can be asked\n"
     )
     assert blobs.get(sha256(b"nobody's"))
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("Yes\n", 0), ("\n", 1), ("n\n", 1)])
+def test_somebody_at_a_terminal_is_asked(
+    run: Run,
+    blobs: LocalBlobs,
+    course: str,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+    code: int,
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    blobs.put([b"nobody's"])
+    make_old(blobs, b"nobody's", b"the work of sam")
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    told = run("storage", "gc", code=code)
+    assert "Remove them for good? [y/N]" in told.stdout
+    assert blobs.path(sha256(b"nobody's")).exists() is (code == 1)
+    if code:
+        assert told.stderr == "ngshare: nothing was done\n"
 
 
 def test_another_age(run: Run, blobs: LocalBlobs, course: str) -> None:
