@@ -174,23 +174,24 @@ def _page(connection: Connection, wanted: Wanted, *scope: ColumnElement[bool]) -
     more than ``SCAN`` entries between them are looked through for those that fit.
     """
     limit = max(1, min(wanted.limit, LIMIT))
+    filters = {
+        "course": wanted.course,
+        "assignment": wanted.assignment,
+        "student": wanted.student,
+        "actor": wanted.actor,
+        "event": wanted.event,
+    }
+    named = {name: value for name, value in filters.items() if value is not None}
     looked_through = (
         select(*_COLUMNS)
         .where(*scope, *_bounds(connection, wanted, scope))
         .order_by(*_order(wanted, AuditEntry.at, AuditEntry.id))
-        .limit(SCAN)
+        .limit(SCAN if named else limit + 1)
     )
     rows = looked_through.subquery()
-    filters = {
-        rows.c.course: wanted.course,
-        rows.c.assignment: wanted.assignment,
-        rows.c.student: wanted.student,
-        rows.c.actor: wanted.actor,
-        rows.c.event: wanted.event,
-    }
     found = connection.execute(
         select(rows)
-        .where(*(column == value for column, value in filters.items() if value is not None))
+        .where(*(rows.c[name] == value for name, value in named.items()))
         .order_by(*_order(wanted, rows.c.at, rows.c.id))
         .limit(limit + 1)
     ).all()

@@ -49,7 +49,8 @@ class Submission(BaseHandler):
     async def get(self, course: str, assignment: str, student: str) -> None:
         moment, files = await self.ask(
             submissions.collect,
-            *(course, assignment, student, self.field("timestamp")),
+            # An empty time means the latest here, as in ngshare 0.6.
+            *(course, assignment, student, self.field("timestamp") or None),
             removed=self.flag("removed"),
         )
         await self.reply_tree("submission collected", files, timestamp=format_time(moment))

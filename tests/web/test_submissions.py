@@ -165,12 +165,22 @@ async def test_a_time_may_be_spelled_as_clients_spell_it(api: Api, spelling: str
 @pytest.mark.parametrize("text", NO_TIMES)
 async def test_what_is_no_time_is_refused(api: Api, text: str) -> None:
     query = {"user": INSTRUCTOR, "timestamp": text}
-    for reply in (
-        await api.get("submission", COURSE, ASSIGNMENT, STUDENT, **query),
+    refused = [
         await api.get("feedback", COURSE, ASSIGNMENT, STUDENT, **query),
         await api.post("feedback", COURSE, ASSIGNMENT, STUDENT, **query, files=tree(a="1")),
-    ):
+    ]
+    if text.strip():
+        refused.append(await api.get("submission", COURSE, ASSIGNMENT, STUDENT, **query))
+    for reply in refused:
         assert reply.failure == (400, "Time format incorrect")
+
+
+@pytest.mark.parametrize("text", ["", " "])
+async def test_an_empty_time_means_the_latest_submission(api: Api, text: str) -> None:
+    reply = await api.get(
+        "submission", COURSE, ASSIGNMENT, STUDENT, user=INSTRUCTOR, timestamp=text
+    )
+    assert reply.success("files", "timestamp")["timestamp"] == SECOND
 
 
 MORNING = datetime(2026, 9, 1, 8, tzinfo=timezone.utc)
