@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from traitlets.config import Application
 from traitlets.utils.importstring import import_item
 
+import ngshare
 from ngshare.app import Ngshare
 from ngshare.metrics import Metrics
 from ngshare.web.application import routes
@@ -82,3 +85,30 @@ def test_metrics_are_documented_each_and_no_other() -> None:
     shown = {name for name in re.findall(r"^# TYPE (\S+)", page, re.M) if "_created" not in name}
     table = re.findall(r"^\| `(ngshare_\w+)", (DOCS / "monitoring.md").read_text(), re.M)
     assert sorted(table) == sorted(shown)
+
+
+def events() -> Iterator[str]:
+    """Every event that the code writes into the audit log; ``...`` for a part that varies."""
+    place = {"record": 2, "reply_tree": 0}
+    for path in Path(ngshare.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            event = node.args[place[name]] if len(node.args) > place.get(name, 99) else None
+            if isinstance(event, ast.Constant):
+                yield str(event.value)
+            elif isinstance(event, ast.JoinedStr):
+                yield "".join(
+                    getattr(part, "value", "...") if isinstance(part, ast.Constant) else "..."
+                    for part in event.values
+                )
+
+
+@pytest.mark.parametrize("event", sorted(set(events())))
+def test_event_of_the_audit_log_is_documented(event: str) -> None:
+    assert f"`{event}`" in (DOCS / "api.md").read_text()
+
+
+def test_events_are_found() -> None:
+    assert {"submission handed in", "assignment fetched", "... restored"} <= set(events())
