@@ -36,7 +36,8 @@ def test_back_to_0_6_and_forth_again(run: Run, adopted: Site) -> None:
     assert "is of revision 1921a169739b." in told
     # Exactly the records of 0.6, in its journal mode, and each of its files under its old name.
     assert dump(database) == dump(REAL_SITE / "ngshare.db")
-    assert adopted.rows("PRAGMA journal_mode") == [("delete",)]
+    with adopted.sql() as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchall() == [("delete",)]
     files = {path.name: path.read_bytes() for path in (REAL_SITE / "files").iterdir()}
     assert {path.name: path.read_bytes() for path in storage.glob("*.*")} == files
     assert legacy_contents(database, storage) == ours
