@@ -12,11 +12,13 @@ from traitlets.config import Application
 from traitlets.utils.importstring import import_item
 
 import ngshare
+from ngshare.actions.roster import STUDENT_IS_INSTRUCTOR
 from ngshare.app import Ngshare
 from ngshare.metrics import Metrics
 from ngshare.web.application import routes
 from ngshare.web.auth import SharedHubAuth
 from ngshare.web.base import implemented
+from tests.web.test_order_of_checks import ORDER
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -41,6 +43,20 @@ ROUTES = [
 @pytest.mark.parametrize("route", ROUTES, ids=str)
 def test_route_is_documented(route: tuple[str, int]) -> None:
     assert route in documented_routes()
+
+
+FAILURES = {
+    *(check.failure for checks in ORDER.values() for check in checks),
+    (400, "Permission denied (cannot modify other instructors)"),
+    (400, "Content cannot be base64 decoded"),
+    (409, STUDENT_IS_INSTRUCTOR),
+}
+"""What the tests of the contract look for, in the order of its checks or by itself."""
+
+
+def test_failures_of_the_contract_are_documented_each_and_no_other() -> None:
+    rows = re.findall(r"^\| (\d+) \| `([^`]+)` \|", (DOCS / "api.md").read_text(), re.M)
+    assert sorted((int(status), message) for status, message in rows) == sorted(FAILURES)
 
 
 @pytest.mark.parametrize("name", sorted(Ngshare.class_own_traits(config=True)))
