@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import difflib
 import inspect
 import logging
 import os
@@ -13,7 +12,8 @@ import shlex
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Generator, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,10 +21,18 @@ from typing import Any, NoReturn
 from sqlalchemy import URL
 from traitlets import Bool, Float, Integer, TraitError, Unicode, default, validate
 from traitlets.config import Application, Config, Configurable
+from traitlets.utils.importstring import import_item
 
-from ngshare import __version__, metrics, migrate
+from ngshare import __version__, help, metrics, migrate, wire
 from ngshare.blobs import LocalBlobs
-from ngshare.commandline import CommandLine, Names, refuse_command_line
+from ngshare.commandline import (
+    CommandLine,
+    Names,
+    check_names,
+    in_plain_words,
+    nearest,
+    refuse,
+)
 from ngshare.database import CannotOpen, Database, examine, parse_url, show_url
 from ngshare.launcher import ending_with
 from ngshare.logs import JsonFormatter, PlainFormatter
@@ -49,7 +57,7 @@ from ngshare.web.auth import (
 )
 from ngshare.web.server import NothingSent, make_server
 from ngshare.web.service import Service
-from ngshare.workers import supervise
+from ngshare.workers import once, supervise
 
 STOP_SECONDS = 25
 """How long requests in flight may take after SIGTERM; Kubernetes kills after 30."""
@@ -244,6 +252,25 @@ class Ngshare(Application):
         check_prefix(prefix)
         return prefix
 
+    @validate("storage")
+    def _check_storage(self, proposal: dict[str, Any]) -> str:
+        storage: str = proposal["value"]
+        if not storage.strip():
+            raise StartError("--storage is empty; name the folder of the files")
+        return storage
+
+    @validate("admins")
+    def _check_admins(self, proposal: dict[str, Any]) -> list[str]:
+        admins: list[str] = proposal["value"]
+        for name in admins:
+            if not wire.is_name(name):
+                raise StartError(
+                    f"--admins names {name!r}, which no user can have: a name has 1 to "
+                    f"{wire.NAME_LENGTH} characters, no slash and no control character; "
+                    "write commas between names"
+                )
+        return admins
+
     @default("hub_api_url")
     def _default_hub_api_url(self) -> str:
         return os.environ.get("JUPYTERHUB_API_URL", "")
@@ -259,28 +286,59 @@ class Ngshare(Application):
             self._read_config_file(self.config_file)
             self.update_config(command_line)
 
+    def emit_help(self, classes: bool = False) -> Generator[str, None, None]:
+        """Its help; with ``classes`` every setting."""
+        yield "ngshare [OPTIONS]          start the service"
+        yield "ngshare COMMAND [OPTIONS]  one of the commands for administrators"
+        yield ""
+        yield from help.paragraphs(self.description)
+        yield "Commands: safe while the service runs; each has a help of its own"
+        for name, (_, text) in self.subcommands.items():
+            yield from help.columns(name, text)
+        yield ""
+        yield "Options"
+        own = {name for _, name, _ in self._settings()}
+        for name, where in self.aliases.items():
+            if name != "f":  # the short one of --config
+                setting = where.rpartition(".")[2]
+                own.discard(setting)
+                yield from help.columns(*help.option(name, self.traits()[setting]))
+        for name, (values, text) in self.flags.items():
+            own.discard(next(iter(dict(values)["Ngshare"])))
+            yield from help.columns(f"--{name}", text)
+        yield from help.columns("--version", "Print the version")
+        yield from help.columns("--help, --help-all", "Print this; print every setting")
+        if classes:
+            yield ""
+            yield "Settings that have no short option"
+            yield from help.of_settings(each for each in self._settings() if each[1] in own)
+            yield from help.of_settings(self._settings_of_client())
+        yield ""
+        yield "Each can stand in ngshare_config.py too; `ngshare --generate-config` writes one."
+        yield ""
+        yield "Examples"
+        yield textwrap.indent(inspect.cleandoc(self.examples), "  ")
+
+    def generate_config_file(self, classes: Any = None) -> str:
+        """The text of a configuration file with every setting as a comment."""
+        return help.configuration_file([*self._settings(), *self._settings_of_client()])
+
+    @staticmethod
+    def _settings() -> Iterator[help.Setting]:
+        for each in help.settings(Ngshare):
+            if each[1] not in ("config_file", "generate_config", "log_format", "log_datefmt"):
+                yield each
+
+    @staticmethod
+    def _settings_of_client() -> Iterator[help.Setting]:
+        return help.settings(SharedHubAuth, also=["cache_max_age"])
+
     def _take_words(self, words: Sequence[str]) -> None:
         """Refuse what stands on the command line without a dash; commands take some."""
         if words:
             if words[0] in self.subcommands:
-                refuse_command_line(f"the command comes first: ngshare {words[0]} ...")
-            refuse_command_line(f"{words[0]!r} is not understood")
-
-    def _check_names(self, config: Config) -> None:
-        """Refuse settings that do not exist: traitlets would go on without them."""
-        known = {
-            each.__name__: each.class_traits(config=True)
-            for kind in (type(self), *self.classes, *Ngshare.classes)  # commands read them too
-            for each in kind.mro()
-            if issubclass(each, Configurable)
-        }
-        every = [f"{section}.{name}" for section, names in known.items() for name in names]
-        for section, settings in config.items():
-            for name in settings if isinstance(settings, Config) else ():
-                if name not in known.get(section, ()):
-                    close = difflib.get_close_matches(f"{section}.{name}", every, 1)
-                    hint = f" (did you mean {close[0]}?)" if close else ""
-                    refuse_command_line(f"there is no setting {section}.{name}{hint}")
+                refuse(f"{words[0]} is a command: it comes first", f"ngshare {words[0]} ...")
+            refuse(f"{words[0]!r} is not understood", *nearest(words[0], self.subcommands))
 
     def update_config(self, config: Config) -> None:
         """Take new settings. Raises StartError.
@@ -288,11 +346,11 @@ class Ngshare(Application):
         traitlets would log a wrong one and end, in debug mode with every other
         setting beside it, among them the database's password.
         """
-        self._check_names(config)
+        check_names(config, [type(self), SharedHubAuth], _every_application)
         try:
             super().update_config(config)
         except TraitError as error:
-            raise StartError(f"{str(error).rstrip('.')}; see ngshare --help-all") from error
+            raise StartError(in_plain_words(error, self.aliases)) from error
 
     def _create_loader(self, argv: Any, aliases: Any, flags: Any, classes: Any) -> CommandLine:
         return CommandLine(argv, aliases, flags, classes=classes, log=self.log)
@@ -308,8 +366,8 @@ class Ngshare(Application):
         self.raise_config_file_errors = True
         try:
             self.load_config_file(os.path.abspath(path))
-        except StartError:
-            raise
+        except StartError as error:
+            raise StartError(f"{path}: {error}") from error
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise StartError(f"the configuration file {path} does not work: {reason}") from error
@@ -334,8 +392,10 @@ class Ngshare(Application):
             sockets = self._listen()
             self._announce(url, sockets, before, revision)
 
+            asks_hub = once()
+
             def serve(alive: int | None = None) -> None:
-                asyncio.run(self._serve(url, identity, sockets, alive))
+                asyncio.run(self._serve(url, identity, sockets, alive, asks_hub()))
 
             if self.workers == 1:
                 serve()
@@ -346,9 +406,17 @@ class Ngshare(Application):
         self.log.info("Stopped%s", ": what launched it is gone" if orphan else "")
 
     async def _serve(
-        self, url: URL, identity: Identity, sockets: list[socket.socket], alive: int | None
+        self,
+        url: URL,
+        identity: Identity,
+        sockets: list[socket.socket],
+        alive: int | None,
+        asks_hub: bool,
     ) -> None:
-        """Serve until told to stop. ``alive`` becomes readable when the parent is gone."""
+        """Serve until told to stop. ``alive`` becomes readable when the parent is gone.
+
+        ``asks_hub``: whether this process looks whether the Hub answers and knows us.
+        """
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
@@ -375,7 +443,10 @@ class Ngshare(Application):
         )
         server = make_server(application)
         server.add_sockets(sockets)
+        asking = asyncio.create_task(identity.greet()) if asks_hub else None
         await stop.wait()
+        if asking:
+            asking.cancel()
         server.stop()
         try:
             await asyncio.wait_for(service.idle(), STOP_SECONDS)
@@ -411,13 +482,25 @@ class Ngshare(Application):
 
     def _database_url(self) -> URL:
         try:
-            return parse_url(self.database)
+            url = parse_url(self.database)
         except ValueError as error:
             # Its text is not repeated: a URL that is wrong may still hold a password.
             given = "--database"
             if "database" not in self.config.Ngshare and os.environ.get(DATABASE_VARIABLE):
                 given = f"${DATABASE_VARIABLE}"
             raise StartError(f"{given} {error}") from error
+        file = url.database or ""
+        if url.get_backend_name() != "sqlite" or file.startswith(("/", "file:")):
+            return url
+        self.log.warning(
+            "The database %s is relative to the folder where ngshare starts: it is %s. "
+            "For /%s write four slashes: sqlite:////%s",
+            self.database,
+            os.path.abspath(file),
+            file,
+            file,
+        )
+        return url.set(database=os.path.abspath(file))
 
     def _migrate(self, url: URL, blobs: LocalBlobs | None = None) -> tuple[str | None, str]:
         if url.get_backend_name() == "sqlite":
@@ -436,7 +519,10 @@ class Ngshare(Application):
 
     def _listen(self) -> list[socket.socket]:
         host, port = (self.host, self.port) if self.standalone else hub_address()
-        return bind(host, port, patience=TAKE_OVER_SECONDS if self.end_with_hub else 0)
+        service_url = "configure_hub(c, url=...)" if self.end_with_hub else "JUPYTERHUB_SERVICE_URL"
+        settings = ("--host", "--port") if self.standalone else (service_url, service_url)
+        patience = TAKE_OVER_SECONDS if self.end_with_hub else 0
+        return bind(host, port, settings=settings, patience=patience)
 
     def _make_identity(self) -> Identity:
         if self.standalone:
@@ -444,7 +530,7 @@ class Ngshare(Application):
         try:
             hub_auth = SharedHubAuth(parent=self, base_url=self.prefix, api_url=self.hub_api_url)
         except TraitError as error:
-            raise StartError(f"{str(error).rstrip('.')}; see ngshare --help-all") from error
+            raise StartError(in_plain_words(error, self.aliases)) from error
         return HubIdentity(hub_auth, os.environ["JUPYTERHUB_SERVICE_NAME"])
 
     def _cookie_secret(self) -> bytes:
@@ -465,7 +551,7 @@ class Ngshare(Application):
         self.log.info("Database: %s, revision %s, %s", show_url(url), revision, change)
         for line in self._advice:
             self.log.warning(line)
-        self.log.info("Storage: %s", self.storage)
+        self.log.info("Storage: %s", os.path.abspath(self.storage))
         self.log.info("Admins: %s", ", ".join(self.admins) or "none; nobody can create a course")
         self.log.info("Mode: %s%s", mode, ", debug" if self.debug else "")
         kept = [Path(self.storage, "blobs")]
@@ -514,6 +600,14 @@ class Ngshare(Application):
                 "with --config"
             ) from error
         print(f"Wrote {self.config_file}")
+
+
+def _every_application() -> Sequence[type[Configurable]]:
+    """The service and every command: one configuration file may have settings of all."""
+    found: list[Any] = [Ngshare]
+    for each in found:
+        found += [import_item(where) for where, _ in each.subcommands.values()]
+    return [*found, SharedHubAuth]
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

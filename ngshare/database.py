@@ -65,6 +65,12 @@ def parse_url(text: str) -> URL:
             "or postgresql://user:password@host/name"
         ) from None
     if backend == "sqlite":
+        if url.host:
+            where = f"{url.host}/{url.database or ''}".rstrip("/")
+            raise ValueError(
+                f"has two slashes; write sqlite:////{where} for /{where}, "
+                f"or sqlite:///{where} for {where} in the folder where ngshare starts"
+            )
         if not url.database or url.database == ":memory:" or "mode=memory" in text:
             raise ValueError(
                 "is a database in memory, which is lost at every stop; "

@@ -23,12 +23,6 @@ HUB_VARIABLES = (
     "JUPYTERHUB_SERVICE_URL",
 )
 
-_CANNOT_LISTEN = {
-    errno.EADDRINUSE: "is another ngshare running? Stop it, or choose another port",
-    errno.EACCES: "only root may listen there; choose a port from 1024 on",
-}
-"""What to do about the commonest reasons."""
-
 
 class StartError(Exception):
     """The service cannot start. The message is one line that says what to do."""
@@ -110,8 +104,13 @@ def hub_address() -> tuple[str, int]:
     return host, 80 if port is None else port
 
 
-def bind(host: str, port: int, *, patience: float) -> list[socket.socket]:
-    """Listen. A port that another program has is waited for, so many seconds. Raises StartError."""
+def bind(
+    host: str, port: int, *, settings: tuple[str, str], patience: float
+) -> list[socket.socket]:
+    """Listen. A port that another program has is waited for, so many seconds. Raises StartError.
+
+    ``settings`` say what to change when that does not work: the host, and the port.
+    """
     give_up = time.monotonic() + patience
     while True:
         try:
@@ -120,9 +119,19 @@ def bind(host: str, port: int, *, patience: float) -> list[socket.socket]:
             if error.errno != errno.EADDRINUSE or time.monotonic() >= give_up:
                 raise StartError(
                     f"cannot listen on {host or '*'}:{port} ({error.strerror}): "
-                    + _CANNOT_LISTEN.get(error.errno or 0, "name an address of this machine")
+                    + _how_to_listen(error, host, *settings)
                 ) from error
         time.sleep(0.1)
+
+
+def _how_to_listen(error: OSError, host: str, for_host: str, for_port: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"is another ngshare running? Stop it, or choose another port with {for_port}"
+    if error.errno == errno.EACCES:
+        return f"only root may listen there; choose a port from 1024 on with {for_port}"
+    if isinstance(error, socket.gaierror):
+        return f"no address of {host!r} is known; name one of this machine with {for_host}"
+    return f"name an address of this machine with {for_host}"
 
 
 def is_open_to_others(path: Path) -> bool:

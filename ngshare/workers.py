@@ -81,6 +81,20 @@ def supervise(
     os.close(keep_open)
 
 
+def once() -> Callable[[], bool]:
+    """What says True to the first who asks, of this process and all that are forked later."""
+    asked, answer = os.pipe()
+    os.write(answer, b"1")
+    os.set_blocking(asked, False)
+
+    def ask() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            return bool(os.read(asked, 1))
+        return False
+
+    return ask
+
+
 def _child(
     work: Callable[[int], None], parent_alive: int, keep_open: int, signals: set[signal.Signals]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -141,7 +142,8 @@ def test_another_configuration_file(folder: Path) -> None:
 def test_settings_of_every_kind_may_stand_in_the_file(folder: Path) -> None:
     (folder / "ngshare_config.py").write_text(
         "c.Ngshare.max_files = 5; c.Application.log_level = 30; c.SharedHubAuth.patience = 1.5;"
-        "c.HubAuth.cache_max_age = 60; c.unused = 1"
+        "c.HubAuth.cache_max_age = 60; c.Gc.hours = 48\n"
+        "c.Nothing  # an empty section is no mistake\n"
     )
     app = configured("--Ngshare.max_course_mib=7", "--log-json")
     assert (app.max_files, app.max_course_mib, app.json_logs, app.log_level) == (5, 7, True, 30)
@@ -160,36 +162,43 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--databse=x"], "'--databse' is not understood; see ngshare --help-all"),
-        (["--nonsense"], "argument --nonsense: expected one argument; see ngshare --help-all"),
-        (["--debug", "db"], "the command comes first: ngshare db ...; see ngshare --help-all"),
+        (["--databse=x"], "'--databse' is not understood; did you mean --database?"),
+        (["--debgu"], "'--debgu' is not understood; did you mean --debug?"),
+        (["--admin", "root"], "'--admin' is not understood; did you mean --admins?"),
+        (["--xyz"], "'--xyz' is not understood; see ngshare --help-all"),
+        (["--debug", "db"], "db is a command: it comes first; did you mean ngshare db ...?"),
         (["serve"], "'serve' is not understood; see ngshare --help-all"),
+        (["strage", "check"], "'strage' is not understood; did you mean storage?"),
+        (["--Ngshare.admin=root"], "no setting Ngshare.admin; did you mean Ngshare.admins?"),
+        (["--Ngshre.admins=root"], "no setting Ngshre.admins; did you mean Ngshare.admins?"),
+        (["--Ngshare.xyz=1"], "there is no setting Ngshare.xyz; see ngshare --help-all"),
+        (["--SharedHubAuth.cache_sz=1"], "did you mean SharedHubAuth.cache_size?"),
         (["--debug=yes"], "argument --debug: ignored explicit argument 'yes'"),
-        (["--database"], "expected one argument; see ngshare --help-all"),
-        (["--port=http"], "The 'port' trait of a Ngshare instance expected an int"),
-        (["--port=65536"], "should not be greater than 65535"),
-        (["--port=-1"], "should not be less than 0"),
-        (["--threads=0"], "'threads' trait of a Ngshare instance should not be less than 1"),
-        (["--workers=0"], "'workers' trait of a Ngshare instance should not be less than 1"),
-        (["--log-level=LOUD"], "The 'log_level' trait"),
+        (["--database"], "--database wants a value; see ngshare --help-all"),
+        (["-f"], "--config wants a value; see ngshare --help-all"),
+        (["--Ngshare.workers"], "--workers wants a value; see ngshare --help-all"),
+        (["--port=http"], "--port is 'http'; it must be a whole number"),
+        (["--port=65536"], "--port is 65536; at most 65535"),
+        (["--port=-1"], "--port is -1; at least 0"),
+        (["--threads=0"], "--threads is 0; at least 1"),
+        (["--workers=0"], "--workers is 0; at least 1"),
+        (["--Ngshare.max_request_mib=0"], "Ngshare.max_request_mib is 0; at least 1"),
+        (["--Ngshare.debug=x"], "Ngshare.debug is 'x'; it must be True or False"),
+        (["--log-level=LOUD"], "--log-level is 'LOUD'; it must be one of ['DEBUG', 'INFO'"),
+        (["--storage="], "--storage is empty; name the folder of the files"),
+        (["--storage= "], "--storage is empty; name the folder of the files"),
+        (["--admins=ada,b/c"], "--admins names 'b/c', which no user can have: "),
         (["--Ngshare.port.number=1"], "Error loading argument Ngshare.port.number; see"),
-        (
-            ["--Ngshare.prot=1"],
-            "there is no setting Ngshare.prot (did you mean Ngshare.port?); see ngshare --help-all",
-        ),
-        (["--Ngshar.port=1"], "there is no setting Ngshar.port (did you mean Ngshare.port?)"),
-        (
-            ["--SharedHubAuth.patients=1"],
-            "no setting SharedHubAuth.patients (did you mean",
-        ),
         (["--max_files=1"], "'--max_files' is not understood; see ngshare --help-all"),
-        (["--Ngshare.max_files=0"], "'max_files' trait of a Ngshare instance should not be less"),
+        (["--Ngshare.max_files=0"], "Ngshare.max_files is 0; at least 1"),
         (["--config=absent.py"], "there is no configuration file absent.py"),
         (["--prefix=x/"], "the prefix 'x/' must begin and end with a slash"),
         (["--prefix=/x"], "the prefix '/x' must begin and end with a slash"),
         (["--prefix=x"], "the prefix 'x' must begin and end with a slash, as in /services/"),
         (["--prefix="], "the prefix '' must begin and end with a slash"),
         (["--prefix=/healthz/x/"], "the prefix must not begin with /healthz/"),
+        (["--database=sqlite://x/y.db"], "--database has two slashes; write sqlite:////x/y.db"),
+        (["--database=sqlite://y.db"], "--database has two slashes; write sqlite:////y.db for /y"),
         (["--database=sqlite://"], "--database is a database in memory, which is lost"),
         (["--database=sqlite:///:memory:"], "--database is a database in memory, which is lost"),
         (["--database=mysql://ada:hunter2@host/x"], "--database names mysql; ngshare works with"),
@@ -200,7 +209,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--database=postgresql://ada:x@h/hunter2@host/y"], "--database has more than one @"),
         (["--vngshare", "--storage=/proc/self"], "--storage /proc/self cannot be written ("),
         (["--vngshare", "--host=no such host"], "cannot listen on no such host:12121 ("),
-        (["--vngshare", "--host=no such host"], "name an address of this machine"),
+        (["--vngshare", "--host=no such host"], "no address of 'no such host' is known; name"),
         (["--generate-config", "--config=absent/x.py"], "absent/x.py cannot be written ("),
     ],
 )
@@ -234,7 +243,7 @@ def test_wrong_setting_in_the_file_does_not_show_the_others(
     with pytest.raises(SystemExit):
         main(["--log-level=DEBUG", "--database=postgresql://ada:hunter2@host/name"])
     err = capsys.readouterr().err
-    assert "The 'port' trait" in err
+    assert "--port is 'http'" in err
     assert "hunter2" not in err
 
 
@@ -244,9 +253,15 @@ def test_wrong_setting_in_the_file_does_not_show_the_others(
         ("c.Ngshare.admins = undefined", "does not work: NameError: name 'undefined'"),
         ("c.Ngshare.admins =", "does not work: SyntaxError: "),
         ("raise ValueError('two\\nlines')", "does not work: ValueError: two lines"),
-        ("c.Ngshare.port = 'http'", "The 'port' trait of a Ngshare instance expected an int"),
-        ("c.Ngshare.prot = 1", "there is no setting Ngshare.prot (did you mean Ngshare.port?)"),
-        ("c.JupyterHub.port = 1", "there is no setting JupyterHub.port"),
+        ("c.Ngshare.port = 'http'", "ngshare_config.py: --port is 'http'; it must be a whole"),
+        ("c.JupyterHub.port = 1", "there is no setting JupyterHub.port; see ngshare --help-all"),
+        ("c.Ngshare.admns = ['ada']", "no setting Ngshare.admns; did you mean Ngshare.admins?"),
+        ("c.Ngshare.admns.append('ada')", "setting Ngshare.admns; did you mean Ngshare.admins?"),
+        ("c.Ngshre.admins = ['ada']", "no setting Ngshre.admins; did you mean Ngshare.admins?"),
+        ("c.ngshare.admins = ['ada']", "there is no setting ngshare; did you mean Ngshare?"),
+        ("c.admins = ['ada']", "there is no setting admins; did you mean Ngshare.admins?"),
+        ("c.Gc.hurs = 48", "there is no setting Gc.hurs; see ngshare --help-all"),
+        ("c.Nonsense.x = 1", "there is no setting Nonsense.x; see ngshare --help-all"),
         ("c.Ngshare.prefix = 'x'", "the prefix 'x' must begin and end with a slash"),
     ],
 )
@@ -313,7 +328,7 @@ def test_setting_of_the_hub_client_that_is_wrong(
     folder: Path, refusal: Refusal, in_hub: None, workers: str
 ) -> None:
     line = refusal("--SharedHubAuth.patience=long", f"--workers={workers}")
-    assert "The 'patience' trait of a SharedHubAuth instance expected a float" in line
+    assert "SharedHubAuth.patience is 'long'; it must be a number" in line
     assert HUB["JUPYTERHUB_API_TOKEN"] not in line
     assert os.listdir(folder) == []
 
@@ -358,3 +373,51 @@ def test_database_that_is_behind_without_upgrade(folder: Path, refusal: Refusal)
     line = refusal("--vngshare", "--no-upgrade-db")
     assert f"at revision 1921a169739b, this ngshare needs {head()}" in line
     assert "Start it once without --no-upgrade-db to upgrade it, or run ngshare db upgrade" in line
+
+
+def test_relative_database_is_said_to_be_one(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--database=sqlite:///some/x.db", "--storage=files", "--host=no such host")
+    with pytest.raises(SystemExit):
+        main(["--vngshare", *arguments])
+    assert (folder / "some" / "x.db").exists()
+    line = capsys.readouterr().err.partition("\n")[0]
+    assert f"it is {folder}/some/x.db" in line
+    assert "For /some/x.db write four slashes: sqlite:////some/x.db" in line
+
+
+def test_generated_file_lists_each_setting_once_and_nothing_else(folder: Path) -> None:
+    with pytest.raises(SystemExit):
+        main(["--generate-config"])
+    text = (folder / "ngshare_config.py").read_text()
+    names = re.findall(r"^# c\.(\w+\.\w+) = ", text, re.MULTILINE)
+    assert len(names) == len(set(names))
+    assert {name.partition(".")[0] for name in names} == {"Ngshare", "SharedHubAuth"}
+    assert {"Ngshare.database", "SharedHubAuth.patience", "SharedHubAuth.cache_max_age"} < {*names}
+    assert "## The folder that holds the files\n# c.Ngshare.storage = '/srv/ng" in text
+    # Every one of them is known, and may be what it is anyhow.
+    (folder / "ngshare_config.py").write_text(
+        re.sub(r"^# (c\.\S+ = (?!\.\.\.|''))", r"\1", text, flags=re.MULTILINE)
+    )
+    assert configured().port == 12121
+
+
+def test_help_shows_options_as_they_are_written(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = {}
+    for flag in ("--help", "--help-all"):
+        with pytest.raises(SystemExit):
+            main([flag])
+        shown[flag] = capsys.readouterr().out
+        for option in {*Ngshare.aliases, *Ngshare.flags} - {"f"}:
+            assert f"  --{option}" in shown[flag]
+        for words in ("--admins=a,b\n", "--port=N ", "--version", "  storage "):
+            assert words in shown[flag]
+        for words in ("names-item", "trait", "This is an application", "HubOAuth"):
+            assert words not in shown[flag]
+    assert "SharedHubAuth.cache_size" not in shown["--help"]
+    for name in Ngshare.class_own_traits(config=True):
+        if name not in ("config_file", "generate_config", "log_format", "log_datefmt"):
+            aliased = f"Ngshare.{name}" in Ngshare.aliases.values()
+            by_flag = any(name in dict(values)["Ngshare"] for values, _ in Ngshare.flags.values())
+            assert (f"--Ngshare.{name}=" in shown["--help-all"]) != (aliased or by_flag), name

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from sqlalchemy import URL
-from traitlets import Bool, Undefined, Unicode
+from traitlets import Bool, Unicode
 
-from ngshare import migrate
+from ngshare import help, migrate
 from ngshare.actions.access import Caller
 from ngshare.actions.backup import BackupError
 from ngshare.app import Ngshare
@@ -40,9 +40,6 @@ SETTINGS = {
 
 YES = {"yes": ({"Command": {"yes": True}}, "Do it without asking")}
 """The flag of commands that ask before they act."""
-
-
-_VALUES = {"database": "URL", "storage": "DIR", "config": "FILE", "log-level": "LEVEL"}
 
 
 class CommandError(StartError):
@@ -118,7 +115,7 @@ class Command(Ngshare):
             yield ""
         yield "Options"
         for left, text in self._options():
-            yield from _columns(left, text)
+            yield from help.columns(left, text)
         if self.examples:
             yield ""
             yield "Examples"
@@ -131,12 +128,7 @@ class Command(Ngshare):
         for name in (*own, *SETTINGS):
             if name == "f":
                 continue
-            trait = self.traits()[self.aliases[name].rpartition(".")[2]]
-            default = trait.default()
-            shown = "" if default in (None, "", Undefined) else f" (default: {default})"
-            if name == "log-level":
-                shown = " (default: INFO)"
-            yield f"--{name}={_VALUES.get(name, name.upper())}", f"{trait.help}{shown}"
+            yield help.option(name, self.traits()[self.aliases[name].rpartition(".")[2]])
 
     def _take_words(self, words: Sequence[str]) -> None:
         least, most = self.takes
@@ -234,15 +226,6 @@ class Command(Ngshare):
             raise CommandError("nothing was done: this needs --yes where nobody can be asked")
         if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
             raise CommandError("nothing was done")
-
-
-def _columns(left: str, text: str) -> Iterator[str]:
-    lines = textwrap.wrap(text, 76)
-    if len(left) <= 18 and len(lines) == 1 and len(text) <= 58:
-        yield f"  {left:<18} {text}"
-        return
-    yield f"  {left}"
-    yield from (f"      {line}" for line in lines)
 
 
 def count(number: int, one: str, many: str | None = None) -> str:

@@ -29,6 +29,9 @@ log = logging.getLogger("ngshare")
 
 T = TypeVar("T")
 
+GREETING_SECONDS = (1.0, 5.0)
+"""When a service that has started asks the Hub for itself, and how long after that once more."""
+
 SERVICE_NAMES = "service:"
 """What the names of Hub services begin with here, so that no user can be taken for one."""
 
@@ -66,6 +69,10 @@ class Identity(Protocol):
 
     def count_with(self, metrics: Metrics) -> None:
         """Count in these metrics what it takes to know who sends requests."""
+        ...
+
+    async def greet(self) -> None:
+        """After the start, log it when nobody will get in: once, and without holding up anybody."""
         ...
 
 
@@ -226,6 +233,7 @@ class HubIdentity:
 
     def __init__(self, hub_auth: SharedHubAuth, service_name: str) -> None:
         self.hub_auth = hub_auth
+        self.service_name = service_name
         self.scope = f"access:services!service={service_name}"
         if not hub_auth.access_scopes:
             hub_auth.access_scopes = {self.scope}
@@ -266,6 +274,30 @@ class HubIdentity:
             )
         return model
 
+    async def greet(self) -> None:
+        trouble = ""
+        for pause in GREETING_SECONDS:
+            await asyncio.sleep(pause)
+            try:
+                model = await self.hub_auth.user_for_token(self.hub_auth.api_token, sync=False)
+            except (HubTrouble, asyncio.TimeoutError) as error:
+                trouble = str(error) or type(error).__name__
+                continue
+            if not model or (model["kind"], model["name"]) != ("service", self.service_name):
+                log.warning(
+                    "The Hub at %s does not take JUPYTERHUB_API_TOKEN for the token of its "
+                    "service %s, so nobody can log in. Give the Hub and ngshare the same token.",
+                    self.hub_auth.api_url,
+                    self.service_name,
+                )
+            return
+        log.warning(
+            "The Hub at %s does not answer (%s). Everybody gets 503 until it does. "
+            "Is it running, and is this its URL?",
+            self.hub_auth.api_url,
+            trouble,
+        )
+
     def _missing_scope(self, name: str) -> str:
         return (
             f"The token of {name} lacks the scope {self.scope}. An administrator adds the line "
@@ -295,6 +327,9 @@ class StandaloneIdentity:
 
     def count_with(self, metrics: Metrics) -> None:
         """Nobody is asked, so there is nothing to count."""
+
+    async def greet(self) -> None:
+        """There is nobody to ask."""
 
 
 def _refuse_other_sites(request: HTTPServerRequest) -> None:

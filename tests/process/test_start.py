@@ -17,7 +17,7 @@ import ngshare
 from ngshare import migrate
 from ngshare.database import make_engine, parse_url, show_url
 from tests.databases import only_sqlite
-from tests.process.site import COMMAND, Site
+from tests.process.site import COMMAND, Site, wait_for
 from tests.require import require
 
 HUB = {
@@ -83,6 +83,8 @@ def test_with_a_hub_it_listens_where_the_hub_says(site: Site) -> None:
     assert "Mode: service of the Hub at http://127.0.0.1:9/hub/api\n" in server.output
     assert "STAND-ALONE" not in server.output
     assert "DEBUG BEHIND A HUB" not in server.output
+    wait_for("one line about the Hub", lambda: "does not answer (" in server.output)
+    assert "The Hub at http://127.0.0.1:9/hub/api does not answer (" in server.output
     assert HUB["JUPYTERHUB_API_TOKEN"] not in server.output
 
 
@@ -291,7 +293,20 @@ def test_driver_that_is_not_installed(site: Site) -> None:
 def test_port_that_is_taken(migrated_site: Site, taken_port: int) -> None:
     line = migrated_site.refusal(*migrated_site.arguments(), "--port", str(taken_port))
     assert f"cannot listen on 127.0.0.1:{taken_port} (Address already in use)" in line
-    assert "Stop it, or choose another port" in line
+    assert "Stop it, or choose another port with --port" in line
+
+
+def test_port_that_is_taken_says_where_the_hubs_configuration_names_it(
+    migrated_site: Site, taken_port: int
+) -> None:
+    hub = {**HUB, "JUPYTERHUB_SERVICE_URL": f"http://127.0.0.1:{taken_port}"}
+    arguments = migrated_site.arguments(standalone=False)
+    assert "another port with JUPYTERHUB_SERVICE_URL" in migrated_site.refusal(*arguments, **hub)
+
+
+def test_address_of_another_machine(migrated_site: Site) -> None:
+    line = migrated_site.refusal(*migrated_site.arguments(), "--host=192.0.2.1")
+    assert "name an address of this machine with --host" in line
 
 
 def test_without_any_variable_of_the_hub(site: Site) -> None:
