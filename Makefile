@@ -5,6 +5,7 @@ VENV := .venv/$(notdir $(PYTHON))
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PEER := .venv/peer
+HUB_PORT ?= 8000
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check docs bench hub clean
@@ -31,13 +32,19 @@ docs: $(READY) ## Build the documentation into docs/_build; warnings are errors
 bench: $(READY) $(PEER)/ready ## Measure beside the peer; ARGS="--quick" only sees that it works
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-hub: $(READY) ## A real JupyterHub with ngshare in it, at http://127.0.0.1:8000, for any name
+hub: $(READY) ## A real JupyterHub with ngshare and nbgrader, for any name; HUB_PORT=8010 moves it
 	.ci/get-proxy
-	PATH="$$HOME/.cache/ngshare/proxy/node_modules/.bin:$(CURDIR)/$(BIN):$$PATH" \
-		$(BIN)/jupyterhub -f docs/examples/jupyterhub_config.py
+	PYTHON=$(PYTHON) .ci/get-nbgrader
+	@echo "Open http://127.0.0.1:$(HUB_PORT)/ and log in under any name, with any password."
+	@echo "The name admin may create courses. All data is in hub-data/. Ctrl-C ends it."
+	@PATH="$$HOME/.cache/ngshare/proxy/node_modules/.bin:$(CURDIR)/$(BIN):$$PATH" \
+		NGSHARE_HUB_PORT=$(HUB_PORT) \
+		$(BIN)/jupyterhub -f docs/examples/jupyterhub_config.py --log-level=WARN
 
-clean: ## Remove what the other targets made here
-	rm -rf .venv build dist docs/_build *.egg-info
+clean: ## Remove what the other targets made here, the data of `make hub` too; not ~/.cache/ngshare
+	rm -rf .venv build dist docs/_build *.egg-info hub-data benchmarks/results \
+		.mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find ngshare alembic tests benchmarks docs -name __pycache__ -prune -exec rm -rf {} +
 
 # What ngshare is measured beside: the release before it, which needs the old SQLAlchemy.
 $(PEER)/ready:

@@ -7,6 +7,10 @@ from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 version = re.search(r'__version__ = "(.+)"', (here / "ngshare/__init__.py").read_text())[1]
+# Where the package index shows it, what a relative link points to is not there.
+readme = re.sub(
+    r"\[([^]]+)\]\((?!https?:)[^)]+\)", r"\1", (here / "README.md").read_text(encoding="utf8")
+)
 
 postgres = ["psycopg[binary]>=3.2"]
 bench = ["py-spy>=0.4"]
@@ -30,7 +34,7 @@ setup(
     name="ngshare",
     version=version,
     description="The exchange that lets nbgrader run on any JupyterHub",
-    long_description=(here / "README.md").read_text(encoding="utf8"),
+    long_description=readme,
     long_description_content_type="text/markdown",
     license="BSD-3-Clause",
     python_requires=">=3.10",

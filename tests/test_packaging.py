@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from collections.abc import Iterator
@@ -23,7 +24,10 @@ from tests.require import require
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 300
-SHIPPED = ("setup.py", "pyproject.toml", "README.md", "alembic.ini", "ngshare", "alembic")
+SHIPPED = (
+    *("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "alembic.ini", "Dockerfile"),
+    *("ngshare", "alembic", "docs", "helm", "tests", ".ci"),
+)
 
 
 @dataclass
@@ -115,10 +119,16 @@ def checkout(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def wheel(folder: Path, builder: Environment, checkout: Path) -> Path:
-    """The wheel, made from the source distribution: the way that loses what is not declared."""
+def source(folder: Path, builder: Environment, checkout: Path) -> Path:
+    """The source distribution."""
     builder.run("setup.py", "-q", "sdist", "--dist-dir", folder / "dist", cwd=checkout)
     [source] = (folder / "dist").glob("*.tar.gz")
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(folder: Path, builder: Environment, source: Path) -> Path:
+    """The wheel, made from the source distribution: the way that loses what is not declared."""
     builder.pip(
         *("wheel", "--quiet", "--no-deps", "--no-build-isolation"),
         *("--wheel-dir", folder / "dist", source),
@@ -205,6 +215,21 @@ def test_wheel_holds_everything_that_the_service_reads(wheel: Path) -> None:
     assert names - information == package | migrations
 
 
+def test_source_distribution_is_the_whole_repository(source: Path, checkout: Path) -> None:
+    with tarfile.open(source) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    for path in ("docs/index.md", "helm/ngshare/templates/pvc.yaml", "tests/web/world.py"):
+        assert path in names
+    for folder in ("docs", "helm", "tests", ".ci", "alembic"):
+        missing = {
+            str(path.relative_to(checkout))
+            for path in (checkout / folder).rglob("*")
+            if path.is_file() and "_build" not in path.parts and path.suffix != ".pyc"
+        } - names
+        assert not missing
+    assert {"alembic.ini", "Dockerfile", "MANIFEST.in"} < names
+
+
 def test_wheel_says_what_it_is(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
@@ -213,6 +238,8 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
     assert (metadata["Name"], metadata["Version"]) == ("ngshare", __version__)
     assert metadata["Requires-Python"] == ">=3.10"
     assert set(metadata.get_all("Provides-Extra", [])) >= {"postgres", "test", "docs"}
+    assert "](docs/" not in metadata.get_payload()
+    assert "](https://jupyter.org/hub)" in metadata.get_payload()
     assert "ngshare = ngshare.app:main\n" in commands
     assert "vngshare = ngshare.app:main_standalone\n" in commands
 
