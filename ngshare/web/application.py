@@ -12,7 +12,7 @@ from tornado.web import Application, RequestHandler
 
 from ngshare import logs
 from ngshare.web import assignments, audit, courses, feedback, ops, pages, roster, submissions
-from ngshare.web.base import BaseHandler, NotFoundHandler, declared, implemented
+from ngshare.web.base import BaseHandler, declared, implemented
 from ngshare.web.service import Service
 
 log = logging.getLogger("ngshare.access")
@@ -26,8 +26,15 @@ def routes(prefix: str, *, hub: bool) -> list[Route]:
     relative: list[Route] = [route for module in modules for route in module.routes]
     if hub:
         relative += pages.hub_routes
-    return [(r"/healthz", ops.Health), (r"/readyz", ops.Ready)] + [
-        (re.escape(prefix) + pattern, handler) for pattern, handler in relative
+    # What people type who leave something out.
+    typed: list[Route] = [
+        (re.escape(path), pages.ToStartPage) for path in {"/", prefix[:-1]} - {prefix, ""}
+    ]
+    return [
+        (r"/healthz", ops.Health),
+        (r"/readyz", ops.Ready),
+        *((re.escape(prefix) + pattern, handler) for pattern, handler in relative),
+        *sorted(typed),
     ]
 
 
@@ -69,7 +76,7 @@ def make_application(
     ]
     return Application(
         named,
-        default_handler_class=NotFoundHandler,
+        default_handler_class=pages.NotFound,
         default_handler_args={"service": service, "route": "unknown"},
         cookie_secret=cookie_secret,
         log_function=log_request,

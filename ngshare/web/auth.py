@@ -300,11 +300,12 @@ class HubIdentity:
 
     def _missing_scope(self, name: str) -> str:
         return (
-            f"The token of {name} lacks the scope {self.scope}. An administrator adds the line "
-            "that is missing in jupyterhub_config.py, at its end: from ngshare.hub import "
-            "configure_hub; configure_hub(c) -- on Kubernetes, the scope in hub.loadRoles of the "
-            "Hub's values, as the chart's notes show (helm get notes). Then the Hub is restarted, "
-            "and users restart their servers"
+            "Restart your server; if that does not help, tell your administrator: "
+            f"The token of {name} lacks the scope {self.scope}. At the end of "
+            "jupyterhub_config.py this line gives it: from ngshare.hub import configure_hub; "
+            "configure_hub(c) -- on Kubernetes, the scope in hub.loadRoles of the Hub's values, "
+            "as the chart's notes show (helm get notes). Then the Hub is restarted, and users "
+            "restart their servers"
         )
 
 

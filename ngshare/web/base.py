@@ -484,13 +484,6 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
             return await self.service.on_files(function, *args, **kwargs)
 
 
-class NotFoundHandler(BaseHandler):
-    """Answers every path that nothing is at."""
-
-    async def prepare(self) -> None:
-        raise HTTPError(404)
-
-
 def _store(blobs: BlobStore, files: Any, most: int) -> list[wire.StoredFile]:
     tree = wire.parse_tree(files)
     if len(tree) > most:

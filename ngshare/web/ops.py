@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import html
 import logging
-from collections.abc import Sequence
-from typing import Any
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from ngshare.actions import maintenance
 from ngshare.errors import BadRequest, Forbidden
 from ngshare.web.base import BaseHandler, Who, allow
+from ngshare.web.pages import PageHandler
 
 log = logging.getLogger("ngshare")
 
@@ -52,7 +50,7 @@ class Metrics(BaseHandler):
         self.finish(page)
 
 
-class Debugging(BaseHandler):
+class Debugging(PageHandler):
     """Dumps the records; in debug mode also clears them or loads the sample data."""
 
     @allow(Who.DEBUG)
@@ -85,26 +83,10 @@ class Debugging(BaseHandler):
         if not self.flag("human-readable"):
             self.reply(**tables)
             return
+        # Every record of a site: too much to be made into a page on the event loop.
+        page = await self.service.on_files(self.render_string, "records.html", tables=tables)
         self.set_header("Content-Type", "text/html; charset=UTF-8")
-        self.set_header(
-            "Content-Security-Policy",
-            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-        )
-        self.finish(
-            "<!DOCTYPE html><title>ngshare: all records</title>"
-            "<style>body{font-family:sans-serif} td,th{border:1px solid #999;padding:.2em .5em}"
-            "table{border-collapse:collapse}</style><h1>All records</h1>"
-            + "".join(_table(name, rows) for name, rows in tables.items())
-        )
-
-
-def _table(name: str, rows: Sequence[dict[str, Any]]) -> str:
-    heads = "".join(f"<th>{html.escape(str(key))}</th>" for key in rows[0])
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row.values()) + "</tr>"
-        for row in rows
-    )
-    return f"<h2>{html.escape(name)}</h2><table><tr>{heads}</tr>{body}</table>"
+        self.finish(page)
 
 
 routes = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from typing import Any
 
 from jupyterhub.services.auth import HubOAuthCallbackHandler
@@ -10,7 +11,7 @@ from tornado.web import HTTPError
 
 from ngshare import __version__
 from ngshare.actions import courses
-from ngshare.errors import BadRequest, Forbidden, Unauthenticated, Unavailable
+from ngshare.errors import BadRequest, ExchangeError, Forbidden, Unauthenticated, Unavailable
 from ngshare.web.auth import HubTrouble
 from ngshare.web.base import BaseHandler, Who, allow
 
@@ -35,16 +36,27 @@ class PageHandler(BaseHandler):
             super().write_error(status_code, **kwargs)
         elif nobody:
             self.set_status(200)
-            self.render("who.html", home=self.home)
+            self.render("who.html")
         else:
             message = self.explain(status_code, error)
-            self.render("error.html", status=status_code, message=message, home=self.home)
+            if status_code == 404 and not isinstance(error, ExchangeError):
+                message = "There is nothing at this address."
+            self.render("error.html", status=status_code, message=message)
+
+    def get_template_namespace(self) -> dict[str, Any]:
+        return {
+            **super().get_template_namespace(),
+            "home": self.settings["prefix"],
+            "hub": self.hub,
+            "version": __version__,
+        }
 
     @property
-    def home(self) -> str:
-        """The path of the start page."""
-        prefix: str = self.settings["prefix"]
-        return prefix
+    def hub(self) -> str | None:
+        """Where the Hub's own pages begin; None when there is no Hub."""
+        if self.hub_auth is None:
+            return None
+        return f"{self.hub_auth.hub_host}{self.hub_auth.hub_prefix}"
 
 
 class StartPage(PageHandler):
@@ -54,17 +66,33 @@ class StartPage(PageHandler):
     async def get(self) -> None:
         roles = await self.ask(courses.list_roles)
         everything = await self.ask(courses.list_courses) if self.caller.admin else []
+        own = {name for name, _ in roles}
+        taught = [name for name, role in roles if role == "instructor"]
         self.render(
             "start.html",
-            home=self.home,
             caller=self.caller,
-            taught=[name for name, role in roles if role == "instructor"],
+            taught=taught,
+            example=shlex.quote(taught[0]) if taught else "",
             taken=[name for name, role in roles if role == "student"],
-            everything=everything,
-            version=__version__,
+            others=[name for name in everything if name not in own],
             debug=self.service.debug,
-            standalone=not self.service.behind_hub,
         )
+
+
+class ToStartPage(BaseHandler):
+    """Leads from addresses that people type to the start page."""
+
+    @allow(Who.PUBLIC)
+    async def get(self) -> None:
+        query = self.request.query
+        self.redirect(self.settings["prefix"] + (f"?{query}" if query else ""))
+
+
+class NotFound(PageHandler):
+    """Answers every path that nothing is at."""
+
+    async def prepare(self) -> None:
+        raise HTTPError(404)
 
 
 class OAuthCallback(HubOAuthCallbackHandler, PageHandler):  # type: ignore[misc]  # untyped
@@ -83,7 +111,7 @@ class OAuthCallback(HubOAuthCallbackHandler, PageHandler):  # type: ignore[misc]
                     "This login was not begun in this browser, or too long ago; please try again"
                 ) from error
             if status < 500:
-                raise BadRequest("The Hub refused this login; please try again") from error
+                raise BadRequest("This login did not complete; please try again") from error
             # What the Hub refused and what it failed to answer look the same here.
             raise Unavailable("The Hub did not finish this login; please try again") from error
 

@@ -99,7 +99,7 @@ def test_a_tampered_state_is_refused(hub: RunningHub, browser: Browser) -> None:
     for incomplete in ({"code": back["code"]}, {"state": state}, {"error": "access_denied"}, {}):
         reply = come_back(hub, browser, **incomplete)
         assert reply.status_code == 400
-        assert "The Hub refused this login" in reply.text
+        assert "This login did not complete" in reply.text
     assert browser.session.cookies.get("service-ngshare") is None
 
 

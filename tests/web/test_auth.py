@@ -119,6 +119,7 @@ async def test_a_token_without_the_scope_is_told_what_an_administrator_can_do(
     assert "from ngshare.hub import configure_hub; configure_hub(c)" in reply.message
     assert "hub.loadRoles" in reply.message
     assert "unscoped" not in reply.message
+    assert reply.message.startswith("Restart your server; if that does not help, tell your admin")
 
 
 @pytest.mark.parametrize("scopes", [[SCOPE], ["access:services"], ["self", SCOPE, "x"]])
@@ -475,6 +476,16 @@ async def test_who_may_not_use_the_service_gets_a_page_that_says_so(api: Api, hu
     assert reply.status == 403
     assert reply.headers["Content-Type"].startswith("text/html")
     assert SCOPE in html.unescape(reply.body.decode())
+
+
+async def test_every_page_leads_to_the_hub_and_to_its_logout(api: Api, hub: HubStub) -> None:
+    hub.add("of the student", STUDENT)
+    headers = {**BROWSER, "Cookie": login_cookie("of the student")}
+    for path in ("", "nothing"):
+        page = (await api.send("GET", path, headers=headers)).body.decode()
+        assert 'href="/hub/home"' in page
+        assert 'href="/hub/logout"' in page
+        assert "somebody else" not in page
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])

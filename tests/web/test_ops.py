@@ -115,6 +115,9 @@ async def test_the_dump_for_people_is_tables_in_html(api: Api) -> None:
     assert reply.headers["Content-Type"].startswith("text/html")
     page = reply.body.decode()
     assert "<table" in page
+    assert ">None<" not in page
+    assert 'href="/api/static/style.css"' in page
+    assert 'href="/api/"' in page, "a way back"
     assert COURSE in page
     assert "<script>" not in page
     assert "&lt;script&gt;alert(1)" in page

@@ -97,6 +97,63 @@ async def test_a_browser_gets_an_error_as_a_page(api: Api) -> None:
     assert "Illegal name" in text(reply)
 
 
+@pytest.mark.parametrize("path", ["/nothing", "/api/nothing", "/api/course/a/b/c", "/api/x/"])
+async def test_an_address_that_is_nothing(api: Api, path: str) -> None:
+    page = await api.send_to("GET", path, headers=BROWSER)
+    assert page.status == 404
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert "There is nothing at this address" in text(page)
+    assert f'href="{PREFIX}"' in text(page)
+    for headers in ({}, {"Accept": "*/*"}):
+        assert (await api.send_to("GET", path, headers=headers)).failure == (404, "Not Found")
+    assert (await api.send_to("POST", path, body="", headers=BROWSER)).failure[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/api", "/api?user=sam", "/?user=a%20b&x=%0d%0a"])
+async def test_addresses_that_people_type_lead_to_the_start_page(api: Api, path: str) -> None:
+    for headers in ({}, BROWSER):
+        reply = await api.send_to("GET", path, headers=headers)
+        assert reply.status == 302
+        query = path.partition("?")[2]
+        assert reply.headers["Location"] == PREFIX + (f"?{query}" if query else "")
+
+
+async def test_every_course_stands_once(api: Api) -> None:
+    await api.post("course", "Own", user=ADMIN, instructors=f'["{ADMIN}"]')
+    page = text(await start_page(api, ADMIN))
+    for course in ("Own", COURSE, OTHER_COURSE):
+        assert page.count(f"<li>{course}</li>") == 1
+
+
+async def test_an_instructor_reads_how_to_add_students(api: Api) -> None:
+    await api.post("course", "A 'b' $(c)", user=ADMIN, instructors='["kay"]')
+    page = text(await start_page(api, "kay"))
+    assert "add_students 'A '\"'\"'b'\"'\"' $(c)' students.csv" in page
+
+
+@pytest.mark.parametrize(
+    ("user", "shown"),
+    [
+        (INSTRUCTOR, ["Formgrader", "add_students 'Physics 101' students.csv"]),
+        (STUDENT, ["Assignment List"]),
+        (ADMIN, ["create_course COURSE INSTRUCTOR"]),
+        (STRANGER, ["add you, under the name", STRANGER]),
+    ],
+)
+async def test_everybody_reads_what_to_do_next(api: Api, user: str, shown: list[str]) -> None:
+    page = text(await start_page(api, user))
+    every = ("Formgrader", "Assignment List", "create_course", "add you")
+    for words in shown:
+        assert words in page
+    assert sum(words in page for words in every) == 1
+
+
+async def test_without_a_hub_one_can_be_somebody_else(api: Api) -> None:
+    page = text(await start_page(api, STUDENT))
+    assert "Be somebody else" in page
+    assert "Log out" not in page
+
+
 async def test_the_favicon_is_an_image(api: Api) -> None:
     reply = await api.send("GET", "favicon.ico")
     assert reply.status == 200
