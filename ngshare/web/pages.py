@@ -54,7 +54,7 @@ class PageHandler(BaseHandler):
     @property
     def hub(self) -> str | None:
         """Where the Hub's own pages begin; None when there is no Hub."""
-        if self.hub_auth is None:
+        if not self.service.behind_hub:
             return None
         return f"{self.hub_auth.hub_host}{self.hub_auth.hub_prefix}"
 
