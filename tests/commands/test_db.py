@@ -69,7 +69,7 @@ def test_history(run: Run, site: Site) -> None:
 
 def test_a_group_says_what_its_commands_are(run: Run) -> None:
     refused = run("db", code=1).stderr
-    assert "say what to do: current, upgrade, backup, restore, history" in refused
+    assert "say what to do: current, upgrade, backup, restore, revert, history" in refused
     assert "'nonsense' is not understood; see ngshare db --help" in (
         run("db", "nonsense", code=1).stderr
     )
