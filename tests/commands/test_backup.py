@@ -120,6 +120,7 @@ def test_everything_lost_and_back(
     back.write(submissions.submit, SAM, COURSE, "ps2", stored(blobs, a=b"new"))
 
 
+@only_sqlite
 def test_only_what_is_new_is_copied(
     run: Run, database: Database, blobs: LocalBlobs, course: str, folder: Path
 ) -> None:
@@ -137,6 +138,7 @@ def test_only_what_is_new_is_copied(
     assert [path.name for path in folder.glob("*.db*")] == [manifest.database]
 
 
+@only_sqlite
 def test_a_backup_is_no_link_to_the_site(
     run: Run, blobs: LocalBlobs, course: str, folder: Path
 ) -> None:
@@ -146,6 +148,7 @@ def test_a_backup_is_no_link_to_the_site(
         assert not path.is_symlink()
 
 
+@only_sqlite
 def test_what_rotted_in_the_backup_is_copied_anew(run: Run, course: str, folder: Path) -> None:
     run("db", "backup", str(folder))
     path = LocalBlobs(folder).path(sha256(b"the feedback"))
@@ -157,6 +160,7 @@ def test_what_rotted_in_the_backup_is_copied_anew(run: Run, course: str, folder:
     assert "Copied 1 new file" in run("db", "backup", str(folder)).stdout
 
 
+@only_sqlite
 def test_damage_at_the_site_does_not_prevent_a_backup(
     run: Run,
     site: Site,
@@ -177,6 +181,7 @@ def test_damage_at_the_site_does_not_prevent_a_backup(
     assert "2 DAMAGED" in run("storage", "check", code=2).stdout
 
 
+@only_sqlite
 def test_damage_at_the_site_leaves_the_good_copy_in_the_backup(
     run: Run, blobs: LocalBlobs, course: str, folder: Path
 ) -> None:
@@ -306,6 +311,7 @@ def a_blob(folder: Path) -> Path:
     return LocalBlobs(folder).path(sha256(b"the feedback"))
 
 
+@only_sqlite
 def test_no_backup_in_the_storage_or_among_others_files(
     run: Run, site: Site, course: str, folder: Path
 ) -> None:
@@ -319,6 +325,7 @@ def test_no_backup_in_the_storage_or_among_others_files(
     assert os.listdir(folder) == ["thesis.tex"]
 
 
+@only_sqlite
 def test_not_while_files_are_removed(
     run: Run, blobs: LocalBlobs, course: str, folder: Path
 ) -> None:
@@ -327,6 +334,7 @@ def test_not_while_files_are_removed(
     assert "another command works on the storage" in refused
 
 
+@only_sqlite
 def test_no_room(run: Run, course: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as full:
         full.setattr(backup, "SPARE", 2**60)
