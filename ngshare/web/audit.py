@@ -41,7 +41,7 @@ class LookUp(BaseHandler):
         text = str(value) if isinstance(value, int) else self.field(name)
         if not text:
             return None
-        if not (text.isascii() and text.isdecimal() and 0 < int(text[:20]) < 2**63):
+        if not (text.isascii() and text.isdecimal() and len(text) < 20 and 0 < int(text) < 2**63):
             raise BadRequest(f"{name} should be a whole number, above 0")
         return int(text)
 

@@ -99,6 +99,8 @@ async def test_an_admin_sees_everything(api: Api) -> None:
         ({"limit": "many"}, "limit should be a whole number, above 0"),
         ({"limit": "-1"}, "limit should be a whole number, above 0"),
         ({"limit": "0"}, "limit should be a whole number, above 0"),
+        ({"before": "1" + "0" * 19}, "before should be a whole number, above 0"),
+        ({"after": "0" * 19 + "1" + "9" * 30}, "after should be a whole number, above 0"),
         ({"before": "9" * 5000}, "before should be a whole number, above 0"),
         ({"before": "²"}, "before should be a whole number, above 0"),
         ({"after": "99999"}, "There is no entry 99999 in this log"),
