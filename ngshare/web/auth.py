@@ -39,6 +39,13 @@ METRICS_SCOPE = "read:metrics"
 """The scope of JupyterHub's own metrics, which opens ours too."""
 
 
+LOGINS = 5
+"""How many logins one browser may have begun and not finished."""
+
+NEXT_LENGTH = 1000
+"""The longest address that a login leads back to; from a longer one, to the start page."""
+
+
 class HubTrouble(Exception):
     """The Hub gave no answer, or none that makes sense. The message says what came instead."""
 
@@ -176,6 +183,23 @@ class SharedHubAuth(HubOAuth):  # type: ignore[misc]  # jupyterhub has no types
         if not isinstance(token, str):
             raise HubTrouble("an answer that is not a token")
         return token
+
+    def set_state_cookie(
+        self, handler: RequestHandler, next_url: str | None = None, **more: Any
+    ) -> str:
+        """The state of a login that begins, which is kept in a cookie of this browser too.
+
+        Those of logins that were never finished are forgotten: some thirty are more than the
+        Hub's proxy takes in a request. So is a long address to come back to, for no browser
+        keeps a cookie that holds it.
+        """
+        begun = [name for name in handler.cookies if name.startswith(self.state_cookie_name)]
+        if len(begun) >= LOGINS:
+            self.clear_oauth_state_cookies(handler)
+        if next_url is not None and len(next_url) > NEXT_LENGTH:
+            next_url = None
+        state: str = super().set_state_cookie(handler, next_url, **more)
+        return state
 
     def generate_state(self, next_url: str | None = None, **extra_state: Any) -> str:
         """The state of a login, sealed so that only this service can read it."""

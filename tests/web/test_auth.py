@@ -549,6 +549,44 @@ async def test_a_browser_logs_in_and_may_change_things_with_its_xsrf_token(
     (await api.send("POST", "course", "New", headers=headers, body="")).success()
 
 
+async def test_logins_that_are_never_finished_do_not_fill_the_browsers_requests(
+    api: Api, hub: HubStub
+) -> None:
+    hub.log_in("code", TOKEN)
+    jar: dict[str, str] = {}
+    for _ in range(40):
+        headers = {**BROWSER, "Cookie": "; ".join(f"{name}={jar[name]}" for name in jar)}
+        reply = await api.send("GET", "", headers=headers)
+        for line in reply.headers.get_list("Set-Cookie"):
+            for name, morsel in SimpleCookie(line).items():
+                jar[name] = morsel.coded_value
+        jar = {name: value for name, value in jar.items() if value.strip('"')}
+        assert sum(len(name) + len(value) for name, value in jar.items()) < 4096
+    # The last of them can still be finished.
+    state = parse_qs(urlsplit(reply.headers["Location"]).query)["state"][0]
+    headers = {**BROWSER, "Cookie": "; ".join(f"{name}={jar[name]}" for name in jar)}
+    query = {"code": "code", "state": state}
+    reply = await api.send("GET", "oauth_callback", headers=headers, query=query)
+    assert reply.status == 302
+    assert COOKIE in cookies(reply)
+
+
+@pytest.mark.parametrize("length", [900, 5000, 30_000])
+async def test_a_login_from_a_long_address_can_be_finished(
+    api: Api, hub: HubStub, length: int
+) -> None:
+    hub.log_in("code", TOKEN)
+    address = f"{PREFIX}?x={'a' * length}"
+    reply = await api.send_to("GET", address, headers=BROWSER)
+    assert all(len(line) < 4096 for line in reply.headers.get_list("Set-Cookie"))
+    state = parse_qs(urlsplit(reply.headers["Location"]).query)["state"][0]
+    headers = {**BROWSER, "Cookie": "; ".join(f"{n}={v}" for n, v in cookies(reply).items())}
+    query = {"code": "code", "state": state}
+    reply = await api.send("GET", "oauth_callback", headers=headers, query=query)
+    assert reply.status == 302
+    assert reply.headers["Location"] == (address if length < 1000 else PREFIX)
+
+
 async def test_the_login_cookie_cannot_be_read_by_scripts(api: Api, hub: HubStub) -> None:
     hub.log_in("code", TOKEN)
     reply = await api.send("GET", "", headers=BROWSER)
