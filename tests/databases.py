@@ -18,7 +18,7 @@ import pytest
 
 from ngshare import migrate
 from ngshare.database import parse_url
-from tests.postgres import Cluster
+from tests.postgres import Cluster, Stock
 
 only_sqlite = pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
 only_postgresql = pytest.mark.parametrize("databases", ["postgresql"], indirect=True)
@@ -68,28 +68,25 @@ class PostgresDatabases:
 
     kind = "postgresql"
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, stock: Stock) -> None:
         self._cluster = cluster
+        self._stock = stock
 
     def template(self, fill: Callable[[str], None], of: str | None = None) -> str:
-        url = self._create(of)
+        url = self._cluster.url(self._cluster.create(_name(of)))
         fill(url)
         return url
 
     @contextlib.contextmanager
     def copy(self, template: str | None, folder: Path) -> Iterator[str]:
-        url = self._create(template)
-        yield url
-        self._cluster.drop(_name(url))
-
-    def _create(self, template: str | None) -> str:
-        return self._cluster.url(self._cluster.create(_name(template) if template else "template1"))
+        name = self._stock.take(_name(template))
+        yield self._cluster.url(name)
+        self._stock.give_back(name)
 
 
-def _name(url: str) -> str:
-    name = parse_url(url).database
-    assert name is not None
-    return name
+def _name(url: str | None) -> str:
+    """The name of a database; of none, that of an empty one."""
+    return (parse_url(url).database if url else None) or "template1"
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
@@ -99,7 +96,9 @@ def databases(
     """Each of the two kinds of database."""
     if request.param == "sqlite":
         return SqliteDatabases(tmp_path_factory.mktemp("databases"))
-    return PostgresDatabases(request.getfixturevalue("postgres_cluster"))
+    return PostgresDatabases(
+        request.getfixturevalue("postgres_cluster"), request.getfixturevalue("postgres_stock")
+    )
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import Databases
 from tests.hub.running import RunningHub
 from tests.require import require
 
@@ -37,14 +38,18 @@ def nbgrader_programs() -> Path:
 
 
 @pytest.fixture(scope="session")
-def hub(proxy_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+def hub(
+    proxy_program: Path, databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningHub]:
     """A running JupyterHub with ngshare in it, as one call of configure_hub put it there.
 
     Two workers, so that whatever one keeps in its own memory is missed in the other.
     """
-    hub = RunningHub(tmp_path_factory.mktemp("hub"), proxy_program, args=["--workers", "2"])
-    try:
-        hub.start()
-        yield hub
-    finally:
-        hub.stop()
+    folder = tmp_path_factory.mktemp("hub")
+    with databases.copy(None, folder) as url:
+        hub = RunningHub(folder, proxy_program, args=["--workers", "2"], database=url)
+        try:
+            hub.start()
+            yield hub
+        finally:
+            hub.stop()

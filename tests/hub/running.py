@@ -97,6 +97,7 @@ class RunningHub:
         site: str = "",
         args: list[str] | None = None,
         external: bool = False,
+        database: str | None = None,
     ) -> None:
         self.folder = folder
         self.proxy = proxy
@@ -114,7 +115,7 @@ class RunningHub:
         self.other_token = "other-" + os.urandom(8).hex()
         self.service_token = "ngshare-" + os.urandom(8).hex()
         self.proxy_token = os.urandom(8).hex()
-        self.database = f"sqlite:///{folder}/ngshare.db"
+        self.database = database or f"sqlite:///{folder}/ngshare.db"
         self.storage = f"{folder}/files"
         self.args = args or []
         self.session = requests.Session()
