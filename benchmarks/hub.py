@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from benchmarks import load
 from benchmarks.content import ADMIN, TEACHER
 from benchmarks.load import Request
-from benchmarks.processes import Process, cores
+from benchmarks.processes import Process, client_core
 from benchmarks.sites import PEER_PYTHON, Site
 from tests.hub.running import RunningHub, tree_of, wait_for
 
@@ -45,7 +45,7 @@ class Hub(RunningHub):
         self.peer_port = peer_port
         self.start_proxy()
         self.start_hub()
-        core = cores()[1]
+        core = client_core()
         if core is not None:
             for process in self.processes.values():
                 for pid, _ in tree_of(process.pid):
@@ -110,7 +110,6 @@ class OursOnHub(HubSite):
             ],
             self.folder,
             name="ngshare",
-            core=cores()[0],
             environment=self.hub.environment(
                 "ngshare", self.hub.service_token, self.hub.service_url
             ),
@@ -130,7 +129,6 @@ class PeerOnHub(HubSite):
             [*map(str, command), "--hub"],
             self.folder,
             name="peer",
-            core=cores()[0],
             environment=self.hub.environment(
                 "peer", self.hub.peer_token, f"http://127.0.0.1:{self.port}"
             ),

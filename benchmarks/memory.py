@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks import load
 from benchmarks.content import COURSE
 from benchmarks.load import Load
-from benchmarks.processes import cores
+from benchmarks.processes import client_core
 from benchmarks.scenarios import percentile
 from benchmarks.sites import OPEN, Site
 
@@ -52,7 +52,7 @@ def measure(site: Site, count: int, size: int = UPLOAD_BYTES) -> dict[str, Any]:
     site.process.forget_peak()
     at_rest = site.process.memory()
     whole = Load(site.port, requests, count, None, site.serial, retry=True, patience=300)
-    outcome = load.run(whole, cores()[1], site.health_request())
+    outcome = load.run(whole, client_core(), site.health_request())
     site.serial += count
     uploads = Uploads(
         count=count,

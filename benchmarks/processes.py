@@ -17,10 +17,10 @@ TICKS = os.sysconf("SC_CLK_TCK")
 START_SECONDS = 60.0
 
 
-def cores() -> tuple[int | None, int | None]:
-    """The core of the servers and that of the client; None on a machine with one core."""
+def client_core() -> int | None:
+    """The core of the client; None on a machine with one core. Servers run where they like."""
     usable = sorted(os.sched_getaffinity(0))
-    return (usable[0], usable[-1]) if len(usable) > 1 else (None, None)
+    return usable[-1] if len(usable) > 1 else None
 
 
 def free_port() -> int:
@@ -40,15 +40,13 @@ class Process:
         folder: Path,
         *,
         name: str,
-        core: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.log = folder / f"{name}.log"
         self.command = " ".join(command)
-        pin = ["taskset", "--cpu-list", str(core)] if core is not None else []
         with open(self.log, "ab") as log:
             self.popen = subprocess.Popen(
-                [*pin, *command],
+                list(command),
                 env={**os.environ, **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

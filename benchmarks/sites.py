@@ -19,7 +19,7 @@ from urllib.parse import quote_plus
 from benchmarks import content, load
 from benchmarks.content import ADMIN, COURSE, TEACHER
 from benchmarks.load import Load, Outcome, Request
-from benchmarks.processes import Process, cores, free_port
+from benchmarks.processes import Process, client_core, free_port
 from tests.postgres import Cluster
 
 ROOT = Path(__file__).parents[1]
@@ -79,7 +79,7 @@ class Site:
     ) -> Outcome:
         """Send each once, or all again and again for so many seconds. Raises RuntimeError."""
         whole = Load(self.port, requests, connections, seconds, self.serial)
-        outcome = load.run(whole, cores()[1], self.health_request())
+        outcome = load.run(whole, client_core(), self.health_request())
         self.serial += outcome.completed
         if set(outcome.statuses) != {200}:
             raise RuntimeError(f"{self.name}: {dict(outcome.statuses)}, first {outcome.failure}")
@@ -193,7 +193,6 @@ class Peer(Site):
             list(map(str, command)),
             self.folder,
             name="peer",
-            core=cores()[0],
             environment={
                 "JUPYTERHUB_API_TOKEN": "unused",
                 "JUPYTERHUB_API_URL": "http://127.0.0.1:1/hub/api",
@@ -214,10 +213,7 @@ class Ours(Site):
         return f"sqlite:///{self.folder}/ngshare.db"
 
     def start(self) -> Process:
-        return Process(self.command(), self.folder, name="ngshare", core=self.core())
-
-    def core(self) -> int | None:
-        return cores()[0]
+        return Process(self.command(), self.folder, name="ngshare")
 
     def command(self) -> list[str]:
         """How it is started."""
@@ -232,9 +228,6 @@ class TwoWorkers(Ours):
     """With two processes, which share both cores with the client."""
 
     arguments = ("--workers", "2")
-
-    def core(self) -> int | None:
-        return None
 
 
 class Postgres(Ours):
@@ -256,7 +249,7 @@ class Bare(Site):
 
     def start(self) -> Process:
         command = [sys.executable, "-m", "benchmarks.bare", str(self.port), str(self.folder)]
-        return Process(command, self.folder, name="bare", core=cores()[0])
+        return Process(command, self.folder, name="bare")
 
     def fill(self) -> None:
         self.times = dict.fromkeys(self.students, "2026-01-01 00:00:00.000000 UTC")
