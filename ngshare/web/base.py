@@ -476,12 +476,15 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
     async def _compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run something on the request's body, off the event loop; of large ones one at once.
 
-        What they take meanwhile is several times their size.
+        What they take meanwhile is several times their size. One user has no more than half
+        of the threads, and one large body in front of the others.
         """
+        service, user = self.service, self.caller.name or self._name
         if self.received < LARGE:
-            return await self.service.on_files(function, *args, **kwargs)
-        async with self.service.large:
-            return await self.service.on_files(function, *args, **kwargs)
+            async with service.turns.of(user):
+                return await service.on_files(function, *args, **kwargs)
+        async with service.large_turns.of(user), service.large:
+            return await service.on_files(function, *args, **kwargs)
 
 
 def _store(blobs: BlobStore, files: Any, most: int) -> list[wire.StoredFile]:

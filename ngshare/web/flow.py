@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from ngshare.errors import Unavailable
@@ -162,3 +163,31 @@ class Lanes:
     def of(self, size: int) -> Flow:
         """Where a transfer of so many bytes goes."""
         return self.large if size > self.share else self.small
+
+
+class Turns:
+    """Has no more than so many things of one user done at once; their others wait in order.
+
+    For one event loop; not for threads.
+    """
+
+    def __init__(self, each: int) -> None:
+        self._each = each
+        self._of: dict[str, asyncio.Semaphore] = {}
+        self._users: Counter[str] = Counter()
+
+    @contextlib.asynccontextmanager
+    async def of(self, user: str | None) -> AsyncIterator[None]:
+        """Wait for one of the user's turns. Whoever is not known yet waits for none."""
+        if user is None:
+            yield
+            return
+        turns = self._of.setdefault(user, asyncio.Semaphore(self._each))
+        self._users[user] += 1
+        try:
+            async with turns:
+                yield
+        finally:
+            self._users[user] -= 1
+            if not self._users[user]:
+                del self._users[user], self._of[user]

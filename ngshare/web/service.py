@@ -20,13 +20,17 @@ from ngshare.metrics import Metrics
 from ngshare.web.auth import Identity
 from ngshare.web.counted import CountedBlobs
 from ngshare.web.encoded import EncodedTrees
-from ngshare.web.flow import Lanes
+from ngshare.web.flow import Lanes, Turns
 from ngshare.web.rate import Rate
 from ngshare.web.readiness import Readiness
 from ngshare.web.reads import ReadLog
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+FILE_THREADS = 8
+"""How many threads write, read and decode files."""
 
 
 class Service:
@@ -65,6 +69,8 @@ class Service:
         self.uploads = Lanes(max_in_flight, patience)
         self.downloads = Lanes(max_in_flight, patience)
         self.large = asyncio.Semaphore(1)
+        self.turns = Turns(FILE_THREADS // 2)
+        self.large_turns = Turns(1)
         self.encoded = EncodedTrees()
         self.max_files = max_files
         self.max_course_bytes = max_course_bytes
@@ -78,7 +84,7 @@ class Service:
         self.readiness = Readiness(database, blobs, readiness_patience)
         self._database_threads = ThreadPoolExecutor(threads, "database")
         # Hashing, syncing and base64 let go of the interpreter's lock, and mostly wait.
-        self._file_threads = ThreadPoolExecutor(8, "files")
+        self._file_threads = ThreadPoolExecutor(FILE_THREADS, "files")
         self._seen: set[str] = set()
         self._in_flight = 0
         self._idle = asyncio.Event()

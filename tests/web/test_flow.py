@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
 from tornado.web import Application
 
+from ngshare.blobs import LocalBlobs
 from ngshare.errors import Unavailable
 from ngshare.web import flow
-from ngshare.web.flow import Flow, Lanes
-from ngshare.web.service import Service
-from tests.conftest import Api, tree
+from ngshare.web.flow import Flow, Lanes, Turns
+from ngshare.web.service import FILE_THREADS, Service
+from tests.conftest import Api, Reply, tree
 from tests.hubstub import HubStub
 from tests.web.world import ASSIGNMENT, CLASSMATE, COURSE, STUDENT
 
@@ -207,6 +210,69 @@ def test_large_transfers_do_not_hold_up_small_ones() -> None:
             await lanes.of(1).hold(1, nothing, "ada")
 
     run(scenario)
+
+
+def test_one_user_has_so_many_turns_at_once_and_others_have_theirs() -> None:
+    async def scenario() -> None:
+        turns = Turns(2)
+        end = asyncio.Event()
+        begun: list[str | None] = []
+
+        async def work(user: str | None) -> None:
+            async with turns.of(user):
+                begun.append(user)
+                await end.wait()
+
+        users = ["mallory"] * 5 + ["ada", None, None, None]
+        tasks = [asyncio.ensure_future(work(user)) for user in users]
+        await settle()
+        assert begun == ["mallory", "mallory", "ada", None, None, None]
+        tasks[2].cancel()  # its turn goes to the next
+        end.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert begun.count("mallory") == 4
+        assert not turns._of
+        assert not turns._users
+
+    run(scenario)
+
+
+class SlowBlobs(LocalBlobs):
+    """Takes its time for a content that asks for it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.wait = threading.Event()
+        self.begun = threading.Semaphore(0)
+
+    def put(self, contents: Sequence[bytes]) -> list[bytes]:
+        if any(content.startswith(b"slow") for content in contents):
+            self.begun.release()
+            self.wait.wait(60)
+        return super().put(contents)
+
+
+@pytest.mark.gen_test
+async def test_one_students_slow_uploads_leave_threads_to_others(
+    hub_service: Service, hub: HubStub, api: Api, tmp_path: Path
+) -> None:
+    hub_service.blobs = blobs = SlowBlobs(tmp_path / "files")
+    hub.add("of-mallory", CLASSMATE)
+    hub.add("of-sam", STUDENT)
+
+    def submit(who: str, content: str) -> Awaitable[Reply]:
+        body = urlencode({"files": tree(a=content)})
+        headers = {"Authorization": f"token of-{who}"}
+        return api.send("POST", "submission", COURSE, ASSIGNMENT, headers=headers, body=body)
+
+    slow = [asyncio.ensure_future(submit("mallory", f"slow {n}")) for n in range(FILE_THREADS)]
+    try:
+        await asyncio.to_thread(blobs.begun.acquire)
+        (await submit("sam", "my work")).success("timestamp")
+    finally:
+        blobs.wait.set()
+    for reply in await asyncio.gather(*slow):
+        reply.success("timestamp")
 
 
 HEAD = (
