@@ -468,7 +468,7 @@ class Ngshare(Application):
             for handler in self.log.handlers:
                 handler.setFormatter(JsonFormatter())
         # One handler for ours and for those of the libraries.
-        for name in ("ngshare", "tornado", "alembic", "jupyterhub"):
+        for name in ("ngshare", "tornado", "alembic", "jupyterhub", "asyncio"):
             logger = logging.getLogger(name)
             if logger is not self.log:
                 logger.handlers = list(self.log.handlers)

@@ -130,6 +130,7 @@ def make_engine(
     if url.get_backend_name() != "sqlite":
         engine = create_engine(
             url,
+            hide_parameters=True,
             pool_size=connections,
             max_overflow=0,
             # Asks each connection whether it still works before a transaction begins on it.
@@ -146,6 +147,7 @@ def make_engine(
         )
     engine = create_engine(
         url,
+        hide_parameters=True,  # else names and addresses of people are in what is logged
         pool_size=connections,
         max_overflow=0,
         connect_args={"timeout": SQLITE_BUSY_SECONDS},

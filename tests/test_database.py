@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, func, insert, select, text
-from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
 from ngshare import database, migrate
 from ngshare.database import ATTEMPTS, Database, make_engine, parse_url, show_url
@@ -241,6 +241,15 @@ def test_what_a_table_refuses_is_a_mistake_and_not_run_again(
 
 
 # Races that are lost
+
+
+def test_an_error_does_not_hold_what_the_statement_was_given(either: Database) -> None:
+    engine = make_engine(either.url)
+    with pytest.raises(DBAPIError) as failure, engine.connect() as connection:
+        connection.execute(text("SELECT 1 FROM no_table WHERE x = :x"), {"x": "hunter2"})
+    engine.dispose()
+    assert "no_table" in str(failure.value)
+    assert "hunter2" not in str(failure.value)
 
 
 def test_a_locked_database_is_tried_again(

@@ -416,15 +416,16 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         self._finish_json(status, {"success": False, "message": message})
 
     def log_exception(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, (Unavailable, OutOfSpace)) and error.__cause__ is not None:
+        if isinstance(error, (Unavailable, OutOfSpace)):
             self.error_id = secrets.token_hex(4)
+            cause = f" ({type(error.__cause__).__name__})" if error.__cause__ else ""
             log.error(
-                "Error %s at %s %s: %s (%s)",
+                "Error %s at %s %s: %s%s",
                 self.error_id,
                 self.request.method,
                 self.request.path,
                 error.message,
-                type(error.__cause__).__name__,
+                cause,
                 extra=logs.fields(error=self.error_id),
             )
             return

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from ngshare.actions.audit import Read
+from ngshare.errors import OutcomeUnknown
 
 log = logging.getLogger("ngshare")
 
@@ -79,6 +80,8 @@ class ReadLog:
             batch = [self._kept.popleft() for _ in range(min(BATCH, len(self._kept)))]
             try:
                 await self._write(batch)
+            except OutcomeUnknown as error:  # twice in the log would be worse than not at all
+                log.error("Some reads may be missing from the audit log: %s", error)
             except Exception as error:  # whatever it is, the reads are kept and tried again
                 log.error("Reads are not in the audit log yet: %s", error)
                 self._kept.extendleft(reversed(batch))

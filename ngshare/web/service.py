@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from sqlalchemy.exc import DBAPIError
-
 from ngshare.actions import audit, roster
 from ngshare.actions.access import Caller
 from ngshare.actions.audit import Read
 from ngshare.blobs import BlobStore
-from ngshare.database import Action, Database, lost_race
+from ngshare.database import BUSY, Action, Database
 from ngshare.errors import OutOfSpace, Unavailable
 from ngshare.metrics import Metrics
 from ngshare.web.auth import Identity
@@ -168,5 +166,4 @@ def _kind(error: OutOfSpace | Unavailable) -> str:
     """What the metrics call a failure of the database or the storage."""
     if isinstance(error, OutOfSpace):
         return "full"
-    cause = error.__cause__
-    return "gave_up" if isinstance(cause, DBAPIError) and lost_race(cause) else "failed"
+    return "gave_up" if error.message == BUSY else "failed"

@@ -23,7 +23,12 @@ from tests.web.world import ASSIGNMENT, CLASSMATE, COURSE, STUDENT
 
 
 def run(scenario: Callable[[], Awaitable[Any]]) -> Any:
-    return asyncio.run(asyncio.wait_for(scenario(), 60))  # type: ignore[arg-type]
+    # Not asyncio.run: it would let go of the loop that pytest-tornado has left, and not close it.
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(asyncio.wait_for(scenario(), 60))
+    finally:
+        loop.close()
 
 
 def nothing() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ngshare.actions.audit import Read
-from ngshare.errors import Unavailable
+from ngshare.errors import OutcomeUnknown, Unavailable
 from ngshare.web import reads
 from ngshare.web.reads import ReadLog
 
@@ -30,15 +30,15 @@ class Database:
         self.written: list[str] = []
         self.batches: list[int] = []
         self.dropped = 0
-        self.broken = False
+        self.error: Unavailable | None = None
         self.answering = asyncio.Event()
         self.answering.set()
         self.took = asyncio.Event()
 
     async def write(self, batch: Sequence[Read]) -> None:
         await self.answering.wait()
-        if self.broken:
-            raise Unavailable("The database does not answer")
+        if self.error is not None:
+            raise self.error
         self.written += [read.actor for read in batch]
         self.batches.append(len(batch))
         self.took.set()
@@ -101,12 +101,12 @@ async def test_those_that_come_while_others_are_written_follow(start: Start) -> 
 
 async def test_a_database_that_comes_back_gets_all_of_them_in_order(start: Start) -> None:
     database, log = await start(SECONDS=0.001, BATCH=2)
-    database.broken = True
+    database.error = Unavailable("The database does not answer")
     for number in range(5):
         log.add(read(number))
     await asyncio.sleep(0.02)
     assert database.written == []
-    database.broken = False
+    database.error = None
     while len(database.written) < 5:  # noqa: ASYNC110  # it has no event for that
         await asyncio.sleep(0.001)
     assert database.written == names(5)
@@ -122,6 +122,18 @@ async def test_memory_is_bounded_and_what_is_dropped_is_counted(start: Start) ->
     assert database.written == names(25)[15:]
 
 
+async def test_what_may_be_in_the_log_already_is_not_written_again(start: Start) -> None:
+    database, log = await start(SECONDS=3600)
+    log.add(read(0))
+    database.error = OutcomeUnknown()
+    await log.flush()
+    database.error = None
+    log.add(read(1))
+    await log.flush()
+    assert database.written == ["s1"]
+    assert database.dropped == 0
+
+
 async def test_at_the_end_nothing_is_left_behind(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -130,7 +142,7 @@ async def test_at_the_end_nothing_is_left_behind(
     await log.flush()
     await log.flush()
     assert database.written == names(1)
-    database.broken = True
+    database.error = Unavailable("The database does not answer")
     log.add(read(1))
     await log.flush()
     assert database.dropped == 1

@@ -15,6 +15,7 @@ from tornado.web import Application
 
 from ngshare.blobs import LocalBlobs
 from ngshare.database import Database
+from ngshare.errors import Unavailable
 from ngshare.logs import JsonFormatter
 from tests.conftest import Api, Reply, tree
 from tests.hubstub import HubStub
@@ -186,6 +187,18 @@ async def test_trouble_with_the_database(
     assert reply.headers["Retry-After"]
     assert "OperationalError" in check_number(reply, caplog)
     assert "SELECT secret" not in caplog.text
+
+
+async def test_a_database_that_is_busy(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*args: Any) -> Any:
+        raise Unavailable("The exchange is busy")
+
+    monkeypatch.setattr(Database, "write", refuse)
+    reply = await submit(api)
+    assert reply.status == 503
+    assert check_number(reply, caplog).endswith(": The exchange is busy")
 
 
 async def test_a_refusal_is_no_error_and_has_no_number(
