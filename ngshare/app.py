@@ -55,7 +55,7 @@ from ngshare.web.auth import (
     StandaloneIdentity,
     derive_secret,
 )
-from ngshare.web.server import NothingSent, make_server
+from ngshare.web.server import KnownAnyway, NothingSent, make_server
 from ngshare.web.service import Service
 from ngshare.workers import once, supervise
 
@@ -479,6 +479,7 @@ class Ngshare(Application):
         # JupyterHub's client logs session ids and whole user models below this level.
         logging.getLogger("tornado.application").setLevel(logging.WARNING)
         logging.getLogger("tornado.general").addFilter(NothingSent())
+        logging.getLogger("tornado.application").addFilter(KnownAnyway())
 
     def _database_url(self) -> URL:
         try:

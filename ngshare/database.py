@@ -45,6 +45,12 @@ BUSY = "The exchange is busy; please try again"
 
 _SQLITE_BUSY = {5, 6}  # SQLITE_BUSY, SQLITE_LOCKED
 _SQLITE_FULL = 13
+_OTHERS_FILE = "is it another program's file? Name the database of the site with --database"
+_SQLITE_ADVICE = {
+    11: "put a backup in its place, with ngshare db restore",  # SQLITE_CORRUPT
+    14: "is it a file, where files can be made? Name another with --database",  # SQLITE_CANTOPEN
+    26: f"{_OTHERS_FILE}, or put a backup in its place",  # SQLITE_NOTADB
+}
 
 
 class CannotOpen(Exception):
@@ -110,6 +116,9 @@ def reason_and_advice(url: URL, error: DBAPIError) -> str:
         advice = "stop what else works with it"
     elif url.get_backend_name() != "sqlite":
         advice = postgres.advice(url, reason)
+    elif isinstance(error.orig, sqlite3.DatabaseError):
+        code = _sqlite_code(error.orig)
+        advice = _SQLITE_ADVICE.get(code)
     return f"{reason}; {advice}" if advice else reason
 
 

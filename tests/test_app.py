@@ -354,6 +354,13 @@ def test_database_that_is_a_folder(folder: Path, refusal: Refusal) -> None:
     assert "does not open: unable to open database file" in refusal("--vngshare")
 
 
+def test_database_that_is_another_programs_file(folder: Path, refusal: Refusal) -> None:
+    (folder / "ngshare.db").write_text("a text, and no database at all\n" * 99)
+    line = refusal("--vngshare")
+    assert "does not open: file is not a database; is it another program's file?" in line
+    assert (folder / "ngshare.db").read_text().startswith("a text, and no database")
+
+
 def test_database_parameter_that_is_wrong(folder: Path, refusal: Refusal) -> None:
     url = f"sqlite:///{folder}/ngshare.db?timeout=long"
     assert "The database's URL has a wrong parameter" in refusal("--vngshare", "--database", url)

@@ -95,6 +95,8 @@ def log_request(handler: RequestHandler) -> None:
     level = logging.INFO if status < 400 else logging.WARNING if status < 500 else logging.ERROR
     if status < 400 and isinstance(handler, (ops.Health, ops.Ready, ops.Metrics)):
         level = logging.DEBUG
+    if status == 401 and isinstance(handler, pages.StartPage) and _sent_nothing(handler):
+        level = logging.DEBUG  # the Hub, which looks every minute whether its service answers
     request = handler.request
     seconds = request.request_time()
     handler.service.metrics.answered(
@@ -128,3 +130,9 @@ def log_request(handler: RequestHandler) -> None:
             error=handler.error_id,
         ),
     )
+
+
+def _sent_nothing(handler: BaseHandler) -> bool:
+    """Whether a request came without anything that could say who sent it."""
+    headers = handler.request.headers
+    return "Authorization" not in headers and "Cookie" not in headers
