@@ -33,7 +33,11 @@ from ngshare.errors import ExchangeError, OutOfSpace, Unavailable
 log = logging.getLogger("ngshare")
 
 TOGETHER = 64
-"""How many blobs of one request are written and synced together; each has a file open."""
+"""How many blobs of one request are written and synced together; each has a file open.
+
+No request may have more than these open: eight at once must stay far below the 1,024
+that many systems allow a process.
+"""
 
 _NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _NO_HARD_LINKS |= {errno.EMLINK}
@@ -76,24 +80,24 @@ class LocalBlobs:
         digests = [sha256(content) for content in contents]
         wanted = dict(zip(digests, contents, strict=True))
         try:
-            with contextlib.ExitStack() as opened:
-                shards = {
-                    number: opened.enter_context(open_folder(self.shard(number)))
-                    for number in sorted({digest[0] for digest in wanted})
-                }
-                present = self._lease(shards, wanted)
-                missing = [
-                    digest
-                    for digest, content in wanted.items()
-                    # One that was cut short, as by a repair of the file system, is made again.
-                    if digest not in present or self.path(digest).stat().st_size != len(content)
-                ]
-                for start in range(0, len(missing), TOGETHER):
-                    self._write({d: wanted[d] for d in missing[start : start + TOGETHER]})
-                # Synced even when all was there before: another request may have
-                # renamed it a moment ago and not have come to its own sync yet.
-                for shard in shards.values():
-                    os.fsync(shard)
+            shards: dict[int, list[bytes]] = {}
+            for digest in wanted:
+                shards.setdefault(digest[0], []).append(digest)
+            present: set[bytes] = set()
+            for number, there in shards.items():
+                present |= self._lease(number, there)
+            missing = [
+                digest
+                for digest, content in wanted.items()
+                # One that was cut short, as by a repair of the file system, is made again.
+                if digest not in present or self.path(digest).stat().st_size != len(content)
+            ]
+            for start in range(0, len(missing), TOGETHER):
+                self._write({d: wanted[d] for d in missing[start : start + TOGETHER]})
+            # Synced even when all was there before: another request may have
+            # renamed it a moment ago and not have come to its own sync yet.
+            for number in shards:
+                sync(self.shard(number))
         except OSError as error:
             raise self._explain(error) from error
         return digests
@@ -122,9 +126,8 @@ class LocalBlobs:
         the blob. Raises OSError.
         """
         blob = self.path(digest)
-        with open_folder(blob.parent) as descriptor:
-            if self._lease({digest[0]: descriptor}, [digest]):
-                return True
+        if self._lease(digest[0], [digest]):
+            return True
         try:
             if path.is_symlink():
                 raise OSError(errno.EXDEV, "a name of something elsewhere")
@@ -153,23 +156,21 @@ class LocalBlobs:
         finally:
             probe.unlink(missing_ok=True)
 
-    def _lease(self, shards: Mapping[int, int], digests: Iterable[bytes]) -> set[bytes]:
-        """Make those blobs young that are there already, and return them.
+    def _lease(self, shard: int, digests: Iterable[bytes]) -> set[bytes]:
+        """Make those blobs of a shard young that are there already, and return them.
 
-        ``shards`` are their open folders. A file system that has no locks for folders
-        has no removal either: :func:`ngshare.blobs.sweep.sweep` refuses there.
+        A file system that has no locks for folders has no removal either:
+        :func:`ngshare.blobs.sweep.sweep` refuses there.
         """
         present = set()
-        for digest in digests:
-            shard = shards[digest[0]]
+        with open_folder(self.shard(shard)) as folder:
             with contextlib.suppress(OSError):
-                fcntl.flock(shard, fcntl.LOCK_SH)
-            # Somebody else's file that may not be touched is written again, as ours.
-            with contextlib.suppress(FileNotFoundError, PermissionError):
-                os.utime(self.path(digest))
-                present.add(digest)
-            with contextlib.suppress(OSError):
-                fcntl.flock(shard, fcntl.LOCK_UN)
+                fcntl.flock(folder, fcntl.LOCK_SH)
+            for digest in digests:
+                # Somebody else's file that may not be touched is written again, as ours.
+                with contextlib.suppress(FileNotFoundError, PermissionError):
+                    os.utime(self.path(digest))
+                    present.add(digest)
         return present
 
     def _write(self, contents: Mapping[bytes, bytes]) -> None:

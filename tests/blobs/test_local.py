@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import resource
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
@@ -380,3 +381,29 @@ def test_equal_contents_from_many_threads(
     assert results == [digests] * CLIENTS
     assert [blobs.get(digest) for digest in digests] == contents
     assert sorted(files_in(blobs.folder)) == sorted(map(blobs.path, digests))
+
+
+def test_large_trees_at_once_stay_below_the_limit_of_open_files(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    failures: list[Exception] = []
+
+    def put(number: int) -> None:
+        try:
+            blobs.put([b"%d %d" % (number, file) for file in range(1500)])
+        except Exception as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=put, args=(number,)) for number in range(CLIENTS)]
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, limits[0]), limits[1]))
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert failures == []
+    assert len(files_in(blobs.folder)) == CLIENTS * 1500
