@@ -302,8 +302,7 @@ def _transact(connection: Connection, action: Action[P, T], *args: P.args, **kwa
     try:
         result = action(connection, *args, **kwargs)
     except DBAPIError as error:
-        if postgres.state_of(error) == postgres.READ_ONLY:
-            # The server became a standby. A new connection may find the one in its place.
+        if postgres.outlived(error, writes=writes):
             connection.invalidate(error)
         raise
     try:
@@ -322,9 +321,9 @@ def _transact(connection: Connection, action: Action[P, T], *args: P.args, **kwa
 
 def _worth_another_try(error: DBAPIError, *, writes: bool) -> bool:
     """Whether a transaction that left nothing behind may well succeed when it is run again."""
-    if error.connection_invalidated or lost_race(error):
-        return True
-    return writes and postgres.state_of(error) == postgres.READ_ONLY
+    return (
+        error.connection_invalidated or lost_race(error) or postgres.outlived(error, writes=writes)
+    )
 
 
 def lost_race(error: DBAPIError) -> bool:

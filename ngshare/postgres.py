@@ -30,9 +30,10 @@ LOST_RACE = frozenset({"40001", "40P01", "55P03"})
 """Serialisation failure, deadlock, lock not available: the same may succeed when run again."""
 
 UNIQUE = "23505"
-READ_ONLY = "25006"
 NO_ROOM = "53100"
 TOO_SLOW = "57014"
+_READ_ONLY = "25006"
+_NOT_SUPPORTED = "0A000"
 UNFIT = frozenset({"22003", "22021", "22P05"})
 """A number or a character that it cannot keep."""
 
@@ -105,6 +106,18 @@ def set_up_connections(engine: Engine, *, time_limits: bool) -> None:
 def state_of(error: DBAPIError) -> str | None:
     """The SQLSTATE of an error; None when it did not come from a PostgreSQL server."""
     return getattr(error.orig, "sqlstate", None)
+
+
+def outlived(error: DBAPIError, *, writes: bool) -> bool:
+    """Whether the connection is older than what it is connected to; a new one will do.
+
+    The server became a standby, and another took its place. Or an upgrade changed a table
+    under a statement that is prepared already.
+    """
+    state = state_of(error)
+    if state == _NOT_SUPPORTED:
+        return "cached plan" in str(error.orig)
+    return writes and state == _READ_ONLY
 
 
 def cannot_keep(error: DBAPIError) -> bool:

@@ -166,6 +166,20 @@ def test_a_server_that_takes_no_changes_any_more(
     assert service.read(names) == ["ada", "grace"]
 
 
+@pytest.mark.parametrize("method", ["read", "write"])
+def test_a_table_that_an_upgrade_changes_under_a_running_service(
+    opened: Callable[..., Database], url: URL, postgres_cluster: Cluster, method: str
+) -> None:
+    service = opened()
+    service.write(add_user)
+    run = getattr(service, method)
+    for _ in range(10):  # the driver prepares a statement that comes again and again
+        run(names)
+    change = "ALTER TABLE users ALTER name TYPE text"
+    postgres_cluster.execute(change, str(url.database))
+    assert run(names) == ["ada"]
+
+
 def test_reading_cannot_change_anything(opened: Callable[..., Database]) -> None:
     service = opened()
     with pytest.raises(Exception, match="read-only transaction"):

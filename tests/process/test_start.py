@@ -56,6 +56,9 @@ def test_says_what_an_administrator_wants_to_know(empty_site: Site) -> None:
     assert f"Storage: {site.storage}\n" in server.output
     assert "Admins: ada, grace\n" in server.output
     assert "Mode: stand-alone\n" in server.output
+    # The tests' own server is in a hurry.
+    unsafe = "PostgreSQL runs with fsync=off: a loss of power can destroy what was handed in"
+    assert (unsafe in server.output) == site.database.startswith("postgresql")
 
 
 def test_warns_that_stand_alone_believes_everybody(site: Site) -> None:
