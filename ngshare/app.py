@@ -8,14 +8,12 @@ import inspect
 import logging
 import os
 import secrets
-import shlex
 import signal
 import socket
 import sys
 import textwrap
 from collections.abc import Generator, Iterator, Sequence
 from copy import deepcopy
-from pathlib import Path
 from typing import Any, NoReturn
 
 from sqlalchemy import URL
@@ -24,6 +22,7 @@ from traitlets.config import Application, Config, Configurable
 from traitlets.utils.importstring import import_item
 
 from ngshare import __version__, help, metrics, migrate, wire
+from ngshare.announcement import Start
 from ngshare.blobs import LocalBlobs
 from ngshare.commandline import (
     CommandLine,
@@ -33,7 +32,7 @@ from ngshare.commandline import (
     nearest,
     refuse,
 )
-from ngshare.database import CannotOpen, Database, examine, parse_url, show_url
+from ngshare.database import CannotOpen, Database, examine, parse_url
 from ngshare.launcher import ending_with
 from ngshare.logs import JsonFormatter, PlainFormatter
 from ngshare.startup import (
@@ -43,7 +42,6 @@ from ngshare.startup import (
     check_prefix,
     check_writable,
     hub_address,
-    is_open_to_others,
     open_storage,
     without_passwords,
 )
@@ -72,16 +70,6 @@ DEFAULT_DATABASE = "sqlite:////srv/ngshare/ngshare.db"
 
 DATABASE_VARIABLE = "NGSHARE_DATABASE"
 """The environment variable that names the database where nothing else does."""
-
-
-TESTED = {
-    "sqlite": "Tested on SQLite on a local disk: up to 4 workers with 4 threads each, and 8 "
-    "threads in one process. NOT SAFE: SQLite on a network file system (NFS, SMB, CephFS), and "
-    "several replicas on SQLite.",
-    "postgresql": "Tested on PostgreSQL: up to 4 workers with 4 threads each, and two such "
-    "services on one database and one storage folder. Each thread keeps one connection.",
-}
-"""What the tests in ``tests/process`` run, for each kind of database."""
 
 
 class Ngshare(Application):
@@ -543,51 +531,25 @@ class Ngshare(Application):
     def _announce(
         self, url: URL, sockets: list[socket.socket], before: str | None, revision: str
     ) -> None:
-        """Say what an administrator wants to know of this start, in a few lines."""
         host, port = sockets[0].getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        change = "up to date" if before == revision else f"upgraded from {before or 'nothing'}"
-        mode = "stand-alone" if self.standalone else f"service of the Hub at {self.hub_api_url}"
-        self.log.info("ngshare %s listens on http://%s:%d%s", __version__, shown, port, self.prefix)
-        self.log.info("Database: %s, revision %s, %s", show_url(url), revision, change)
-        for line in self._advice:
+        start = Start(
+            host=host,
+            port=port,
+            prefix=self.prefix,
+            database=url,
+            before=before,
+            revision=revision,
+            storage=self.storage,
+            admins=self.admins,
+            hub_api_url=None if self.standalone else self.hub_api_url,
+            debug=self.debug,
+            threads=self.threads,
+            workers=self.workers,
+        )
+        for line in start.facts():
+            self.log.info(line)
+        for line in (*self._advice, *start.warnings()):
             self.log.warning(line)
-        self.log.info("Storage: %s", os.path.abspath(self.storage))
-        self.log.info("Admins: %s", ", ".join(self.admins) or "none; nobody can create a course")
-        self.log.info("Mode: %s%s", mode, ", debug" if self.debug else "")
-        kept = [Path(self.storage, "blobs")]
-        if url.get_backend_name() == "sqlite":
-            kept.append(Path(url.database or ""))
-        for path in filter(is_open_to_others, kept):
-            self.log.warning(
-                "Every user of this machine can read %s: chmod -R o= %s",
-                path,
-                shlex.quote(str(path)),
-            )
-        if self.standalone:
-            self.log.warning(
-                "STAND-ALONE: everybody who reaches this port can be anybody, by giving their "
-                "name. For trying out only; never for a class."
-            )
-            if host not in ("127.0.0.1", "::1"):
-                self.log.warning(
-                    "STAND-ALONE AND OPEN TO THE NETWORK at %s: anybody there can read and "
-                    "change everything.",
-                    shown,
-                )
-        elif self.debug:
-            self.log.warning(
-                "DEBUG BEHIND A HUB: whoever may use this service can read every record of every "
-                "course, and an admin can delete them all with one request. For looking for a "
-                "fault; never for a class."
-            )
-        if self.threads > 1 or self.workers > 1:
-            self.log.warning(
-                "Configured: %d worker process(es) with %d database thread(s) each. %s",
-                self.workers,
-                self.threads,
-                TESTED[url.get_backend_name()],
-            )
 
     def _write_config(self) -> None:
         if os.path.exists(self.config_file):

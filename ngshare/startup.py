@@ -134,14 +134,6 @@ def _how_to_listen(error: OSError, host: str, for_host: str, for_port: str) -> s
     return f"name an address of this machine with {for_host}"
 
 
-def is_open_to_others(path: Path) -> bool:
-    """Whether users of this machine who are neither we nor in our group can read this."""
-    path = path.absolute()
-    return all(folder.stat().st_mode & 0o001 for folder in path.parents) and bool(
-        path.stat().st_mode & 0o004
-    )
-
-
 def without_passwords(message: str) -> str:
     """What a message says of a URL may be what somebody mistyped, with its password."""
     return re.sub(r"://\S*@", "://***@", message)

@@ -70,6 +70,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "startup": {"blobs"},
     "commandline": {"startup"},
+    "announcement": {"database", "__init__"},
     "app": {
         "web",
         "migrate",
@@ -81,6 +82,7 @@ ALLOWED: dict[str, set[str]] = {
         "metrics",
         "startup",
         "commandline",
+        "announcement",
         "help",
         "wire",
         "errors",

@@ -17,7 +17,7 @@ from ngshare.app import Ngshare
 from ngshare.metrics import Metrics
 from ngshare.web.application import routes
 from ngshare.web.auth import SharedHubAuth
-from ngshare.web.base import implemented
+from ngshare.web.who import implemented
 from tests.web.test_order_of_checks import ORDER
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -12,8 +12,9 @@ from tornado.web import Application, RequestHandler
 
 from ngshare import logs
 from ngshare.web import assignments, audit, courses, feedback, ops, pages, roster, submissions
-from ngshare.web.base import BaseHandler, declared, implemented
+from ngshare.web.base import BaseHandler
 from ngshare.web.service import Service
+from ngshare.web.who import declared, implemented
 
 log = logging.getLogger("ngshare.access")
 

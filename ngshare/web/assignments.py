@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ngshare.actions import assignments
-from ngshare.web.base import BaseHandler, Who, allow
+from ngshare.web.base import BaseHandler
+from ngshare.web.who import Who, allow
 
 
 class Assignments(BaseHandler):

@@ -9,7 +9,8 @@ from typing import Any
 from ngshare.actions import audit, missing, quota
 from ngshare.actions.audit import Page, Wanted
 from ngshare.errors import BadRequest
-from ngshare.web.base import BaseHandler, Who, allow
+from ngshare.web.base import BaseHandler
+from ngshare.web.who import Who, allow
 from ngshare.wire import format_time, parse_time
 
 

@@ -6,15 +6,13 @@ them. A method that says nothing is found when the service starts, which fails.
 
 from __future__ import annotations
 
-import enum
-import functools
 import json
 import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from jupyterhub.services.auth import HubOAuthenticated
 from tornado.iostream import StreamClosedError
@@ -38,6 +36,7 @@ from ngshare.web.flow import Flow, Held, Lanes
 from ngshare.web.forms import parse_body, parse_form
 from ngshare.web.proxy import believe_proxy
 from ngshare.web.service import Service
+from ngshare.web.who import UNIDENTIFIED, Who
 
 log = logging.getLogger("ngshare")
 
@@ -56,58 +55,7 @@ SMALL = 32 * 1024
 LOST = b"The content of this file is missing from the exchange's storage.\n"
 """Stands in a reply for the bytes of a file that are lost."""
 
-METHODS = ("get", "post", "delete", "put", "patch", "head", "options")
-
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
-
-
-class Who(enum.Enum):
-    """Who may call a method of a route. The rules themselves are in ``actions/access.py``."""
-
-    PUBLIC = "anyone, without identity"
-    ANYONE = "anyone with an identity"
-    MEMBER = "members of the course"
-    INSTRUCTOR_OR_SELF = "instructors of the course, and the member it is about"
-    INSTRUCTOR = "instructors of the course"
-    ADMIN = "admins"
-    DEBUG = "admins; anyone with an identity in debug mode"
-    METRICS = "tokens with the scope read:metrics, and admins; anyone when it is opened"
-
-
-UNIDENTIFIED = (None, Who.PUBLIC, Who.METRICS)
-"""Whose caller is not asked for before the method runs."""
-
-
-Method = Callable[Concatenate[Any, P], Awaitable[None]]
-
-
-def allow(who: Who) -> Callable[[Method[P]], Method[P]]:
-    """Declare who may call a handler's method, and have the caller identified before it runs."""
-
-    def declare(method: Method[P]) -> Method[P]:
-        @functools.wraps(method)
-        async def run(self: BaseHandler, *args: P.args, **kwargs: P.kwargs) -> None:
-            await self.open(who)
-            await method(self, *args, **kwargs)
-
-        run.who = who  # type: ignore[attr-defined]  # read back by declared()
-        return cast("Method[P]", run)
-
-    return declare
-
-
-def declared(handler: type[RequestHandler], method: str) -> Who | None:
-    """Who may call this method of a handler; None when the handler does not say."""
-    return getattr(getattr(handler, method), "who", None)
-
-
-def implemented(handler: type[RequestHandler]) -> list[str]:
-    """The HTTP methods that a handler implements, in lower case."""
-    return [
-        method
-        for method in METHODS
-        if getattr(handler, method) is not getattr(RequestHandler, method)
-    ]
 
 
 @stream_request_body

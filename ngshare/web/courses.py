@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ngshare.actions import courses
 from ngshare.errors import BadRequest
-from ngshare.web.base import BaseHandler, Who, allow
+from ngshare.web.base import BaseHandler
+from ngshare.web.who import Who, allow
 from ngshare.wire import check_name, decode_json
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ngshare.actions import feedback
-from ngshare.web.base import BaseHandler, Who, allow
+from ngshare.web.base import BaseHandler
+from ngshare.web.who import Who, allow
 from ngshare.wire import format_time
 
 

@@ -9,8 +9,9 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from ngshare.actions import maintenance
 from ngshare.errors import BadRequest, Forbidden
-from ngshare.web.base import BaseHandler, Who, allow
+from ngshare.web.base import BaseHandler
 from ngshare.web.pages import PageHandler
+from ngshare.web.who import Who, allow
 
 log = logging.getLogger("ngshare")
 

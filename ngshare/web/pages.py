@@ -13,7 +13,8 @@ from ngshare import __version__
 from ngshare.actions import courses
 from ngshare.errors import BadRequest, ExchangeError, Forbidden, Unauthenticated, Unavailable
 from ngshare.web.auth import HubTrouble
-from ngshare.web.base import BaseHandler, Who, allow
+from ngshare.web.base import BaseHandler
+from ngshare.web.who import Who, allow
 
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; "

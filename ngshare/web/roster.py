@@ -7,7 +7,8 @@ from typing import Any
 
 from ngshare.actions import roster
 from ngshare.actions.roster import ImportStatus
-from ngshare.web.base import BaseHandler, Who, allow
+from ngshare.web.base import BaseHandler
+from ngshare.web.who import Who, allow
 from ngshare.wire import decode_json
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from ngshare.actions import submissions
 from ngshare.actions.submissions import Handed
-from ngshare.web.base import BaseHandler, Who, allow
+from ngshare.web.base import BaseHandler
+from ngshare.web.who import Who, allow
 from ngshare.wire import format_time
 
 

@@ -16,8 +16,9 @@ from tornado.web import Application
 from ngshare.actions import maintenance
 from ngshare.database import Database
 from ngshare.web.application import make_application, routes
-from ngshare.web.base import BaseHandler, Who, allow, declared, implemented
+from ngshare.web.base import BaseHandler
 from ngshare.web.service import Service
+from ngshare.web.who import Who, allow, declared, implemented
 from tests.conftest import ADMIN, PREFIX, Api, Reply, tree
 from tests.hubstub import HubStub
 from tests.web.world import (
