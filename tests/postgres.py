@@ -88,6 +88,19 @@ class Cluster:
         rules = self._data / "pg_hba.conf"
         rules.write_text(f"local all {LOCKED} scram-sha-256\n" + rules.read_text())
 
+    def keep(self, name: str, content: bytes) -> Path:
+        """Write a file that only the server may read."""
+        path = self.folder / name
+        path.write_bytes(content)
+        path.chmod(0o600)
+        if os.getuid() == 0:
+            shutil.chown(path, "postgres", "postgres")
+        return path
+
+    def set(self, **settings: str) -> None:
+        """Change settings, for the next start."""
+        self._settings.update(settings)
+
     @property
     def log(self) -> str:
         """What the server wrote so far."""

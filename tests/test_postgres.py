@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import URL, Connection, insert, select, text
 
 from ngshare import database, outage
@@ -423,6 +429,77 @@ def test_a_user_who_may_make_no_tables(
     postgres_cluster.execute(f"ALTER DATABASE {empty.database} OWNER TO {LOCKED}")
     assert upgrade(user)[0] is None
     postgres_cluster.drop(str(empty.database))
+
+
+@pytest.fixture(scope="module")
+def encrypted(databases: Databases) -> Iterator[tuple[URL, Path]]:
+    """A database that is reached by TLS, and the file of the certificate that it shows."""
+    certificate, key = self_signed("127.0.0.1")
+    cluster = Cluster()
+    try:
+        trusted = cluster.keep("server.crt", certificate)
+        cluster.set(ssl="on", ssl_cert_file=str(trusted))
+        cluster.set(ssl_key_file=str(cluster.keep("server.key", key)))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        cluster.set(listen_addresses="127.0.0.1", port=str(port))
+        cluster.start()
+        yield parse_url(f"postgresql://postgres@127.0.0.1:{port}/postgres"), trusted
+    finally:
+        cluster.close()
+
+
+def self_signed(address: str) -> tuple[bytes, bytes]:
+    """A certificate for this address, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, address)])
+    now = datetime.now(timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    return (
+        certificate.public_bytes(serialization.Encoding.PEM),
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
+    )
+
+
+def test_a_connection_is_encrypted_and_the_server_known(
+    encrypted: tuple[URL, Path], opened: Callable[..., Database]
+) -> None:
+    url, certificate = encrypted
+    strict = {"sslmode": "verify-full", "sslrootcert": str(certificate)}
+    service = opened(url.update_query_dict(strict))
+    query = text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+    assert service.read(lambda connection: connection.scalar(query)) is True
+    assert "verify-full" not in str(service)
+
+
+def test_a_server_that_shows_another_certificate(
+    encrypted: tuple[URL, Path], tmp_path: Path
+) -> None:
+    url, _ = encrypted
+    other = tmp_path / "other.crt"
+    other.write_bytes(self_signed("127.0.0.1")[0])
+    strict = {"sslmode": "verify-full", "sslrootcert": str(other)}
+    with pytest.raises(CannotOpen, match="certificate verify failed") as error:
+        examine(url.update_query_dict(strict))
+    advice = "; correct sslmode and the other parameters after ? in the URL"
+    assert str(error.value).endswith(advice)
 
 
 @pytest.mark.usefixtures("locked")
