@@ -206,7 +206,7 @@ def test_a_token_without_the_scope_is_refused_with_what_to_do(hub: RunningHub) -
     assert reply.status_code == 403
     message = reply.json()["message"]
     assert "The token of kim lacks the scope access:services!service=ngshare" in message
-    assert "missing in jupyterhub_config.py" in message
+    assert "At the end of jupyterhub_config.py this line gives it" in message
     assert "from ngshare.hub import configure_hub; configure_hub(c)" in message
     assert "on Kubernetes, the scope in hub.loadRoles" in message
     assert "\n" not in message
