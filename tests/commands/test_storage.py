@@ -202,7 +202,7 @@ def test_another_age(run: Run, blobs: LocalBlobs, course: str) -> None:
     make_old(blobs, b"nobody's", b"the work of sam")
     assert "Nothing to remove" in run("storage", "gc", "--yes", "--hours=72").stdout
     assert "Removed 1 file" in run("storage", "gc", "--yes", "--hours", "1").stdout
-    assert "should not be less than 1" in run("storage", "gc", "--yes", "--hours=0", code=1).stderr
+    assert "at least 1" in run("storage", "gc", "--yes", "--hours=0", code=1).stderr
 
 
 def test_what_an_old_site_left_behind(run: Run, blobs: LocalBlobs, course: str) -> None:
