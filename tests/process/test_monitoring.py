@@ -79,6 +79,8 @@ def test_each_worker_answers_for_all_of_them(migrated_site: Site) -> None:
 def test_what_a_killed_worker_was_doing_is_not_in_flight_for_ever(migrated_site: Site) -> None:
     server = migrated_site.start("--workers=2")
     first, second = sorted(server.workers())
+    # One that stood still before it counted off its last request would count it all the while.
+    wait_for("all to be answered", lambda: counted(server)[1] == 1)
     with stopped(first):
         opened = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         opened.putrequest("POST", "/api/course/x")
