@@ -45,7 +45,7 @@ def name_route(pattern: str, handler: type[RequestHandler]) -> str:
     parameters = list(inspect.signature(method).parameters)[1:]
     for parameter in parameters:
         pattern = pattern.replace("([^/]+)", f"{{{parameter}}}", 1)
-    return re.sub(r"\\(.)", r"\1", pattern) or "/"
+    return re.sub(r"\\(.)", r"\1", pattern) or "start"
 
 
 def check_declared(found: list[Route]) -> None:

@@ -55,7 +55,7 @@ async def test_requests_are_counted_by_route_and_never_by_path(api: Api, service
     assert found[f"ngshare_request_duration_seconds_count{{{route}}}"] == 3
     assert found[f'ngshare_request_duration_seconds_bucket{{le="+Inf",{route}}}'] == 3
     assert found['ngshare_requests_total{method="GET",route="unknown",status="404"}'] == 3
-    assert found['ngshare_requests_total{method="GET",route="/",status="200"}'] == 1
+    assert found['ngshare_requests_total{method="GET",route="start",status="200"}'] == 1
     assert found['ngshare_requests_total{method="GET",route="/healthz",status="200"}'] == 1
     other = [name for name in found if 'method="other"' in name and "_requests_total" in name]
     assert sum(found[name] for name in other) == 2
