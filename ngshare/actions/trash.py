@@ -128,8 +128,11 @@ def restore(connection: Connection, caller: Caller, key: str, name: str | None =
 def _restore_course(
     connection: Connection, caller: Caller, thing: Thing, name: str, moment: datetime
 ) -> None:
+    # Not itself, which somebody else may have restored a moment ago.
     taken = connection.scalar(
-        select(Course.id).where(Course.name == name, Course.removed_at.is_(None))
+        select(Course.id).where(
+            Course.name == name, Course.removed_at.is_(None), Course.id != thing.course_id
+        )
     )
     if taken is not None:
         raise Conflict(f"A course {name} exists: give this one another name, with --as NAME")
