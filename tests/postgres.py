@@ -35,6 +35,10 @@ LOCKED = "locked"
 """The one user whom a server of the tests asks for a password; a test that wants it makes it."""
 
 
+PREFIX = "ngshare-postgres-"
+"""What the folder of a cluster begins with; the id of the process that made it comes after."""
+
+
 def find_programs() -> Path | None:
     """The folder of PostgreSQL's server programs; Debian has it outside of the PATH."""
     on_path = shutil.which("initdb")
@@ -73,7 +77,7 @@ class Cluster:
         self._programs = programs
         self._counter = itertools.count()
         # Directly under /tmp: pytest's own folders can be entered by their owner only.
-        self.folder = Path(tempfile.mkdtemp(prefix="ngshare-postgres-", dir="/tmp"))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/tmp"))
         if os.getuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
         self._data = self.folder / "data"
@@ -194,6 +198,19 @@ class Stock:
                 self._cluster.drop(name)
 
 
+def end_orphans() -> None:
+    """End the servers whose tests were killed, and remove what they left."""
+    programs = find_programs()
+    for folder in Path("/tmp").glob(f"{PREFIX}[0-9]*-*"):
+        process = Path("/proc") / folder.name.removeprefix(PREFIX).partition("-")[0]
+        if programs and not process.exists() and folder.is_dir():
+            with contextlib.suppress(subprocess.CalledProcessError):  # it does not run
+                as_server_user(
+                    programs / "pg_ctl", "-D", folder / "data", "-w", "-m", "immediate", "stop"
+                )
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def running_cluster(**settings: str) -> Iterator[Cluster]:
     """A server that runs as long as this lasts."""
@@ -208,6 +225,7 @@ def running_cluster(**settings: str) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def postgres_cluster() -> Iterator[Cluster]:
     """A PostgreSQL server which the whole session shares. It does not survive a loss of power."""
+    end_orphans()
     with running_cluster(**FAST) as cluster:
         yield cluster
 
