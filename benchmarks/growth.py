@@ -26,6 +26,7 @@ from ngshare.models import (
     Tree,
     User,
 )
+from ngshare.wire import format_time
 
 CLASS = 200
 """Students of each course that is added."""
@@ -139,12 +140,16 @@ def lengthen(site: Ours) -> dict[str, int]:
     return made
 
 
-def long_lists(site: Ours, made: dict[str, int], quick: bool) -> dict[int, float]:
-    """The median of listing everybody's submissions, by how many there are; in seconds."""
-    found = {len(site.students): _median(site, site.lists(), quick)}
-    for name, count in made.items():
-        requests = [site.get(f"submissions/{COURSE}/{name}", TEACHER)]
-        found[count] = _median(site, requests * 5, True)
+def long_lists(site: Ours, made: dict[str, int], quick: bool) -> dict[int, dict[str, float]]:
+    """Listing everybody's submissions, whole and a part, by their number; medians in seconds."""
+    found = {}
+    for name, count in {DONE: len(site.students), **made}.items():
+        path = f"submissions/{COURSE}/{name}"
+        middle = f"{format_time(START + timedelta(seconds=count // 2))} 0"
+        found[count] = {
+            "whole": _median(site, [site.get(path, TEACHER)] * 5, quick or count > 1000),
+            "part": _median(site, [site.get(path, TEACHER, limit="100", after=middle)], quick),
+        }
     return found
 
 

@@ -8,10 +8,11 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from ngshare.actions import access, audit, roster
 from ngshare.actions.access import Caller, Standing
+from ngshare.actions.parts import ALL, Part
 from ngshare.errors import Conflict, NotFound
 from ngshare.models import INSTRUCTOR, Course, Membership, User
 
-_EVERY_COURSE = select(Course.name).where(Course.removed_at.is_(None))
+_EVERY_COURSE = select(Course.name).where(Course.removed_at.is_(None)).order_by(Course.name)
 _ROLES = (
     select(Course.name, Membership.role)
     .join(Membership, Membership.course_id == Course.id)
@@ -24,11 +25,14 @@ _ROLES = (
 )
 
 
-def list_courses(connection: Connection, caller: Caller) -> list[str]:
-    """The sorted names of the caller's courses; an admin's are all."""
+def list_courses(connection: Connection, caller: Caller, *, part: Part[str] = ALL) -> list[str]:
+    """The sorted names of the caller's courses, or a part of them; an admin's are all."""
+    after = part.after or ""  # which sorts before every name
     if caller.admin:
-        return sorted(connection.scalars(_EVERY_COURSE))
-    return [name for name, role in list_roles(connection, caller)]
+        every = _EVERY_COURSE.where(Course.name > after).limit(part.limit)
+        return list(connection.scalars(every))
+    own = [name for name, _ in list_roles(connection, caller) if name > after]
+    return own[: part.limit]
 
 
 def list_roles(connection: Connection, caller: Caller) -> list[tuple[str, str]]:

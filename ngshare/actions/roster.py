@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 from ngshare.actions import access, audit
 from ngshare.actions.access import Caller, Standing
 from ngshare.actions.locks import lock
+from ngshare.actions.parts import ALL, Part
 from ngshare.errors import BadRequest, Conflict, NotFound
 from ngshare.models import INSTRUCTOR, STUDENT, Course, Membership, User
 from ngshare.wire import is_name, is_text
@@ -144,10 +145,12 @@ def get_instructor(connection: Connection, caller: Caller, course: str, username
     return _get(connection, found, INSTRUCTOR, username, "Instructor not found")
 
 
-def list_instructors(connection: Connection, caller: Caller, course: str) -> list[Person]:
-    """Everybody who teaches the course; for every member of it."""
+def list_instructors(
+    connection: Connection, caller: Caller, course: str, *, part: Part[str] = ALL
+) -> list[Person]:
+    """Who teaches the course, by user name; for every member of it."""
     found = access.require_member(connection, caller, course)
-    return _list(connection, found, INSTRUCTOR)
+    return _list(connection, found, INSTRUCTOR, part)
 
 
 def remove_instructor(connection: Connection, caller: Caller, course: str, username: str) -> None:
@@ -185,10 +188,12 @@ def get_student(connection: Connection, caller: Caller, course: str, username: s
     return _get(connection, found, STUDENT, username, "Student not found")
 
 
-def list_students(connection: Connection, caller: Caller, course: str) -> list[Person]:
-    """Everybody who takes the course; for instructors."""
+def list_students(
+    connection: Connection, caller: Caller, course: str, *, part: Part[str] = ALL
+) -> list[Person]:
+    """Who takes the course, by user name; for instructors."""
     found = access.require_instructor(connection, caller, course)
-    return _list(connection, found, STUDENT)
+    return _list(connection, found, STUDENT, part)
 
 
 def remove_student(connection: Connection, caller: Caller, course: str, username: str) -> None:
@@ -296,8 +301,13 @@ def _get(connection: Connection, found: Standing, role: str, username: str, abse
     return Person(*row[:4])
 
 
-def _list(connection: Connection, found: Standing, role: str) -> list[Person]:
-    rows = connection.execute(_WITH_ROLE, {"course_id": found.course_id, "role": role})
+def _list(
+    connection: Connection, found: Standing, role: str, part: Part[str] = ALL
+) -> list[Person]:
+    wanted = _WITH_ROLE
+    if part is not ALL:
+        wanted = wanted.where(User.name > (part.after or "")).limit(part.limit)
+    rows = connection.execute(wanted, {"course_id": found.course_id, "role": role})
     return [Person(*row[:4]) for row in rows]
 
 

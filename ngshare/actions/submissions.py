@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, insert, select
 
@@ -13,16 +13,18 @@ from ngshare.actions import access, assignments, audit, roster, trees
 from ngshare.actions.access import Caller, Standing
 from ngshare.actions.assignments import Released
 from ngshare.actions.locks import lock
+from ngshare.actions.parts import ALL, Part
 from ngshare.errors import NotFound
 from ngshare.models import Assignment, Submission, User
 from ngshare.wire import StoredFile, format_time, parse_time
 
 
 class Handed(NamedTuple):
-    """That a student handed something in, and when (UTC)."""
+    """That a student handed something in, and when (UTC); ``id`` is its row's."""
 
     student: str
     submitted_at: datetime
+    id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +45,12 @@ _OF_STUDENT = (
     )
 )
 _ALL = (
-    select(User.name, Submission.submitted_at)
+    select(User.name, Submission.submitted_at, Submission.id)
     .join(User, User.id == Submission.student_id)
     .where(Submission.assignment_id == bindparam("assignment_id"))
     .order_by(Submission.submitted_at, Submission.id)
 )
-_OWN = (
-    select(Submission.submitted_at)
-    .join(User, User.id == Submission.student_id)
-    .where(
-        Submission.assignment_id == bindparam("assignment_id"), User.name == bindparam("student")
-    )
-    .order_by(Submission.submitted_at)
-)
+_OWN = _ALL.where(User.name == bindparam("student"))
 _EVER = (
     select(Submission.id)
     .join(User, User.id == Submission.student_id)
@@ -121,11 +116,22 @@ def submit(
     return moment
 
 
-def list_all(connection: Connection, caller: Caller, course: str, assignment: str) -> list[Handed]:
-    """Every submission to an assignment, oldest first; for instructors."""
+def list_all(
+    connection: Connection,
+    caller: Caller,
+    course: str,
+    assignment: str,
+    *,
+    part: Part[tuple[datetime, int]] = ALL,
+) -> list[Handed]:
+    """Every submission to an assignment, oldest first; for instructors.
+
+    The key of one is its moment with its row's id.
+    """
     found = access.require_instructor(connection, caller, course)
     released = assignments.find(connection, found, assignment)
-    return [Handed(*row) for row in connection.execute(_ALL, {"assignment_id": released.id})]
+    rows = connection.execute(_of(part, _ALL), {"assignment_id": released.id})
+    return [Handed(*row) for row in rows]
 
 
 def list_own(
@@ -136,6 +142,7 @@ def list_own(
     student: str,
     *,
     removed: bool = False,
+    part: Part[tuple[datetime, int]] = ALL,
 ) -> list[Handed]:
     """One student's submissions, oldest first; for instructors and for that student.
 
@@ -144,8 +151,17 @@ def list_own(
     found = access.require_instructor_or_self(connection, caller, course, student)
     released = assignments.find(connection, found, assignment)
     require_participant(connection, found, student, removed=removed)
-    rows = connection.execute(_OWN, {"assignment_id": released.id, "student": student})
-    return [Handed(student, moment) for (moment,) in rows]
+    values = {"assignment_id": released.id, "student": student}
+    return [Handed(*row) for row in connection.execute(_of(part, _OWN), values)]
+
+
+def _of(part: Part[tuple[datetime, int]], listed: Any) -> Any:
+    """A part of what a query lists in the order of :data:`_ALL`."""
+    if part.after is not None:
+        moment, row = part.after
+        later = (Submission.submitted_at > moment) | (Submission.id > row)
+        listed = listed.where(Submission.submitted_at >= moment, later)
+    return listed if part.limit is None else listed.limit(part.limit)
 
 
 def collect(

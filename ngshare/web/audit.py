@@ -10,11 +10,12 @@ from ngshare.actions import audit, missing, quota
 from ngshare.actions.audit import Page, Wanted
 from ngshare.errors import BadRequest
 from ngshare.web.base import BaseHandler
+from ngshare.web.lists import ListHandler
 from ngshare.web.who import Who, allow
 from ngshare.wire import format_time, parse_time
 
 
-class LookUp(BaseHandler):
+class LookUp(ListHandler):
     """Understands the fields by which things are looked up."""
 
     def wanted(self, **more: str | None) -> Wanted:
@@ -35,16 +36,6 @@ class LookUp(BaseHandler):
             limit=self.number("limit") or audit.PAGE,
             **more,
         )
-
-    def number(self, name: str) -> int | None:
-        """A field that is a whole number, above 0; None when absent. Raises BadRequest."""
-        value = self.value(name)
-        text = str(value) if isinstance(value, int) else self.field(name)
-        if not text:
-            return None
-        if not (text.isascii() and text.isdecimal() and len(text) < 20 and 0 < int(text) < 2**63):
-            raise BadRequest(f"{name} should be a whole number, above 0")
-        return int(text)
 
     def moment(self, name: str) -> datetime | None:
         """A field that is a time; None when absent. Raises BadRequest."""

@@ -199,6 +199,11 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         """Answer with success and these fields."""
         self._finish_json(200, {"success": True, **fields})
 
+    def reply_encoded(self, body: bytes) -> None:
+        """Answer with what is JSON already."""
+        self.set_header("Content-Type", "application/json")
+        self.finish(body)
+
     async def reply_tree(
         self,
         event: str,
@@ -396,8 +401,7 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
 
     def _finish_json(self, status: int, body: dict[str, Any]) -> None:
         self.set_status(status)
-        self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps(body).encode())
+        self.reply_encoded(json.dumps(body).encode())
 
     def _announced_length(self) -> int:
         """How long the body will be, in bytes; 0 where it says no number, which Tornado refuses."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 from ngshare.actions import courses
 from ngshare.errors import BadRequest
 from ngshare.web.base import BaseHandler
+from ngshare.web.lists import ListHandler
 from ngshare.web.who import Who, allow
 from ngshare.wire import check_name, decode_json
 
 
-class Courses(BaseHandler):
+class Courses(ListHandler):
     """The caller's courses."""
 
     @allow(Who.ANYONE)
     async def get(self) -> None:
-        self.reply(courses=await self.ask(courses.list_courses))
+        await self.reply_list("courses", courses.list_courses, form=str, key=str)
 
 
 class Course(BaseHandler):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from operator import attrgetter
 from typing import Any
 
 from ngshare.actions import roster
 from ngshare.actions.roster import ImportStatus
 from ngshare.web.base import BaseHandler
+from ngshare.web.lists import ListHandler
 from ngshare.web.who import Who, allow
 from ngshare.wire import decode_json
 
@@ -30,13 +32,13 @@ class Instructor(BaseHandler):
         self.reply()
 
 
-class Instructors(BaseHandler):
+class Instructors(ListHandler):
     """Everybody who teaches a course."""
 
     @allow(Who.MEMBER)
     async def get(self, course: str) -> None:
-        people = await self.ask(roster.list_instructors, course)
-        self.reply(instructors=[asdict(person) for person in people])
+        people = roster.list_instructors
+        await self.reply_list("instructors", people, course, form=asdict, key=_username)
 
 
 class Student(BaseHandler):
@@ -57,7 +59,7 @@ class Student(BaseHandler):
         self.reply()
 
 
-class Students(BaseHandler):
+class Students(ListHandler):
     """Everybody who takes a course."""
 
     @allow(Who.INSTRUCTOR)
@@ -69,12 +71,15 @@ class Students(BaseHandler):
 
     @allow(Who.INSTRUCTOR)
     async def get(self, course: str) -> None:
-        people = await self.ask(roster.list_students, course)
-        self.reply(students=[asdict(person) for person in people])
+        people = roster.list_students
+        await self.reply_list("students", people, course, form=asdict, key=_username)
 
 
 def _names(handler: BaseHandler) -> tuple[str | None, str | None, str | None]:
     return handler.field("first_name"), handler.field("last_name"), handler.field("email")
+
+
+_username = attrgetter("username")
 
 
 def _parse_students(students: Any) -> list[roster.Person]:

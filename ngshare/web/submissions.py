@@ -2,33 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
 
 from ngshare.actions import submissions
 from ngshare.actions.submissions import Handed
+from ngshare.errors import BadRequest
 from ngshare.web.base import BaseHandler
+from ngshare.web.lists import ListHandler
 from ngshare.web.who import Who, allow
-from ngshare.wire import format_time
+from ngshare.wire import format_time, parse_time
 
 
-class AllSubmissions(BaseHandler):
+def _form(handed: Handed) -> dict[str, str]:
+    return {"student_id": handed.student, "timestamp": format_time(handed.submitted_at)}
+
+
+def _key(handed: Handed) -> str:
+    return f"{format_time(handed.submitted_at)} {handed.id}"
+
+
+def _read_key(text: str) -> tuple[datetime, int]:
+    moment, _, row = text.rpartition(" ")
+    if len(row) > 18:
+        raise ValueError("not a row of ours")
+    try:
+        return parse_time(moment), int(row)
+    except BadRequest as error:
+        raise ValueError("not a time") from error
+
+
+LISTED: Any = {"form": _form, "key": _key, "read_key": _read_key}
+"""What a list of submissions looks like."""
+
+
+class AllSubmissions(ListHandler):
     """Every submission to an assignment."""
 
     @allow(Who.INSTRUCTOR)
     async def get(self, course: str, assignment: str) -> None:
-        handed = await self.ask(submissions.list_all, course, assignment)
-        self.reply(submissions=_format(handed))
+        await self.reply_list("submissions", submissions.list_all, course, assignment, **LISTED)
 
 
-class OwnSubmissions(BaseHandler):
+class OwnSubmissions(ListHandler):
     """One student's submissions to an assignment."""
 
     @allow(Who.INSTRUCTOR_OR_SELF)
     async def get(self, course: str, assignment: str, student: str) -> None:
-        handed = await self.ask(
-            submissions.list_own, course, assignment, student, removed=self.flag("removed")
+        await self.reply_list(
+            "submissions",
+            submissions.list_own,
+            *(course, assignment, student),
+            removed=self.flag("removed"),
+            **LISTED,
         )
-        self.reply(submissions=_format(handed))
 
 
 class Submit(BaseHandler):
@@ -55,12 +82,6 @@ class Submission(BaseHandler):
             removed=self.flag("removed"),
         )
         await self.reply_tree("submission collected", files, timestamp=format_time(moment))
-
-
-def _format(handed: Iterable[Handed]) -> list[dict[str, str]]:
-    return [
-        {"student_id": one.student, "timestamp": format_time(one.submitted_at)} for one in handed
-    ]
 
 
 routes = [
