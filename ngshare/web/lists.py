@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Concatenate, TypeVar
+from typing import Any, TypeVar
 
-from ngshare.actions.access import Caller
 from ngshare.actions.parts import ALL, Part
-from ngshare.database import Action
 from ngshare.errors import BadRequest
 from ngshare.web.base import BaseHandler
 from ngshare.wire import is_text
@@ -28,7 +26,7 @@ class ListHandler(BaseHandler):
     async def reply_list(
         self,
         name: str,
-        action: Action[Concatenate[Caller, ...], list[T]],
+        action: Callable[..., list[T]],
         *args: Any,
         form: Callable[[T], Any],
         key: Callable[[T], str],
