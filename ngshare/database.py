@@ -4,6 +4,9 @@ A transaction that lost a race (a key that another request took, a database that
 another process had locked) or its connection is run again here, a bounded number
 of times, and nowhere else. One whose connection broke while it was committed is
 not: nobody knows whether it is stored, and a second one could store it twice.
+
+In the service nothing blocks a database thread for long, so that reads go on while a
+write waits: there it is tried for a moment, and the thread is free until the next try.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ import logging
 import random
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from itertools import count
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
@@ -31,14 +35,29 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Action = Callable[Concatenate[Connection, P], T]
 
+Attempts = Generator[float, None, T]
+"""Each step is one try at a transaction; it gives the seconds to wait before the next, or returns.
+
+It may be taken in another thread each time.
+"""
+
 ATTEMPTS = 8
 """How often a transaction is tried before its request is answered with 503."""
+
+LOCKED_ATTEMPTS = 80
+"""The same for one that finds a SQLite database locked, where each try is only a moment."""
+
+LONGEST_PAUSE_SECONDS = 0.2
+"""The longest time between two attempts."""
 
 PATIENCE_SECONDS = 9.0
 """After how long no further attempt is made."""
 
 SQLITE_BUSY_SECONDS = 5.0
 """How long SQLite waits for a lock within one attempt."""
+
+SQLITE_MOMENT_SECONDS = 0.1
+"""The same in the service, whose reads wait for the thread of that attempt."""
 
 NO_ANSWER = "The exchange's database does not answer; please try again"
 BUSY = "The exchange is busy; please try again"
@@ -133,7 +152,8 @@ def make_engine(
     """An engine for ``url`` with at most ``connections`` connections, which makes none yet.
 
     ``wal``: whether a SQLite database is put into WAL mode, and stays in it.
-    ``time_limits``: whether PostgreSQL ends what takes longer than a request may.
+    ``time_limits``: whether PostgreSQL ends what takes longer than a request may, and
+    SQLite waits no more than a moment for a lock.
     ``must_exist``: whether a SQLite file that is not there is an error, rather than made.
     """
     if url.get_backend_name() != "sqlite":
@@ -159,7 +179,7 @@ def make_engine(
         hide_parameters=True,  # else names and addresses of people are in what is logged
         pool_size=connections,
         max_overflow=0,
-        connect_args={"timeout": SQLITE_BUSY_SECONDS},
+        connect_args={"timeout": SQLITE_MOMENT_SECONDS if time_limits else SQLITE_BUSY_SECONDS},
     )
 
     @event.listens_for(engine, "checkout")
@@ -215,7 +235,7 @@ class Database:
     """Runs actions, each in one transaction of its own. Its methods block."""
 
     def __init__(self, url: URL, *, connections: int = 1, time_limits: bool = False) -> None:
-        """``time_limits``: whether PostgreSQL ends what takes longer than a request may."""
+        """``time_limits``: as the service needs it, where nothing may block a thread for long."""
         self.url = url
         self.retried: Callable[[], None] = lambda: None
         """Called each time that a transaction is going to be run again."""
@@ -229,6 +249,7 @@ class Database:
             self._reader = self._engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
+        self._locked_attempts = LOCKED_ATTEMPTS if time_limits else ATTEMPTS
         self._outage = Outage()
         self._held_until = 0.0
 
@@ -237,24 +258,34 @@ class Database:
 
     def read(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an action that changes nothing, on one consistent state of the database."""
-        return self._run(self._reader, action, *args, **kwargs)
+        return _until_done(self.try_read(action, *args, **kwargs))
 
     def write(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an action that changes something. When this returns, the change is durable.
 
         Raises OutcomeUnknown when the connection broke while it was committed.
         """
-        return self._run(self._writer, action, *args, **kwargs)
+        return _until_done(self.try_write(action, *args, **kwargs))
+
+    def try_read(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> Attempts[T]:
+        """The attempts at :meth:`read`, for whoever does not wait between them in this thread."""
+        return self._attempts(self._reader, action, *args, **kwargs)
+
+    def try_write(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> Attempts[T]:
+        """The attempts at :meth:`write`, for whoever does not wait between them in this thread."""
+        return self._attempts(self._writer, action, *args, **kwargs)
 
     def close(self) -> None:
         """Close every connection that is not in use."""
         self._engine.dispose()
 
-    def _run(self, engine: Engine, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _attempts(
+        self, engine: Engine, action: Action[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Attempts[T]:
         begun = time.monotonic()
         if begun < self._held_until and engine is self._writer:
             raise Unavailable(BUSY)
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in count(1):
             try:
                 with self._connect(engine) as connection:
                     return _transact(connection, action, *args, **kwargs)
@@ -262,7 +293,8 @@ class Database:
                 if not _worth_another_try(error, writes=engine is self._writer):
                     raise _explain(error) from error
                 now = time.monotonic()
-                if attempt == ATTEMPTS or now - begun > PATIENCE_SECONDS:
+                most = self._locked_attempts if _locked(error) else ATTEMPTS
+                if attempt >= most or now - begun > PATIENCE_SECONDS:
                     log.error(
                         "Gave up a transaction after %.0f s: %s. "
                         "Is another program holding the database?",
@@ -275,7 +307,7 @@ class Database:
                     raise Unavailable(BUSY) from error
             self.retried()
             # Those that collided must not all come back at the same moment.
-            time.sleep(random.uniform(0, 0.005 * 2**attempt))
+            yield random.uniform(0, min(LONGEST_PAUSE_SECONDS, 0.005 * 2**attempt))
         raise AssertionError("unreachable")
 
     def _connect(self, engine: Engine) -> Connection:
@@ -293,6 +325,16 @@ class Database:
             raise Unavailable(BUSY) from error
         self._outage.end()
         return connection
+
+
+def _until_done(attempts: Attempts[T]) -> T:
+    while True:
+        try:
+            pause = next(attempts)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        time.sleep(pause)
 
 
 def _transact(connection: Connection, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -331,10 +373,18 @@ def lost_race(error: DBAPIError) -> bool:
     if isinstance(error.orig, sqlite3.IntegrityError):
         # Of what a table refuses, only a key that another took may be free or found next time.
         return "UNIQUE" in str(error.orig)
-    if isinstance(error.orig, sqlite3.OperationalError):
-        return _sqlite_code(error.orig) in _SQLITE_BUSY
+    if _locked(error):
+        return True
     state = postgres.state_of(error)
     return state == postgres.UNIQUE or state in postgres.LOST_RACE
+
+
+def _locked(error: DBAPIError) -> bool:
+    """Whether a SQLite database was locked by another connection."""
+    return (
+        isinstance(error.orig, sqlite3.OperationalError)
+        and _sqlite_code(error.orig) in _SQLITE_BUSY
+    )
 
 
 def examine(url: URL) -> list[str]:

@@ -6,13 +6,13 @@ import asyncio
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 from ngshare.actions import audit, roster
 from ngshare.actions.access import Caller
 from ngshare.actions.audit import Read
 from ngshare.blobs import BlobStore
-from ngshare.database import BUSY, Action, Database
+from ngshare.database import BUSY, Action, Attempts, Database
 from ngshare.errors import OutOfSpace, Unavailable
 from ngshare.metrics import Metrics
 from ngshare.web.auth import Identity
@@ -81,6 +81,9 @@ class Service:
         self.reads = ReadLog(self._write_reads, self.metrics.reads_not_logged.inc)
         self.readiness = Readiness(database, blobs, readiness_patience)
         self._database_threads = ThreadPoolExecutor(threads, "database")
+        # A read waits for the writes before it only, and one that finds the database locked waits
+        # outside: all of those that a class sends at once must not stand in front of it.
+        self._writing = asyncio.Semaphore(threads + 1)
         # Hashing, syncing and base64 let go of the interpreter's lock, and mostly wait.
         self._file_threads = ThreadPoolExecutor(FILE_THREADS, "files")
         self._seen: set[str] = set()
@@ -112,15 +115,12 @@ class Service:
 
     async def read(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an action that changes nothing, off the event loop."""
-        return await self._on_database(
-            functools.partial(self.database.read, action, *args, **kwargs)
-        )
+        return await self._on_database(self.database.try_read(action, *args, **kwargs))
 
     async def write(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an action that changes something, off the event loop, durably."""
-        return await self._on_database(
-            functools.partial(self.database.write, action, *args, **kwargs)
-        )
+        async with self._writing:
+            return await self._on_database(self.database.try_write(action, *args, **kwargs))
 
     async def on_files(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run something that computes or waits for the disk, off the event loop."""
@@ -154,12 +154,25 @@ class Service:
     async def _write_reads(self, reads: Sequence[Read]) -> None:
         await self.write(audit.record_reads, reads)
 
-    async def _on_database(self, run: Callable[[], T]) -> T:
+    async def _on_database(self, attempts: Attempts[T]) -> T:
+        loop = asyncio.get_running_loop()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._database_threads, run)
+            while True:
+                pause, result = await loop.run_in_executor(self._database_threads, _try, attempts)
+                if pause is None:
+                    return cast(T, result)
+                await asyncio.sleep(pause)
         except (OutOfSpace, Unavailable) as error:
             self.metrics.database_errors.labels(_kind(error)).inc()
             raise
+
+
+def _try(attempts: Attempts[T]) -> tuple[float | None, T | None]:
+    """Try once: the seconds until the next try, or None and the result."""
+    try:
+        return next(attempts), None
+    except StopIteration as done:
+        return None, done.value
 
 
 def _kind(error: OutOfSpace | Unavailable) -> str:

@@ -13,6 +13,7 @@ import shutil
 import sqlite3
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,7 +155,16 @@ def test_another_program_holds_the_database(site: Site) -> None:
         ]
         for writer in writers:
             writer.start()
-        wait_for("the first to be refused", lambda: done)
+        blobs = site.folder / "files" / "blobs"
+        wait_for(
+            "three that have only their rows to write", lambda: len(list(blobs.glob("*/*"))) == 4
+        )
+        reads = 0
+        while not done:
+            course.assert_kept()
+            reads += 1
+            time.sleep(0.2)
+        assert reads > 10, "whoever reads does not wait for those who write"
         assert course.server.healthy()
     for writer in writers:
         writer.join(120)

@@ -150,7 +150,6 @@ async def test_transactions_that_are_run_again(
         raise IntegrityError("statement", {}, sqlite3.IntegrityError("UNIQUE constraint failed"))
 
     monkeypatch.setattr("ngshare.actions.submissions.submit", lose)
-    monkeypatch.setattr(database.time, "sleep", lambda seconds: None)
     assert (await submit(api)).status == 503
     assert of(service, "ngshare_database_retries_total") == database.ATTEMPTS - 1
     assert of(service, 'ngshare_database_errors_total{kind="gave_up"}') == 1
