@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select
+from sqlalchemy import ColumnElement, Connection, insert, select
 
 from ngshare.actions import access
 from ngshare.actions.access import Caller, Standing
@@ -93,13 +93,14 @@ class Read:
 
 def record_reads(connection: Connection, reads: Sequence[Read]) -> None:
     """Write one row for each of these."""
-    # Of courses of one name it was the newest: only that one was not removed just before.
+    # Of courses of one name it was the one that is not removed; if that has just been removed
+    # as well, the one that was removed last, which a dictionary keeps.
     names = {read.course for read in reads}
     ids = dict(
         connection.execute(
-            select(Course.name, func.max(Course.id))
+            select(Course.name, Course.id)
             .where(Course.name.in_(names))
-            .group_by(Course.name)
+            .order_by(Course.removed_at.is_(None), Course.removed_at)
         ).all()
     )
     connection.execute(

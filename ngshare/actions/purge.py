@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, exists, select
 
 from ngshare.actions import access, audit
 from ngshare.actions.access import Caller, Standing
+from ngshare.actions.locks import lock
 from ngshare.models import Assignment, Course, File, Membership, Submission, Tree, User
 from ngshare.wire import format_time
 
@@ -136,6 +137,14 @@ def _purge_member(
     connection: Connection, caller: Caller, membership_id: int, before: datetime
 ) -> Purged:
     """Forget how a roster named somebody. What they handed in stays in the course."""
+    course_id = connection.scalar(
+        select(Membership.course_id).where(Membership.id == membership_id)
+    )
+    if course_id is None:
+        return Purged()
+    # Whoever changes the roster has its turn before, and the member is not in the trash any
+    # more, or after, and finds that there is none to bring back.
+    lock(connection, Course, course_id)
     row = connection.execute(
         select(
             Membership.role,
@@ -146,7 +155,6 @@ def _purge_member(
         .join(Course, Course.id == Membership.course_id)
         .join(User, User.id == Membership.user_id)
         .where(Membership.id == membership_id, Membership.removed_at < before)
-        .with_for_update(of=Membership)
     ).one_or_none()
     if row is None:
         return Purged()

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from sqlalchemy import Connection, insert
 
-from ngshare.actions import audit, courses
+from ngshare.actions import audit, courses, trash
 from ngshare.actions.audit import Page, Read, Wanted, all_entries, course_entries, record_reads
 from ngshare.errors import BadRequest, Forbidden, NotFound
 from ngshare.models import AuditEntry
@@ -177,6 +177,26 @@ def test_reads_stand_in_the_log_where_they_happened(act: Act) -> None:
     page = act(course_entries, INSTRUCTOR, COURSE, Wanted(actor="sam", since=at(4), until=at(5)))
     assert [entry.event for entry in page.entries] == ["tested", "assignment fetched", "tested"]
     assert page.entries[1].detail == {"files": 1}
+
+
+def test_reads_belong_to_the_course_that_has_the_name(act: Act) -> None:
+    """Not to a newer one of that name, which was removed before the older was restored."""
+    act(courses.remove_course, ADMIN, COURSE)
+    act(courses.create_course, ADMIN, COURSE, [])
+    act(courses.remove_course, ADMIN, COURSE)
+    [first] = [each for each in act(trash.list_trash, ADMIN) if each.key == "c1"]
+    act(trash.restore, ADMIN, first.key)
+    act(record_reads, [read(40)])
+    page = act(course_entries, INSTRUCTOR, COURSE, Wanted(event="assignment fetched"))
+    assert [entry.actor for entry in page.entries] == ["sam"]
+
+
+def test_reads_of_a_course_that_was_just_removed_are_its_own(act: Act) -> None:
+    act(courses.remove_course, ADMIN, COURSE)
+    act(record_reads, [read(40)])
+    act(trash.restore, ADMIN, "c1")
+    page = act(course_entries, INSTRUCTOR, COURSE, Wanted(event="assignment fetched"))
+    assert [entry.actor for entry in page.entries] == ["sam"]
 
 
 def test_reads_of_a_course_that_was_removed_since_are_kept(act: Act) -> None:

@@ -8,14 +8,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 from sqlalchemy import Connection, func, select, text
 
-from ngshare.actions import assignments, courses, feedback, roster, submissions
+from ngshare.actions import (
+    assignments,
+    audit,
+    courses,
+    feedback,
+    purge,
+    roster,
+    submissions,
+    trash,
+)
 from ngshare.actions.roster import Person
 from ngshare.database import Database
 from ngshare.errors import Conflict, ExchangeError, Forbidden, NotFound
@@ -278,6 +287,21 @@ def test_who_was_just_removed_does_not_bring_themselves_back(
     assert race.waited
     assert isinstance(result, Forbidden)
     assert role(database, INSTRUCTOR.name) is None
+
+
+@pytest.mark.parametrize("first", ["purge", "add"])
+def test_who_is_added_while_they_are_purged_is_in_the_course(
+    race: Race, act: Act, database: Database, first: str
+) -> None:
+    act(roster.remove_student, INSTRUCTOR, COURSE, STUDENT.name)
+    [removed] = act(trash.list_trash, ADMIN)
+    later = audit.now() + timedelta(minutes=1)
+    purges = step(purge.purge, ADMIN, [removed.key], later)
+    adds = step(roster.put_student, INSTRUCTOR, COURSE, STUDENT.name, "Sam", "", "")
+    race.run(*((purges, adds) if first == "purge" else (adds, purges)))
+    assert race.waited
+    assert role(database, STUDENT.name) == "student"
+    assert events(database, "student purged") == (1 if first == "purge" else 0)
 
 
 def test_rosters_in_opposite_orders(race: Race) -> None:
