@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name.startswith("JUPYTERHUB_") or name == "NGSHARE_DATABASE":
             del os.environ[name]
+    # A shell lets what it starts in the background ignore Ctrl-C, and so would what tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # The same examples in every run, and no failure because a machine is slow.
     settings.register_profile("ngshare", derandomize=True, deadline=None, max_examples=60)
     settings.load_profile("ngshare")
