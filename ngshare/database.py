@@ -13,19 +13,16 @@ from __future__ import annotations
 
 import logging
 import random
-import sqlite3
 import time
 from collections.abc import Callable, Generator
 from itertools import count
-from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
-from urllib.parse import quote
+from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, OperationalError
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from ngshare import postgres
+from ngshare import postgres, sqlite
 from ngshare.errors import BadRequest, OutcomeUnknown, OutOfSpace, Unavailable
 from ngshare.outage import REFUSE_SECONDS, Outage
 
@@ -53,23 +50,8 @@ LONGEST_PAUSE_SECONDS = 0.2
 PATIENCE_SECONDS = 9.0
 """After how long no further attempt is made."""
 
-SQLITE_BUSY_SECONDS = 5.0
-"""How long SQLite waits for a lock within one attempt."""
-
-SQLITE_MOMENT_SECONDS = 0.1
-"""The same in the service, whose reads wait for the thread of that attempt."""
-
 NO_ANSWER = "The exchange's database does not answer; please try again"
 BUSY = "The exchange is busy; please try again"
-
-_SQLITE_BUSY = {5, 6}  # SQLITE_BUSY, SQLITE_LOCKED
-_SQLITE_FULL = 13
-_OTHERS_FILE = "is it another program's file? Name the database of the site with --database"
-_SQLITE_ADVICE = {
-    11: "put a backup in its place, with ngshare db restore",  # SQLITE_CORRUPT
-    14: "is it a file, where files can be made? Name another with --database",  # SQLITE_CANTOPEN
-    26: f"{_OTHERS_FILE}, or put a backup in its place",  # SQLITE_NOTADB
-}
 
 
 class CannotOpen(Exception):
@@ -130,14 +112,12 @@ def why_not_open(url: URL, error: DBAPIError) -> str:
 def reason_and_advice(url: URL, error: DBAPIError) -> str:
     """What the driver says, and what to do about it where that is known."""
     reason = _reason(error)
-    advice = None
     if lost_race(error) and not isinstance(error, IntegrityError):
-        advice = "stop what else works with it"
-    elif url.get_backend_name() != "sqlite":
+        advice: str | None = "stop what else works with it"
+    elif url.get_backend_name() == "sqlite":
+        advice = sqlite.advice(error)
+    else:
         advice = postgres.advice(url, reason)
-    elif isinstance(error.orig, sqlite3.DatabaseError):
-        code = _sqlite_code(error.orig)
-        advice = _SQLITE_ADVICE.get(code)
     return f"{reason}; {advice}" if advice else reason
 
 
@@ -169,66 +149,15 @@ def make_engine(
         )
         postgres.set_up_connections(engine, time_limits=time_limits)
         return engine
-    path = url.database or ""
-    if must_exist and not path.startswith("file:"):
-        url = url.set(database=f"file:{quote(path)}").update_query_dict(
-            {"mode": "rw", "uri": "true"}
-        )
     engine = create_engine(
-        url,
+        sqlite.existing(url) if must_exist else url,
         hide_parameters=True,  # else names and addresses of people are in what is logged
         pool_size=connections,
         max_overflow=0,
-        connect_args={"timeout": SQLITE_MOMENT_SECONDS if time_limits else SQLITE_BUSY_SECONDS},
+        connect_args={"timeout": sqlite.MOMENT_SECONDS if time_limits else sqlite.BUSY_SECONDS},
     )
-
-    @event.listens_for(engine, "checkout")
-    def check_file(connection: Any, record: Any, proxy: Any) -> None:
-        # A file that was moved away stays open, and would go on taking what nobody finds again.
-        if not must_exist:
-            return
-        journal = _file_at(f"{path}-wal")
-        if record.info.setdefault("file", _file_at(path)) == _file_at(path):
-            record.info["journal"] = journal
-        elif journal is not None and journal == record.info.get("journal"):
-            # SQLite would play back what belongs to the old file into the one that is there now.
-            raise sqlite3.OperationalError(
-                f"the file {path} was moved, removed or replaced, and {path}-wal is still that of "
-                "the one before: put that back, or stop ngshare, put another file there, move away "
-                "what ends with -wal and -shm beside it, and start ngshare"
-            )
-        else:
-            raise DisconnectionError("the database's file was moved, removed or replaced")
-
-    @event.listens_for(engine, "connect")
-    def set_pragmas(connection: Any, record: Any) -> None:
-        # The driver must not begin transactions by itself: it would leave DDL out of them.
-        connection.isolation_level = None
-        if wal:
-            connection.execute("PRAGMA journal_mode=WAL")
-        # FULL: in WAL mode only that makes a commit survive a loss of power.
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # A transaction that will write asks for the lock first: one that reads first
-        # and asks later loses to any other writer, however long it may wait.
-        if connection.get_execution_options().get("ngshare_writes", False):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        else:  # this cannot fail, so it need not go through all of SQLAlchemy
-            connection.connection.execute("BEGIN")
-
+    sqlite.set_up_connections(engine, url.database or "", wal=wal, must_exist=must_exist)
     return engine
-
-
-def _file_at(path: str) -> tuple[int, int] | None:
-    """Which file is there now; None when there is none."""
-    try:
-        found = Path(path.removeprefix("file:")).stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 class Database:
@@ -293,7 +222,7 @@ class Database:
                 if not _worth_another_try(error, writes=engine is self._writer):
                     raise _explain(error) from error
                 now = time.monotonic()
-                most = self._locked_attempts if _locked(error) else ATTEMPTS
+                most = self._locked_attempts if sqlite.is_locked(error) else ATTEMPTS
                 if attempt >= most or now - begun > PATIENCE_SECONDS:
                     log.error(
                         "Gave up a transaction after %.0f s: %s. "
@@ -370,21 +299,10 @@ def _worth_another_try(error: DBAPIError, *, writes: bool) -> bool:
 
 def lost_race(error: DBAPIError) -> bool:
     """Whether another transaction was in the way of this one, which it need not be again."""
-    if isinstance(error.orig, sqlite3.IntegrityError):
-        # Of what a table refuses, only a key that another took may be free or found next time.
-        return "UNIQUE" in str(error.orig)
-    if _locked(error):
+    if sqlite.is_locked(error) or sqlite.took_key(error):
         return True
     state = postgres.state_of(error)
     return state == postgres.UNIQUE or state in postgres.LOST_RACE
-
-
-def _locked(error: DBAPIError) -> bool:
-    """Whether a SQLite database was locked by another connection."""
-    return (
-        isinstance(error.orig, sqlite3.OperationalError)
-        and _sqlite_code(error.orig) in _SQLITE_BUSY
-    )
 
 
 def examine(url: URL) -> list[str]:
@@ -419,17 +337,6 @@ def _reason(error: DBAPIError) -> str:
     return text.partition(" Is the server running")[0][:500]
 
 
-def _sqlite_code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code. Python 3.10 has only the message to tell it by."""
-    code: int | None = getattr(error, "sqlite_errorcode", None)
-    if code is not None:
-        return code & 0xFF
-    message = str(error)
-    if "locked" in message:
-        return 5
-    return _SQLITE_FULL if "full" in message else 1
-
-
 def _explain(error: DBAPIError) -> Exception:
     """What the caller should hear of an error that is not a lost race."""
     if postgres.cannot_keep(error):
@@ -444,6 +351,4 @@ def _explain(error: DBAPIError) -> Exception:
 
 
 def _no_room(error: DBAPIError) -> bool:
-    if isinstance(error.orig, sqlite3.Error):
-        return _sqlite_code(error.orig) == _SQLITE_FULL
-    return postgres.state_of(error) == postgres.NO_ROOM
+    return sqlite.is_full(error) or postgres.state_of(error) == postgres.NO_ROOM

@@ -33,7 +33,7 @@ def sqlite_file(tmp_path: Path, migrated: Path) -> Path:
 @pytest.fixture
 def sqlite(sqlite_file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     """An up-to-date SQLite database with one connection, which waits for no lock by itself."""
-    monkeypatch.setattr(database, "SQLITE_BUSY_SECONDS", 0)
+    monkeypatch.setattr("ngshare.sqlite.BUSY_SECONDS", 0)
     opened = Database(parse_url(f"sqlite:///{sqlite_file}"))
     yield opened
     opened.close()

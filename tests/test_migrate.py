@@ -21,7 +21,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import URL, text
 
 import ngshare
-from ngshare import database, migrate
+from ngshare import migrate, sqlite
 from ngshare.database import make_engine, parse_url
 from ngshare.migrate import MigrationError
 from ngshare.models import Base
@@ -253,7 +253,7 @@ def test_a_long_upgrade_is_waited_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "ngshare")
-    monkeypatch.setattr(database, "SQLITE_BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.01)
     migrate_to(sqlite_url, LEGACY_REVISIONS[1])
     under_way, go_on = tmp_path / "under-way", tmp_path / "go-on"
     later = more_migrations(

@@ -281,7 +281,7 @@ def test_tables_of_another_program(tmp_path: Path) -> None:
 def test_a_database_that_another_program_holds(
     url: URL, more_migrations: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ngshare.database.SQLITE_BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("ngshare.sqlite.BUSY_SECONDS", 0.01)
     more_migrations(LATER)
     with closing(sqlite3.connect(url.database or "", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
