@@ -8,10 +8,8 @@ import inspect
 import logging
 import os
 import secrets
-import signal
 import socket
 import sys
-import textwrap
 from collections.abc import Generator, Iterator, Sequence
 from copy import deepcopy
 from typing import Any, NoReturn
@@ -21,7 +19,7 @@ from traitlets import Bool, Float, Integer, TraitError, Unicode, default, valida
 from traitlets.config import Application, Config, Configurable
 from traitlets.utils.importstring import import_item
 
-from ngshare import __version__, help, metrics, migrate, wire
+from ngshare import __version__, help, logs, metrics, startup, wire
 from ngshare.announcement import Start
 from ngshare.blobs import LocalBlobs
 from ngshare.commandline import (
@@ -32,19 +30,11 @@ from ngshare.commandline import (
     nearest,
     refuse,
 )
-from ngshare.database import CannotOpen, Database, examine, parse_url
+from ngshare.database import Database
 from ngshare.launcher import ending_with
-from ngshare.logs import JsonFormatter, PlainFormatter
-from ngshare.startup import (
-    StartError,
-    bind,
-    check_hub,
-    check_prefix,
-    check_writable,
-    hub_address,
-    open_storage,
-    without_passwords,
-)
+from ngshare.logs import PlainFormatter
+from ngshare.serving import serve, told_to_stop
+from ngshare.startup import StartError, check_prefix
 from ngshare.web.application import make_application
 from ngshare.web.auth import (
     HubIdentity,
@@ -53,18 +43,12 @@ from ngshare.web.auth import (
     StandaloneIdentity,
     derive_secret,
 )
-from ngshare.web.server import KnownAnyway, NothingSent, make_server
+from ngshare.web.server import KnownAnyway, NothingSent
 from ngshare.web.service import Service
 from ngshare.workers import once, supervise
 
-STOP_SECONDS = 25
-"""How long requests in flight may take after SIGTERM; Kubernetes kills after 30."""
-
 TAKE_OVER_SECONDS = 10
 """How long the port is waited for that an ngshare of a killed Hub gives up about now."""
-
-FLUSH_SECONDS = 3
-"""How long what is still kept in memory may take to be written after that."""
 
 DEFAULT_DATABASE = "sqlite:////srv/ngshare/ngshare.db"
 
@@ -276,36 +260,9 @@ class Ngshare(Application):
 
     def emit_help(self, classes: bool = False) -> Generator[str, None, None]:
         """Its help; with ``classes`` every setting."""
-        yield "ngshare [OPTIONS]          start the service"
-        yield "ngshare COMMAND [OPTIONS]  one of the commands for administrators"
-        yield ""
-        yield from help.paragraphs(self.description)
-        yield "Commands: safe while the service runs; each has a help of its own"
-        for name, (_, text) in self.subcommands.items():
-            yield from help.columns(name, text)
-        yield ""
-        yield "Options"
-        own = {name for _, name, _ in self._settings()}
-        for name, where in self.aliases.items():
-            if name != "f":  # the short one of --config
-                setting = where.rpartition(".")[2]
-                own.discard(setting)
-                yield from help.columns(*help.option(name, self.traits()[setting]))
-        for name, (values, text) in self.flags.items():
-            own.discard(next(iter(dict(values)["Ngshare"])))
-            yield from help.columns(f"--{name}", text)
-        yield from help.columns("--version", "Print the version")
-        yield from help.columns("--help, --help-all", "Print this; print every setting")
-        if classes:
-            yield ""
-            yield "Settings that have no short option"
-            yield from help.of_settings(each for each in self._settings() if each[1] in own)
-            yield from help.of_settings(self._settings_of_client())
-        yield ""
-        yield "Each can stand in ngshare_config.py too; `ngshare --generate-config` writes one."
-        yield ""
-        yield "Examples"
-        yield textwrap.indent(inspect.cleandoc(self.examples), "  ")
+        yield from help.of_service(
+            self, dict(each[1:] for each in self._settings()), self._settings_of_client(), classes
+        )
 
     def generate_config_file(self, classes: Any = None) -> str:
         """The text of a configuration file with every setting as a comment."""
@@ -373,23 +330,23 @@ class Ngshare(Application):
         check_prefix(self.prefix)
         url = self._database_url()
         if not self.standalone:
-            check_hub(self.hub_api_url)
+            startup.check_hub(self.hub_api_url)
         identity = self._make_identity()
-        before, revision = self._migrate(url, open_storage(self.storage))
+        before, revision = self._migrate(url, startup.open_storage(self.storage))
         with ending_with(launcher) if self.end_with_hub else contextlib.nullcontext():
             sockets = self._listen()
             self._announce(url, sockets, before, revision)
 
             asks_hub = once()
 
-            def serve(alive: int | None = None) -> None:
+            def run(alive: int | None = None) -> None:
                 asyncio.run(self._serve(url, identity, sockets, alive, asks_hub()))
 
             if self.workers == 1:
-                serve()
+                run()
             else:
                 with metrics.shared():
-                    supervise(self.workers, serve, sockets, metrics.forget_worker)
+                    supervise(self.workers, run, sockets, metrics.forget_worker)
         orphan = self.end_with_hub and os.getppid() != launcher
         self.log.info("Stopped%s", ": what launched it is gone" if orphan else "")
 
@@ -405,12 +362,7 @@ class Ngshare(Application):
 
         ``asks_hub``: whether this process looks whether the Hub answers and knows us.
         """
-        loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, stop.set)
-        if alive is not None:
-            loop.add_reader(alive, stop.set)
+        stop = told_to_stop(alive)  # before all else, so that no signal is too early
         service = Service(
             database=Database(url, connections=self.threads, time_limits=True),
             blobs=LocalBlobs(self.storage),
@@ -429,89 +381,33 @@ class Ngshare(Application):
         application = make_application(
             service, self.prefix, hub=not self.standalone, cookie_secret=self._cookie_secret()
         )
-        server = make_server(application)
-        server.add_sockets(sockets)
-        asking = asyncio.create_task(identity.greet()) if asks_hub else None
-        await stop.wait()
-        if asking:
-            asking.cancel()
-        server.stop()
-        try:
-            await asyncio.wait_for(service.idle(), STOP_SECONDS)
-        except asyncio.TimeoutError:
-            self.log.error("Some requests took over %d s to finish and were cut off", STOP_SECONDS)
-        else:
-            self.log.info("Every request in flight is finished")
-        await server.close_all_connections()
-        try:
-            await asyncio.wait_for(service.finish(), FLUSH_SECONDS)
-        except asyncio.TimeoutError:
-            self.log.error("The reads of the last seconds are missing from the audit log")
-        service.close()
+        meanwhile = identity.greet if asks_hub else None
+        await serve(service, application, sockets, stop, meanwhile=meanwhile)
 
     def _set_up_logging(self) -> None:
-        level = logging.DEBUG if self.debug else self.log.level
-        self.log.setLevel(level)
-        if self.json_logs:
-            for handler in self.log.handlers:
-                handler.setFormatter(JsonFormatter())
-        # One handler for ours and for those of the libraries.
-        for name in ("ngshare", "tornado", "alembic", "jupyterhub", "asyncio"):
-            logger = logging.getLogger(name)
-            if logger is not self.log:
-                logger.handlers = list(self.log.handlers)
-                logger.propagate = False
-            logger.setLevel(level)
-        # Every statement of a migration is too much even for debugging.
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        # JupyterHub's client logs session ids and whole user models below this level.
-        logging.getLogger("tornado.application").setLevel(logging.WARNING)
+        logs.set_up(self.log, logging.DEBUG if self.debug else self.log.level, self.json_logs)
         logging.getLogger("tornado.general").addFilter(NothingSent())
         logging.getLogger("tornado.application").addFilter(KnownAnyway())
 
     def _database_url(self) -> URL:
-        try:
-            url = parse_url(self.database)
-        except ValueError as error:
-            # Its text is not repeated: a URL that is wrong may still hold a password.
-            given = "--database"
-            if "database" not in self.config.Ngshare and os.environ.get(DATABASE_VARIABLE):
-                given = f"${DATABASE_VARIABLE}"
-            raise StartError(f"{given} {error}") from error
-        file = url.database or ""
-        if url.get_backend_name() != "sqlite" or file.startswith(("/", "file:")):
-            return url
-        self.log.warning(
-            "The database %s is relative to the folder where ngshare starts: it is %s. "
-            "For /%s write four slashes: sqlite:////%s",
-            self.database,
-            os.path.abspath(file),
-            file,
-            file,
-        )
-        return url.set(database=os.path.abspath(file))
+        given = "--database"
+        if "database" not in self.config.Ngshare and os.environ.get(DATABASE_VARIABLE):
+            given = f"${DATABASE_VARIABLE}"
+        return startup.database_url(self.database, given)
 
     def _migrate(self, url: URL, blobs: LocalBlobs | None = None) -> tuple[str | None, str]:
-        if url.get_backend_name() == "sqlite":
-            check_writable(url.database or "")
-        try:
-            self._advice = examine(url)
-        except CannotOpen as error:
-            raise StartError(str(error)) from error
-        try:
-            if self.upgrade_database:
-                return migrate.upgrade(url, blobs, files_may_be_lost=self.adopt_without_files)
-            revision = migrate.check(url, blobs)
-            return revision, revision
-        except migrate.MigrationError as error:
-            raise StartError(str(error)) from error
+        """The revisions before and after."""
+        self._advice = startup.look_at_database(url)
+        return startup.bring_up_to_date(
+            url, blobs, upgrade=self.upgrade_database, files_may_be_lost=self.adopt_without_files
+        )
 
     def _listen(self) -> list[socket.socket]:
-        host, port = (self.host, self.port) if self.standalone else hub_address()
+        host, port = (self.host, self.port) if self.standalone else startup.hub_address()
         service_url = "configure_hub(c, url=...)" if self.end_with_hub else "JUPYTERHUB_SERVICE_URL"
         settings = ("--host", "--port") if self.standalone else (service_url, service_url)
         patience = TAKE_OVER_SECONDS if self.end_with_hub else 0
-        return bind(host, port, settings=settings, patience=patience)
+        return startup.bind(host, port, settings=settings, patience=patience)
 
     def _make_identity(self) -> Identity:
         if self.standalone:
@@ -582,7 +478,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         app.initialize(argv)
         app.start()
     except StartError as error:
-        print(f"ngshare: {without_passwords(str(error))}", file=sys.stderr)
+        print(f"ngshare: {startup.without_passwords(str(error))}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:  # before it listens; afterwards it is told apart
         print("ngshare: interrupted; it can be started again", file=sys.stderr)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from traitlets import Bool, Integer, TraitType, Undefined
-from traitlets.config import Configurable
+from traitlets.config import Application, Configurable
 
 VALUES = {
     "database": "URL",
@@ -56,6 +56,48 @@ def option(name: str, trait: TraitType[Any, Any]) -> tuple[str, str]:
     shown = "" if usual in (None, "", []) else f" (default: {usual})"
     text = "Log what is at least so important" if name == "log-level" else meaning(trait)
     return f"--{name}={value}", f"{text}{shown}"
+
+
+def of_service(
+    app: Application,
+    own: dict[str, TraitType[Any, Any]],
+    of_client: Iterable[Setting],
+    every: bool,
+) -> Iterator[str]:
+    """The help of the service, whose own settings these are; ``every``: also those of no option.
+
+    ``of_client`` are those of its client of the Hub.
+    """
+    yield "ngshare [OPTIONS]          start the service"
+    yield "ngshare COMMAND [OPTIONS]  one of the commands for administrators"
+    yield ""
+    yield from paragraphs(app.description)
+    yield "Commands: safe while the service runs; each has a help of its own"
+    for name, (_, text) in app.subcommands.items():
+        yield from columns(name, text)
+    yield ""
+    yield "Options"
+    without = dict(own)
+    for name, where in app.aliases.items():
+        if name != "f":  # the short one of --config
+            setting = where.rpartition(".")[2]
+            without.pop(setting, None)
+            yield from columns(*option(name, app.traits()[setting]))
+    for name, (values, text) in app.flags.items():
+        without.pop(next(iter(dict(values)["Ngshare"])), None)
+        yield from columns(f"--{name}", text)
+    yield from columns("--version", "Print the version")
+    yield from columns("--help, --help-all", "Print this; print every setting")
+    if every:
+        yield ""
+        yield "Settings that have no short option"
+        yield from of_settings(("Ngshare", name, trait) for name, trait in without.items())
+        yield from of_settings(of_client)
+    yield ""
+    yield "Each can stand in ngshare_config.py too; `ngshare --generate-config` writes one."
+    yield ""
+    yield "Examples"
+    yield textwrap.indent(inspect.cleandoc(app.examples), "  ")
 
 
 def columns(left: str, text: str) -> Iterator[str]:

@@ -72,6 +72,24 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+def set_up(log: logging.Logger, level: int, as_json: bool) -> None:
+    """Have ngshare's log, and those of the libraries, written by the handlers of this one."""
+    log.setLevel(level)
+    if as_json:
+        for handler in log.handlers:
+            handler.setFormatter(JsonFormatter())
+    for name in ("ngshare", "tornado", "alembic", "jupyterhub", "asyncio"):
+        logger = logging.getLogger(name)
+        if logger is not log:
+            logger.handlers = list(log.handlers)
+            logger.propagate = False
+        logger.setLevel(level)
+    # Every statement of a migration is too much even for debugging.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # JupyterHub's client logs session ids and whole user models below this level.
+    logging.getLogger("tornado.application").setLevel(logging.WARNING)
+
+
 def _written_out(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import getpass
+import logging
 import os
 import re
 import socket
@@ -11,9 +12,14 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sqlalchemy import URL
 from tornado.netutil import bind_sockets
 
+from ngshare import migrate
 from ngshare.blobs import LocalBlobs
+from ngshare.database import CannotOpen, examine, parse_url
+
+log = logging.getLogger("ngshare")
 
 HUB_VARIABLES = (
     "JUPYTERHUB_API_TOKEN",
@@ -86,6 +92,53 @@ def check_writable(database: str) -> None:
                 f"the database {database} cannot be written: give its folder, and all that is in "
                 f"there, to the user {_user()}, or name another database"
             )
+
+
+def database_url(text: str, given: str) -> URL:
+    """The URL of the database, which ``given`` names in messages. Raises StartError."""
+    try:
+        url = parse_url(text)
+    except ValueError as error:
+        # Its text is not repeated: a URL that is wrong may still hold a password.
+        raise StartError(f"{given} {error}") from error
+    file = url.database or ""
+    if url.get_backend_name() != "sqlite" or file.startswith(("/", "file:")):
+        return url
+    log.warning(
+        "The database %s is relative to the folder where ngshare starts: it is %s. "
+        "For /%s write four slashes: sqlite:////%s",
+        text,
+        Path(file).absolute(),
+        file,
+        file,
+    )
+    return url.set(database=str(Path(file).absolute()))
+
+
+def look_at_database(url: URL) -> list[str]:
+    """What an administrator should change about the database's server. Raises StartError."""
+    if url.get_backend_name() == "sqlite":
+        check_writable(url.database or "")
+    try:
+        return examine(url)
+    except CannotOpen as error:
+        raise StartError(str(error)) from error
+
+
+def bring_up_to_date(
+    url: URL, blobs: LocalBlobs | None, *, upgrade: bool, files_may_be_lost: bool
+) -> tuple[str | None, str]:
+    """The database's revision before and after; without ``upgrade`` it must be ours already.
+
+    Raises StartError.
+    """
+    try:
+        if upgrade:
+            return migrate.upgrade(url, blobs, files_may_be_lost=files_may_be_lost)
+        revision = migrate.check(url, blobs)
+        return revision, revision
+    except migrate.MigrationError as error:
+        raise StartError(str(error)) from error
 
 
 def hub_address() -> tuple[str, int]:

@@ -383,13 +383,13 @@ def test_database_that_is_behind_without_upgrade(folder: Path, refusal: Refusal)
 
 
 def test_relative_database_is_said_to_be_one(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     arguments = ("--database=sqlite:///some/x.db", "--storage=files", "--host=no such host")
     with pytest.raises(SystemExit):
         main(["--vngshare", *arguments])
     assert (folder / "some" / "x.db").exists()
-    line = capsys.readouterr().err.partition("\n")[0]
+    [line] = [each for each in caplog.messages if "relative" in each]
     assert f"it is {folder}/some/x.db" in line
     assert "For /some/x.db write four slashes: sqlite:////some/x.db" in line
 

@@ -69,7 +69,8 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
         "help",
     },
-    "startup": {"blobs"},
+    "startup": {"blobs", "database", "migrate"},
+    "serving": {"web"},
     "commandline": {"startup"},
     "announcement": {"database", "__init__"},
     "app": {
@@ -82,6 +83,7 @@ ALLOWED: dict[str, set[str]] = {
         "logs",
         "metrics",
         "startup",
+        "serving",
         "commandline",
         "announcement",
         "help",
