@@ -126,7 +126,7 @@ def test_a_browser_is_told_in_a_page_and_can_log_in_afterwards(
             assert f"Hello, {name}" in known.visit(hub.ngshare, timeout=2).text
             page = new.visit(back, timeout=LIMIT)
             assert page.status_code == 503
-            assert "<h1>This did not work</h1>" in page.text
+            assert "<h1>Something went wrong</h1>" in page.text
             assert "The Hub did not finish this login; please try again" in page.text
             assert int(page.headers["Retry-After"]) > 0
         finally:

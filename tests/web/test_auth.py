@@ -485,7 +485,7 @@ async def test_every_page_leads_to_the_hub_and_to_its_logout(api: Api, hub: HubS
         page = (await api.send("GET", path, headers=headers)).body.decode()
         assert 'href="/hub/home"' in page
         assert 'href="/hub/logout"' in page
-        assert "somebody else" not in page
+        assert "Switch user" not in page
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])

@@ -150,7 +150,7 @@ async def test_everybody_reads_what_to_do_next(api: Api, user: str, shown: list[
 
 async def test_without_a_hub_one_can_be_somebody_else(api: Api) -> None:
     page = text(await start_page(api, STUDENT))
-    assert "Be somebody else" in page
+    assert "Switch user" in page
     assert "Log out" not in page
 
 
