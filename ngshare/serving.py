@@ -17,7 +17,7 @@ from ngshare.web.service import Service
 log = logging.getLogger("ngshare")
 
 STOP_SECONDS = 25
-"""How long requests in flight may take after SIGTERM; Kubernetes kills after 30."""
+"""How long requests in flight may take after SIGTERM. JupyterHub 6 kills after 60 s, 5 after 15."""
 
 FLUSH_SECONDS = 3
 """How long what is still kept in memory may take to be written after that."""
@@ -50,6 +50,7 @@ async def serve(
     if beside:
         beside.cancel()
     server.stop()
+    await _flush(service)  # now, for whoever stops us may not wait until the end
     try:
         await asyncio.wait_for(service.idle(), STOP_SECONDS)
     except asyncio.TimeoutError:
@@ -57,8 +58,12 @@ async def serve(
     else:
         log.info("Every request in flight is finished")
     await server.close_all_connections()
+    await _flush(service)
+    service.close()
+
+
+async def _flush(service: Service) -> None:
     try:
         await asyncio.wait_for(service.finish(), FLUSH_SECONDS)
     except asyncio.TimeoutError:
         log.error("The reads of the last seconds are missing from the audit log")
-    service.close()

@@ -141,7 +141,7 @@ class Service:
         self._seen.clear()
 
     async def finish(self) -> None:
-        """Write what is still kept in memory. After this, take no more requests."""
+        """Write what is still kept in memory."""
         await self.reads.flush()
 
     def close(self) -> None:
