@@ -110,6 +110,7 @@ def submit(
         course=found,
         assignment=assignment,
         student=caller.name,
+        at=moment,  # whoever asks the log for a deadline means this
         files=len(files),
         timestamp=format_time(moment),
     )

@@ -167,9 +167,52 @@ def test_the_storage_is_whole(real_site: Site) -> None:
 
 def test_the_log_says_that_it_was_adopted(real_site: Site) -> None:
     real_site.start().stop()
-    [(event, actor, detail)] = real_site.rows("SELECT event, actor, detail FROM audit_log")
-    assert (event, actor) == ("site adopted", "ngshare")
+    [(actor, detail)] = real_site.rows(
+        "SELECT actor, detail FROM audit_log WHERE event = 'site adopted'"
+    )
+    assert actor == "ngshare"
     assert json.loads(detail)["submissions"] == 32
+
+
+def test_the_log_tells_of_every_submission_as_of_new_ones(real_site: Site) -> None:
+    handed = [
+        (f"{one['timestamp']} UTC", one["student"], course, assignment, len(one["files"]))
+        for course, expected in EXPECTED["courses"].items()
+        for assignment, released in expected["assignments"].items()
+        for one in released["submissions"]
+    ]
+    assert len(handed) == 32
+    server = real_site.start()
+    with server.client("s0_1") as student:
+        new = student.submit("Physics 101", "ps1", {"p1.ipynb": b"new"}).json["timestamp"]
+    with server.client(ADMIN) as admin:
+        fields = {"event": "submission handed in", "limit": "1000"}
+        entries = admin.get("log", order="oldest", **fields).json["entries"]
+        # A course's own log has them too, and a deadline is told by it.
+        physics = admin.get("log", "Physics 101", student="s0_1", until=new, **fields).json
+    *adopted, last = entries
+    assert set(adopted[0]) == set(last)
+    assert all(one["timestamp"] == one["detail"]["timestamp"] for one in adopted)
+    assert all(one["detail"]["adopted"] is True for one in adopted)
+    assert sorted(
+        (one["timestamp"], one["actor"], one["course"], one["assignment"], one["detail"]["files"])
+        for one in adopted
+    ) == sorted(handed)
+    assert all(one["student"] == one["actor"] for one in entries)
+    assert (last["timestamp"], last["detail"]) == (new, {"files": 1, "timestamp": new})
+    mine = [one for one in handed if one[1:3] == ("s0_1", "Physics 101")]
+    assert len(physics["entries"]) == len(mine) + 1 > 1
+
+
+def test_did_she_submit_before_the_deadline_of_a_year_ago(real_site: Site) -> None:
+    real_site.start().stop()
+    submitted = EXPECTED["courses"]["Physics 101"]["assignments"]["ps1"]["submissions"]
+    one = next(one for one in submitted if one["student"] == "s0_0")
+    settings = real_site.arguments(standalone=False)[:4]
+    about = ["--course=Physics 101", "--student=s0_0", "--event=submission handed in"]
+    told = real_site.run("log", *settings, *about, "--until", one["timestamp"]).stdout
+    assert f"{one['timestamp'][:19]}Z  s0_0  submission handed in  Physics 101/ps1  s0_0" in told
+    assert "adopted=true" in told
 
 
 def test_on_a_terminal_there_is_a_bar(real_site: Site) -> None:
