@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, insert, select
+from sqlalchemy import ColumnElement, Connection, Exists, exists, insert, select
 
 from ngshare.actions import access
 from ngshare.actions.access import Caller, Standing
-from ngshare.errors import BadRequest
-from ngshare.models import AuditEntry, Course
+from ngshare.errors import BadRequest, NotFound
+from ngshare.models import Assignment, AuditEntry, Course, User
 
 PAGE = 100
 """The entries of one page, unless more or fewer are wanted."""
@@ -166,6 +166,38 @@ def all_entries(connection: Connection, caller: Caller, wanted: Wanted) -> Page:
     """A page of the whole log, removed and purged courses too; for admins."""
     access.require_admin(caller)
     return _page(connection, wanted)
+
+
+def require_known(connection: Connection, caller: Caller, wanted: Wanted) -> None:
+    """Raise NotFound when a course, assignment or student that is wanted never was; for admins.
+
+    So that nobody takes a misspelt name for somebody who handed in nothing. Known is
+    what is there, what is in the trash, and what the log still tells of.
+    """
+    access.require_admin(caller)
+    names: dict[str, str] = {}
+    assignment = exists().where(Assignment.name == wanted.assignment)
+    if wanted.course is not None:
+        names["course"] = wanted.course
+        _require(connection, exists().where(Course.name == wanted.course), names)
+        assignment = assignment.where(
+            Course.id == Assignment.course_id, Course.name == wanted.course
+        )
+    if wanted.assignment is not None:
+        _require(connection, assignment, {**names, "assignment": wanted.assignment})
+    if wanted.student is not None:
+        student = exists().where(User.name == wanted.student)
+        _require(connection, student, {"student": wanted.student})
+
+
+def _require(connection: Connection, there: Exists, names: dict[str, str]) -> None:
+    """Raise NotFound unless this is there, or the log has an entry with all of these names."""
+    in_log = exists().where(*(getattr(AuditEntry, key) == name for key, name in names.items()))
+    if connection.scalar(select(there)) or connection.scalar(select(in_log)):
+        return
+    *within, (kind, name) = names.items()
+    where = "".join(f" in the {outer} {of}" for outer, of in within)
+    raise NotFound(f"There is no {kind} {name}{where}")
 
 
 def _page(connection: Connection, wanted: Wanted, *scope: ColumnElement[bool]) -> Page:

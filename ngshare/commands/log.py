@@ -70,6 +70,7 @@ class Log(Command):
         since = parse_moment(self.since, time.min) if self.since else None
         until = parse_moment(self.until, time.max) if self.until else None
         if self.missing:
+            self._refuse_beside_missing()
             return self._tell_missing(until)
         wanted = Wanted(
             course=self.course or None,
@@ -91,6 +92,8 @@ class Log(Command):
                     break
                 self.say(json.dumps(_plain(entry)) if self.as_json else describe(entry))
                 shown, last = shown + 1, entry.id
+            if not shown:
+                database.read(audit.require_known, self.caller, wanted)
         if not shown and not self.as_json:
             self.say("There is nothing of that in the log.")
         return DONE
@@ -103,6 +106,18 @@ class Log(Command):
             if page.next is None:
                 return
             wanted = _beyond(wanted, page.next)
+
+    def _refuse_beside_missing(self) -> None:
+        """Refuse what --missing does not heed, if it stands on the command line."""
+        given = {*self.cli_config.get("Log", {})}
+        beside = {"course", "assignment", "until", "missing", "as_json"}
+        for option, setting in (*self.aliases.items(), ("oldest-first", "Log.oldest_first")):
+            kind, _, name = setting.rpartition(".")
+            if kind == "Log" and name in given - beside:
+                raise CommandError(
+                    f"--{option} means nothing with --missing, which wants --course and "
+                    "--assignment, and takes --until and --json: leave one of the two out"
+                )
 
     def _tell_missing(self, until: datetime | None) -> int:
         if not (self.course and self.assignment):

@@ -14,6 +14,7 @@ from ngshare.commands.log import parse_moment
 from ngshare.database import Database
 from tests.commands.conftest import ADMIN, COURSE, SAM, Run, stored
 from tests.databases import only_sqlite
+from tests.process.site import Site
 
 
 def test_newest_first(run: Run, course: str) -> None:
@@ -45,7 +46,34 @@ def test_only_some(run: Run, database: Database, course: str) -> None:
     assert events("--since", "2100-01-01") == []
     assert events("--until", "2000-01-01") == []
     assert len(events("--since", "2000-01-01", "--until", "2100-01-01")) == 7
-    assert run("log", "--student", "zoe").stdout == "There is nothing of that in the log.\n"
+    told = run("log", "--student", "tom", "--event=submission handed in").stdout
+    assert told == "There is nothing of that in the log.\n"
+
+
+def test_a_name_that_never_was_is_no_answer(run: Run, database: Database, course: str) -> None:
+    def refused(*words: str) -> str:
+        told = run("log", *words, code=1)
+        assert told.stdout == ""
+        return told.stderr
+
+    assert refused("--course", "Typo") == "ngshare: There is no course Typo\n"
+    assert refused("--course", "Typo", "--json") == "ngshare: There is no course Typo\n"
+    assert refused("--student", "zoe") == "ngshare: There is no student zoe\n"
+    assert refused("--assignment", "ps9") == "ngshare: There is no assignment ps9\n"
+    database.write(courses.create_course, ADMIN, "Other", [])
+    told = refused("--course", "Other", "--assignment", "ps1")
+    assert told == "ngshare: There is no assignment ps1 in the course Other\n"
+
+
+def test_of_a_removed_course_and_a_purged_one(run: Run, database: Database, course: str) -> None:
+    database.write(courses.remove_course, ADMIN, course)
+    about = ("--course", course, "--assignment", "ps1")
+    nothing = "There is nothing of that in the log.\n"
+    assert "submission handed in" in run("log", *about).stdout
+    assert run("log", *about, "--event=nothing").stdout == nothing
+    run("trash", "purge", "--days=0", "--yes")
+    assert "submission handed in" in run("log", *about).stdout
+    assert run("log", *about, "--event=nothing").stdout == nothing
 
 
 def test_as_json(run: Run, course: str) -> None:
@@ -129,6 +157,34 @@ def test_who_has_not_submitted(
     assert "wants --course and --assignment" in run("log", "--missing", code=1).stderr
     refused = run("log", "--course", COURSE, "--assignment=ps9", "--missing", code=1).stderr
     assert refused == "ngshare: Assignment not found\n"
+
+
+@only_sqlite
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--student=sam",
+        "--actor=sam",
+        "--event=x",
+        "--since=2026-01-01",
+        "--limit=100",
+        "--before=3",
+        "--oldest-first",
+    ],
+)
+def test_missing_refuses_what_it_does_not_heed(run: Run, course: str, option: str) -> None:
+    refused = run("log", "--course", COURSE, "--assignment=ps1", "--missing", option, code=1)
+    name = option.partition("=")[0]
+    assert refused.stderr.startswith(f"ngshare: {name} means nothing with --missing")
+    assert refused.stdout == ""
+
+
+@only_sqlite
+def test_what_a_configuration_file_sets_is_no_mistake(run: Run, site: Site, course: str) -> None:
+    with (site.folder / "ngshare_config.py").open("a") as config:
+        config.write("c.Log.limit = 20\n")
+    told = run("log", "--course", COURSE, "--assignment=ps1", "--missing", "--until=2100-01-01")
+    assert told.stdout == "tom  Tom  never\n"
 
 
 @pytest.mark.parametrize(
