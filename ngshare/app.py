@@ -33,6 +33,7 @@ from ngshare.commandline import (
 from ngshare.database import Database
 from ngshare.launcher import ending_with
 from ngshare.logs import PlainFormatter
+from ngshare.service_lock import in_use
 from ngshare.serving import serve, told_to_stop
 from ngshare.startup import StartError, check_prefix
 from ngshare.web.application import make_application
@@ -67,7 +68,7 @@ class Ngshare(Application):
     name = Unicode("ngshare")
     version = Unicode(__version__)
     subcommand_description = Unicode(
-        "Commands for administrators, safe while the service runs. Each has a help of its own: "
+        "Commands for administrators. Each has a help of its own: "
         "`{app} storage check --help`. Without a command, the service starts."
     )
     subcommands = {
@@ -332,6 +333,13 @@ class Ngshare(Application):
         if not self.standalone:
             startup.check_hub(self.hub_api_url)
         identity = self._make_identity()
+        if url.get_backend_name() == "sqlite":
+            startup.check_writable(url.database or "")
+        with in_use(url):
+            self._run(url, identity, launcher)
+
+    def _run(self, url: URL, identity: Identity, launcher: int) -> None:
+        """Upgrade, listen, and serve until SIGTERM. ``launcher`` is the process that began this."""
         before, revision = self._migrate(url, startup.open_storage(self.storage))
         with ending_with(launcher) if self.end_with_hub else contextlib.nullcontext():
             sockets = self._listen()

@@ -11,6 +11,7 @@ from sqlalchemy import URL
 from ngshare import adoption, snapshots
 from ngshare.blobs import LocalBlobs
 from ngshare.migrate import LEGACY, MigrationError
+from ngshare.service_lock import not_in_use
 from ngshare.snapshots import Backup
 from ngshare.upgrade_lock import alone_with_file
 
@@ -45,10 +46,11 @@ def revert(url: URL, backup: Backup, blobs: LocalBlobs) -> Path:
     """Put a backup in the place of the database; return the backup of what was there.
 
     Of a site of ngshare 0.6, the files get their names of then again, beside the blobs.
-    Nothing may work with the database. Raises MigrationError, and then it is as it was.
+    Raises InUse while a service works with the database, whose clients' work would be in
+    neither of the two, and MigrationError; then it is as it was.
     """
     database = Path(url.database or "")
-    with alone_with_file(database):
+    with not_in_use(database), alone_with_file(database):
         try:
             before = snapshots.backup_before_upgrade(
                 database, snapshots.revision_of(database), spared=backup.path

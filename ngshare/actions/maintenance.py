@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, text
 from sqlalchemy.orm import aliased
 
 from ngshare.actions import audit, roster, trees
@@ -32,9 +32,23 @@ SAMPLE_CONTENTS = {f"file{digit}": str(digit).encode() * 5 for digit in range(6)
 """The files of the sample data: ``file0`` holds ``00000``, and so on."""
 
 
-def look(connection: Connection) -> None:
-    """Look something up, whatever it is: so one knows whether the database answers."""
+_REVISION = text("SELECT version_num FROM alembic_version")
+
+
+class WrongRevision(Exception):
+    """The database is not of this program's revision. The message names both."""
+
+
+def look(connection: Connection, revision: str) -> None:
+    """Look something up, so one knows whether the database answers, and is of this revision.
+
+    Somebody may have put another one in its place, whose tables have the same names.
+    Raises WrongRevision.
+    """
     connection.execute(select(Course.id).limit(1)).all()
+    found = connection.scalar(_REVISION)
+    if found != revision:
+        raise WrongRevision(f"it is at revision {found or 'none'}, this ngshare needs {revision}")
 
 
 def check_dump(caller: Caller, *, debug: bool) -> None:

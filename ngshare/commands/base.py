@@ -25,6 +25,7 @@ from ngshare.database import Database, show_url
 from ngshare.errors import ExchangeError
 from ngshare.migrate import MigrationError
 from ngshare.progress import Progress
+from ngshare.service_lock import InUse
 from ngshare.snapshots import DamagedCopy, NoRoom
 from ngshare.startup import StartError
 
@@ -90,7 +91,7 @@ class Command(Ngshare):
             raise CommandError("interrupted; it can be started again") from None
         except ExchangeError as error:
             raise CommandError(error.message) from error
-        except (MigrationError, BackupError, NoRoom, DamagedCopy) as error:
+        except (MigrationError, InUse, BackupError, NoRoom, DamagedCopy) as error:
             raise CommandError(str(error)) from error
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""

@@ -16,8 +16,8 @@ class Revert(Command):
 
     Without BACKUP it is the newest of another revision. What is there now becomes a
     backup too, so that this can be undone. A site of ngshare 0.6 gets its files back
-    under their old names. Stop the service before, and start the ngshare of then after:
-    this one would upgrade again.
+    under their old names. Stop the service before: while it runs, this refuses. Start the
+    ngshare of then after, for this one would upgrade again.
     """
 
     name = Unicode("ngshare db revert")
@@ -35,10 +35,7 @@ class Revert(Command):
         found = snapshots.revision_of(Path(url.database or ""))
         self.say(f"{show_url(url)} is at revision {found or 'none'}.")
         self.say(f"{backup.path} is of revision {backup.revision}.")
-        self.say(
-            "What was stored since then is not in it. Stop the service now, if it runs: "
-            "it would go on as if nothing had happened, and lose what it stores."
-        )
+        self.say("What was stored since then is not in it.")
         self.confirm("Put the backup in place?")
         before = revert.revert(url, backup, self.open_storage())
         self.say(f"Done. To undo this: ngshare db revert {before}")

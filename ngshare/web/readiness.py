@@ -8,11 +8,13 @@ for, each is asked one question at a time, and at most one a second.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import threading
 import time
 from collections.abc import Callable
 
+from ngshare import migrate
 from ngshare.actions import maintenance
 from ngshare.blobs import BlobStore
 from ngshare.database import Database
@@ -28,8 +30,10 @@ class Readiness:
 
     def __init__(self, database: Database, blobs: BlobStore, patience: float) -> None:
         self._database = Database(database.url)
+        # Now: a newer version may be installed while this one runs.
+        look = functools.partial(self._database.read, maintenance.look, migrate.head())
         self._parts = [
-            _Part("database", lambda: self._database.read(maintenance.look), patience),
+            _Part("database", look, patience),
             _Part("storage", blobs.check, patience),
         ]
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ngshare import migrate, snapshots
+from ngshare import migrate, revert, snapshots
 from ngshare.blobs import LocalBlobs
 from ngshare.database import parse_url
+from ngshare.service_lock import not_in_use
 from tests.adoption.conftest import REAL_SITE
 from tests.adoption.contents import dump, legacy_contents, our_contents, revision
 from tests.commands.conftest import Run
 from tests.databases import only_postgresql, only_sqlite
-from tests.process.site import Site
+from tests.process.site import COMMAND, PATIENCE, Site, wait_for
 
 
 @pytest.fixture
@@ -73,6 +77,65 @@ def test_it_asks(run: Run, adopted: Site) -> None:
     before = dump(adopted.database_file)
     assert "this needs --yes" in run("db", "revert", code=1).stderr
     assert dump(adopted.database_file) == before
+
+
+@only_sqlite
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_not_under_a_running_service(run: Run, adopted: Site, workers: str) -> None:
+    server = adopted.start("--workers", workers)
+    before = dump(adopted.database_file)
+    told = run("db", "revert", "--yes", code=1)
+    assert told.stderr == (
+        f"ngshare: ngshare serves from {adopted.database_file} now: stop it first, then start this "
+        "again. Nothing was changed\n"
+    )
+    assert dump(adopted.database_file) == before
+    assert len(snapshots.list_backups(adopted.database_file)) == 1
+    with server.client() as ada:
+        assert ada.post("course", "acknowledged").status == 200
+    # One that was killed is in nobody's way.
+    server.kill()
+    run("db", "revert", "--yes")
+    assert revision(adopted.database_file) == "1921a169739b"
+
+
+@only_sqlite
+def test_not_while_a_worker_is_left(run: Run, adopted: Site) -> None:
+    """The first process is stopped for good, so a worker does not hear that it should end."""
+    server = adopted.start("--workers", "2")
+    worker = min(server.workers())
+    os.kill(worker, signal.SIGSTOP)
+    os.kill(server.pid, signal.SIGKILL)
+    server.ended()
+    assert "ngshare serves from" in run("db", "revert", "--yes", code=1).stderr
+    server.kill()
+    run("db", "revert", "--yes")
+
+
+@only_sqlite
+def test_a_start_waits_for_a_revert_and_then_upgrades(adopted: Site) -> None:
+    database = adopted.database_file
+    url = parse_url(f"sqlite:///{database}")
+    with not_in_use(database):
+        command = [*COMMAND, *adopted.arguments()]
+        log = adopted.folder / "waiting.txt"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                command, cwd=adopted.folder, env=adopted.environment, stdout=output, stderr=output
+            )
+        try:
+            wait_for("the start to wait", lambda: "waiting until it is done" in log.read_text())
+            snapshots.put_back(revert.find_backup(url).path, database)
+            assert "listens on" not in log.read_text()
+        except BaseException:
+            process.kill()
+            raise
+    try:
+        wait_for("the service", lambda: "listens on" in log.read_text())
+        assert "upgraded from 1921a169739b" in log.read_text()
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
 
 
 @only_sqlite

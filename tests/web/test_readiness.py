@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ngshare import migrate
 from ngshare.blobs import LocalBlobs
 from ngshare.web.service import Service
 from tests.conftest import Api
@@ -142,6 +143,24 @@ async def test_a_storage_that_cannot_be_written_is_ill(
 ) -> None:
     monkeypatch.setattr(blobs, "incoming", Path("/proc/self"))
     assert (await api.get("readyz")).failure == (503, "Not ready: storage")
+
+
+async def test_a_database_of_another_revision_is_ill(
+    api: Api, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One of ngshare 0.6 that somebody put in its place has a table courses too."""
+    (await api.get("readyz")).success()
+    for statement in (
+        "UPDATE alembic_version SET version_num = '1921a169739b'",
+        "DELETE FROM alembic_version",
+    ):
+        await service.write(
+            lambda connection, statement=statement: connection.exec_driver_sql(statement)
+        )
+        while (await api.get("readyz")).status == 200:
+            pass
+        assert (await api.get("readyz")).failure == (503, "Not ready: database")
+    assert f"it is at revision 1921a169739b, this ngshare needs {migrate.head()}" in caplog.text
 
 
 async def test_a_database_without_its_tables_is_ill(api: Api, service: Service) -> None:
