@@ -14,8 +14,9 @@ from sqlalchemy import Connection, bindparam, func, select
 
 from ngshare.actions import access
 from ngshare.actions.access import Caller
+from ngshare.actions.locks import lock
 from ngshare.errors import OverQuota
-from ngshare.models import Tree
+from ngshare.models import Course, Tree
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,17 +40,22 @@ def check_room(connection: Connection, caller: Caller, course: str, quota: int) 
 
 
 def within(quota: int | None, change: Change[P, T]) -> Change[P, T]:
-    """The same change, undone when the course keeps more than ``quota`` bytes after it."""
+    """The same change, undone when the course keeps more than ``quota`` bytes after it.
+
+    Changes of one course take turns then: two at once would each add up the bytes of the
+    course without those of the other, and a class that submits together would have no limit.
+    """
     if quota is None:
         return change
 
     def run(
         connection: Connection, caller: Caller, course: str, /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
+        course_id = access.standing(connection, caller, course).course_id
+        # Before the change, which locks what comes after a course in the order of locks.
+        lock(connection, Course, course_id)
         result = change(connection, caller, course, *args, **kwargs)
-        _check(
-            _used(connection, access.standing(connection, caller, course).course_id), course, quota
-        )
+        _check(_used(connection, course_id), course, quota)
         return result
 
     return run

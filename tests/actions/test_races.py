@@ -21,13 +21,14 @@ from ngshare.actions import (
     courses,
     feedback,
     purge,
+    quota,
     roster,
     submissions,
     trash,
 )
 from ngshare.actions.roster import Person
 from ngshare.database import Database
-from ngshare.errors import Conflict, ExchangeError, Forbidden, NotFound
+from ngshare.errors import Conflict, ExchangeError, Forbidden, NotFound, OverQuota
 from ngshare.models import Assignment, AuditEntry, File, Membership, Submission, Tree, User
 from ngshare.wire import StoredFile, format_time
 from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STUDENT, Act
@@ -189,6 +190,29 @@ def test_submissions_of_two_students_wait_for_nobody(race: Race) -> None:
     other = step(submissions.submit, INSTRUCTOR, COURSE, ASSIGNMENT, tree("second"))
     race.run(step(submissions.submit, STUDENT, COURSE, ASSIGNMENT, tree("first")), other)
     assert not race.waited
+
+
+def test_two_who_together_exceed_the_quota_of_their_course(race: Race, act: Act) -> None:
+    used = act(quota.usage, INSTRUCTOR, COURSE)
+    submit = quota.within(used + 1, submissions.submit)
+    result = race.run(
+        step(submit, STUDENT, COURSE, ASSIGNMENT, tree("first")),
+        step(submit, INSTRUCTOR, COURSE, ASSIGNMENT, tree("second")),
+    )
+    assert race.waited
+    assert isinstance(result, OverQuota)
+    assert act(quota.usage, INSTRUCTOR, COURSE) == used + 1
+
+
+def test_two_within_the_quota_of_their_course(race: Race, act: Act, database: Database) -> None:
+    submit = quota.within(act(quota.usage, INSTRUCTOR, COURSE) + 2, submissions.submit)
+    race.run(
+        step(submit, STUDENT, COURSE, ASSIGNMENT, tree("first")),
+        step(submit, INSTRUCTOR, COURSE, ASSIGNMENT, tree("second")),
+    )
+    assert race.waited
+    assert race.retries == 0
+    assert events(database, "submission handed in") == 2
 
 
 def test_a_submission_waits_for_no_roster(race: Race) -> None:
