@@ -8,7 +8,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,7 +21,8 @@ from ngshare.actions.backup import BackupError
 from ngshare.app import Ngshare
 from ngshare.blobs import LocalBlobs
 from ngshare.blobs.sweep import Busy, NoLocks, kept_still
-from ngshare.database import Database, show_url
+from ngshare.commands.owner import CannotBecome, Owner, become, owner_of
+from ngshare.database import Database, parse_url, show_url
 from ngshare.errors import ExchangeError
 from ngshare.migrate import MigrationError
 from ngshare.progress import Progress
@@ -66,6 +67,9 @@ class Command(Ngshare):
     usage: ClassVar[str] = ""
     """What its help calls them, as in ``DIR``."""
 
+    _owner: Owner | None = None
+    """Whom root became."""
+
     yes = Bool(False, help="Do it without asking").tag(config=True)
 
     def initialize(self, argv: Sequence[str] | None = None) -> None:
@@ -82,6 +86,7 @@ class Command(Ngshare):
             self.subapp.start()
             return
         self._set_up_logging()
+        self._become_owner()
         try:
             code = self.run()
         except BrokenPipeError:  # nobody reads on: `ngshare log | head`
@@ -95,7 +100,10 @@ class Command(Ngshare):
             raise CommandError(str(error)) from error
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            raise CommandError(f"{where}{error.strerror or error}") from error
+            who = ""
+            if isinstance(error, PermissionError) and self._owner is not None:
+                who = f"; this runs as {self._owner.name}, so name a place that is that user's"
+            raise CommandError(f"{where}{error.strerror or error}{who}") from error
         self.exit(code)
 
     def run(self) -> int:
@@ -143,12 +151,37 @@ class Command(Ngshare):
 
     @property
     def caller(self) -> Caller:
-        """Whom the audit log names: the user of this machine, who is no user of the Hub."""
+        """Whom the audit log names: the user of this machine, who is no user of the Hub.
+
+        Whoever was root when this began is root there.
+        """
+        if self._owner is not None:
+            return Caller("shell:root", admin=True)
         try:
             name = getpass.getuser()
         except (KeyError, OSError):
             name = str(os.getuid())
         return Caller(f"shell:{name}", admin=True)
+
+    def _become_owner(self) -> None:
+        """Become the owner of the site, where root does this for another user's site."""
+        if os.geteuid() != 0:
+            return
+        places = [Path(self.storage, "blobs"), Path(self.storage)]
+        with suppress(ValueError):  # a wrong URL is refused when the command needs it
+            url = parse_url(self.database)
+            if url.get_backend_name() == "sqlite":
+                database = Path(url.database or "")
+                places = [database, *places, database.parent]
+        owner = owner_of(places)
+        if owner is None or owner.uid == 0:
+            return
+        try:
+            become(owner)
+        except CannotBecome as error:
+            raise CommandError(str(error)) from error
+        self._owner = owner
+        self.note(f"The site belongs to {owner.name}: this runs as that user, not as root.")
 
     def url(self) -> URL:
         """The database's URL. Raises CommandError when a SQLite file is not there: none is made."""
@@ -184,7 +217,7 @@ class Command(Ngshare):
                 "this where its ngshare_config.py is"
             )
         owner = Path(self.storage).stat().st_uid
-        if os.geteuid() not in (owner, 0):
+        if os.geteuid() != owner:
             self.note(f"You are not the owner of {self.storage}; some of this may fail.")
         return LocalBlobs(self.storage)
 
