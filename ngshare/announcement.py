@@ -12,14 +12,17 @@ from sqlalchemy import URL
 from ngshare import __version__
 from ngshare.database import show_url
 
-TESTED = {
-    "sqlite": "Tested on SQLite on a local disk: up to 4 workers with 4 threads each, and 8 "
-    "threads in one process. NOT SAFE: SQLite on a network file system (NFS, SMB, CephFS), and "
-    "several replicas on SQLite.",
-    "postgresql": "Tested on PostgreSQL: up to 4 workers with 4 threads each, and two such "
-    "services on one database and one storage folder. Each thread keeps one connection.",
+SAFETY = {
+    "sqlite": "SAFE, and tested, on SQLite on a local disk: one ngshare of up to 4 workers with 4 "
+    "threads each, or of one process with up to 8 threads. NOT SAFE: SQLite on a network file "
+    "system (NFS, SMB, CephFS), and several replicas on SQLite; use PostgreSQL for those.",
+    "postgresql": "SAFE: several ngshare processes on one PostgreSQL, as workers, or as services "
+    "on one or more machines, if all are of one version and have the same storage folder and the "
+    "same token of the Hub. Tested, on one machine: up to 4 workers with 4 threads each, two such "
+    "services, and 8 that start at once. NOT SAFE: services on one database with a storage folder "
+    "each. Not tested: a storage folder shared over a network. Each thread keeps one connection.",
 }
-"""What the tests in ``tests/process`` run, for each kind of database."""
+"""Which combinations are safe, for each kind of database. Tested is what ``tests/process`` runs."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,17 @@ class Start:
         if self.before == self.revision:
             change = "up to date"
         mode = f"service of the Hub at {self.hub_api_url}" if self.hub_api_url else "stand-alone"
-        return [
+        facts = [
             f"ngshare {__version__} listens on http://{self._address}:{self.port}{self.prefix}",
             f"Database: {show_url(self.database)}, revision {self.revision}, {change}",
             f"Storage: {Path(self.storage).absolute()}",
             f"Admins: {', '.join(self.admins) or 'none; nobody can create a course'}",
             f"Mode: {mode}{', debug' if self.debug else ''}",
         ]
+        if not self._is_several and self.database.get_backend_name() == "postgresql":
+            # A replica does not know of the others, so each says it.
+            facts.append(SAFETY["postgresql"])
+        return facts
 
     def warnings(self) -> list[str]:
         """What of it is not safe, and what to do about that; a line each."""
@@ -83,12 +90,16 @@ class Start:
                 "course, and an admin can delete them all with one request. For looking for a "
                 "fault; never for a class."
             )
-        if self.threads > 1 or self.workers > 1:
+        if self._is_several:
             lines.append(
                 f"Configured: {self.workers} worker process(es) with {self.threads} database "
-                f"thread(s) each. {TESTED[self.database.get_backend_name()]}"
+                f"thread(s) each. {SAFETY[self.database.get_backend_name()]}"
             )
         return lines
+
+    @property
+    def _is_several(self) -> bool:
+        return self.threads > 1 or self.workers > 1
 
     def _kept(self) -> list[Path]:
         """Where it keeps what is nobody else's business."""
