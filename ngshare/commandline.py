@@ -71,7 +71,7 @@ class CommandLine(KVArgParseConfigLoader):
         )
         if "." not in name and name not in {*self.aliases, *self.flags}:
             self._handle_unrecognized_alias(name)
-        refuse(f"--{name} wants a value")
+        refuse(f"--{name} needs a value")
 
 
 def refuse(message: str, *meant: str) -> NoReturn:

@@ -92,8 +92,8 @@ class OutcomeUnknown(Unavailable):
 
     def __init__(
         self,
-        message: str = "The exchange's database broke off while this was being stored. It may be "
-        "stored or not; please look before you send it again",
+        message: str = "The exchange lost its database while it stored this. It may be stored or "
+        "not; please look before you send it again",
     ) -> None:
         super().__init__(message, retry_after=None)
 

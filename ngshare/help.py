@@ -54,7 +54,7 @@ def option(name: str, trait: TraitType[Any, Any]) -> tuple[str, str]:
     value = VALUES.get(name, "N" if isinstance(trait, Integer) else name.upper())
     usual = "INFO" if name == "log-level" else default(trait)
     shown = "" if usual in (None, "", []) else f" (default: {usual})"
-    text = "Log what is at least so important" if name == "log-level" else meaning(trait)
+    text = "The least severe level that is logged" if name == "log-level" else meaning(trait)
     return f"--{name}={value}", f"{text}{shown}"
 
 

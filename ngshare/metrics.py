@@ -63,11 +63,11 @@ class Metrics:
         self.sent_bytes = self._counter("ngshare_sent_bytes", "Bytes of reply bodies")
         self.submissions = self._counter("ngshare_submissions", "Submissions that were handed in")
         self.hub_questions = self._counter(
-            "ngshare_hub_questions", "Questions to the Hub whose token one is"
+            "ngshare_hub_questions", "Tokens that the Hub was asked about"
         )
         self.hub_questions_saved = self._counter(
             "ngshare_hub_questions_saved",
-            "Questions that the Hub was not asked: answered before, or being asked already",
+            "Tokens that the Hub was not asked about: known already, or being asked about",
         )
         self.hub_errors = self._counter(
             "ngshare_hub_errors", "Questions that the Hub did not answer"

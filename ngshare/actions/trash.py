@@ -162,7 +162,7 @@ def _restore_tree(
 ) -> None:
     """Put an old release or old feedback in the place of the newer one, which it replaces."""
     if thing.kind == "replaced":
-        raise Conflict("Nobody knows any more what this replaced tree belonged to")
+        raise Conflict("There is no record of what this replaced tree belonged to")
     assignment = connection.execute(
         select(Assignment.id, Assignment.tree_id, Assignment.removed_at)
         .where(Assignment.course_id == thing.course_id, Assignment.name == thing.assignment)
