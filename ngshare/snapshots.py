@@ -28,6 +28,8 @@ SPARE = 1 << 20
 
 _NAME = re.compile(r"\.backup-(?P<made>[0-9]{8}T[0-9]{6}\.[0-9]{3}Z)-(?P<revision>[0-9a-z]+)")
 
+_PART = re.compile(rf"{_NAME.pattern}\.part(-journal)?")
+
 
 class NoRoom(Exception):
     """There is no room for a copy. The message is one line with how much was wanted, and where."""
@@ -92,10 +94,12 @@ def backup_before_upgrade(
     """Keep a copy of a database beside it, named by its revision, and the last five of them.
 
     Of equal copies, as repeated attempts to upgrade make them, one is kept, and ``spared``
-    always is. Raises what :func:`backup_sqlite` raises.
+    always is. Call it only under the upgrade lock: what an attempt that was killed left
+    half-made is removed. Raises what :func:`backup_sqlite` raises.
     """
     made = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
     target = database.with_name(f"{database.name}.backup-{made}-{revision or 'none'}")
+    _remove_leftovers(database)
     backup_sqlite(database, target)
     others = [
         backup.path for backup in list_backups(database) if backup.path not in (target, spared)
@@ -105,6 +109,12 @@ def backup_before_upgrade(
     for old in others[KEPT - 1 :]:
         old.unlink(missing_ok=True)
     return target
+
+
+def _remove_leftovers(database: Path) -> None:
+    for path in database.parent.glob(f"{_escape(database.name)}.backup-*.part*"):
+        if _PART.fullmatch(path.name.removeprefix(database.name)):
+            path.unlink(missing_ok=True)
 
 
 def put_back(backup: Path, database: Path) -> None:

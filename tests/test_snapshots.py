@@ -163,6 +163,25 @@ def test_attempts_that_change_nothing_leave_one_backup(database: Path) -> None:
 
 
 @pytest.mark.usefixtures("ticking")
+def test_what_killed_attempts_left_makes_room_for_the_next(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = "ngshare.db.backup-20260130T000000.00{}Z-1921a169739b.part"
+    others = {"ngshare.db.backup-mine.part", f"other-{left.format(1)}"}
+    for name in (left.format(1), left.format(2), f"{left.format(2)}-journal", *others):
+        (tmp_path / name).write_bytes(b"half of it")
+
+    def disk_usage(folder: Path) -> Any:
+        full = any(".00" in name and name.startswith(left[:28]) for name in os.listdir(folder))
+        return usage._replace(free=0 if full else 1 << 40)
+
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    made = backup_before_upgrade(database, "1921a169739b")
+    assert set(os.listdir(tmp_path)) == {"ngshare.db", made.name, *others}
+
+
+@pytest.mark.usefixtures("ticking")
 def test_without_room_the_older_backups_stay(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
