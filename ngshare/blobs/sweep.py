@@ -11,6 +11,8 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
+import stat
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,15 +131,23 @@ def _sweep(old: Sequence[Entry], before: float, named: Named, *, remove: bool) -
 
 
 def sweep_incoming(store: LocalBlobs, before: float, *, remove: bool = True) -> Removed:
-    """Remove what requests that were cut off left in ``incoming``, older than ``before``."""
+    """Remove what requests and commands that were cut off left in ``incoming``, if it is old.
+
+    A folder is as old as the youngest thing in it; ``before`` as in :func:`sweep`.
+    """
     total = Removed()
     for path in store.incoming.iterdir():
         with contextlib.suppress(FileNotFoundError):
-            state = path.lstat()
-            if state.st_mtime < before:
-                if remove:
-                    path.unlink()
-                total += Removed(1, state.st_size)
+            folder = path.is_dir() and not path.is_symlink()
+            states = [one.lstat() for one in [path, *(path.rglob("*") if folder else ())]]
+            if max(state.st_mtime for state in states) >= before:
+                continue
+            if remove and folder:
+                shutil.rmtree(path)
+            elif remove:
+                path.unlink()
+            files = [state for state in states if not stat.S_ISDIR(state.st_mode)]
+            total += Removed(max(1, len(files)), sum(state.st_size for state in files))
     return total
 
 

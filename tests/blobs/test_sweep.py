@@ -213,3 +213,29 @@ def test_without_locks_nothing_is_removed(
     with pytest.raises(NoLocks, match="No locks"), kept_still(blobs, alone=False):
         pass
     assert blobs.get(digest) == b"content"
+
+
+# What was cut off
+
+
+def test_what_a_killed_restore_left_goes_as_a_whole_when_all_of_it_is_old(
+    blobs: LocalBlobs,
+) -> None:
+    work = blobs.incoming / "work"
+    (work / "deeper").mkdir(parents=True)
+    (work / "deeper" / "ngshare.db").write_bytes(b"12345")
+    (blobs.incoming / "cut-off").write_bytes(b"123")
+    elsewhere = blobs.folder / "kept"
+    elsewhere.mkdir()
+    (blobs.incoming / "link").symlink_to(elsewhere)
+    before = disk_time(blobs) + HOUR
+    os.utime(work / "deeper" / "ngshare.db", (before, before))
+    for path in (work / "deeper", work, blobs.incoming / "cut-off"):
+        os.utime(path, (0, 0))
+    counted = sweep_incoming(blobs, before, remove=False)
+    assert counted == sweep_incoming(blobs, before)
+    assert counted.files == 2
+    assert os.listdir(blobs.incoming) == ["work"]
+    assert elsewhere.exists()
+    assert sweep_incoming(blobs, before + 1) == Removed(1, 5)
+    assert os.listdir(blobs.incoming) == []
