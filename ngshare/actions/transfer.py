@@ -59,15 +59,13 @@ def replace_rows(target: Connection, source: Connection) -> None:
     """Put all rows of ``source`` in the place of all rows of ``target``, both of one revision.
 
     It is one transaction of ``target``: whoever else works with it sees the rows of
-    before, and then those of after. Ids stay what they are.
+    before, and then those of after. Where others may write, :func:`lock` it first. Ids
+    stay what they are.
     """
     postgres = target.dialect.name == "postgresql"
-    if postgres:
-        # Waits for those who write, and keeps others out; a long DELETE would time out.
-        target.execute(text(f"TRUNCATE {', '.join(table.name for table in TABLES)}"))
-    else:
-        for table in reversed(TABLES):
-            target.execute(delete(table))
+    for table in reversed(TABLES):
+        # Not TRUNCATE: on PostgreSQL a state that was read before would become empty.
+        target.execute(delete(table))
     for table in TABLES:
         with source.execution_options(yield_per=TOGETHER).execute(select(table)) as rows:
             for portion in rows.mappings().partitions():
