@@ -93,7 +93,7 @@ def upgrade(
     """
     with _opened(url) as engine:
         before = _revision_unless_locked(engine)
-        if before == head() and not _adoption_is_unfinished(url) and not _wants_wal(engine):
+        if before == head() and not adoption_is_unfinished(url) and not _wants_wal(engine):
             return before, before
         with alone(url, engine):
             # Another process may have upgraded while this one waited.
@@ -104,7 +104,7 @@ def upgrade(
                 _run(engine, {"blobs": blobs, "files_may_be_lost": files_may_be_lost})
             if _wants_wal(engine):
                 _use_wal(url)
-            finish_adoption(url, blobs)
+            finish_adoption(url, blobs, files_may_be_lost=files_may_be_lost)
         return before, head()
 
 
@@ -129,7 +129,7 @@ def revision_of(url: URL) -> str | None:
         return _revision(engine)
 
 
-def check(url: URL, blobs: LocalBlobs | None = None) -> str:
+def check(url: URL, blobs: LocalBlobs | None = None, *, files_may_be_lost: bool = False) -> str:
     """Return the database's revision if it is this program's, else raise MigrationError.
 
     It changes nothing, but for an adoption that is committed and was killed before its
@@ -137,13 +137,13 @@ def check(url: URL, blobs: LocalBlobs | None = None) -> str:
     """
     with _opened(url) as engine:
         revision = _revision_unless_locked(engine)
-        if revision == head() and not _adoption_is_unfinished(url):
+        if revision == head() and not adoption_is_unfinished(url):
             return head()
         if revision in (head(), LOCKED):
             with alone(url, engine):
                 revision = _revision(engine)
                 if revision == head():
-                    finish_adoption(url, blobs)
+                    finish_adoption(url, blobs, files_may_be_lost=files_may_be_lost)
     if revision != head():
         raise MigrationError(
             f"The database is at revision {revision or 'none'}, this ngshare needs {head()}, and "
@@ -153,18 +153,21 @@ def check(url: URL, blobs: LocalBlobs | None = None) -> str:
     return head()
 
 
-def finish_adoption(url: URL, blobs: LocalBlobs | None) -> None:
+def finish_adoption(url: URL, blobs: LocalBlobs | None, *, files_may_be_lost: bool = False) -> None:
     """Take away the old names of adopted files, if an adoption is committed and has left any.
 
-    Raises MigrationError when they cannot be removed.
+    Raises MigrationError when they cannot be removed, or when most files are missing that
+    must be there, unless ``files_may_be_lost``.
     """
-    if blobs is None or not _adoption_is_unfinished(url):
+    if blobs is None or not adoption_is_unfinished(url):
         return
     with _opened(url) as engine:
         if _revision(engine) in LEGACY:
             return  # it was killed before it was committed, and will begin anew
     try:
-        adoption.finish(Path(url.database or ""), blobs)
+        adoption.finish(Path(url.database or ""), blobs, files_may_be_lost=files_may_be_lost)
+    except adoption.AdoptionError as error:
+        raise MigrationError(str(error)) from error
     except OSError as error:
         raise MigrationError(
             f"The site is adopted, but the old names of its files cannot be removed ({error}): "
@@ -237,7 +240,15 @@ def _checking_keys_at_the_end(engine: Engine) -> Iterator[Connection]:
                 )
 
 
-def _adoption_is_unfinished(url: URL) -> bool:
+def adopted_names(url: URL) -> set[str]:
+    """The names that files of this site had in ngshare 0.6, if it was adopted."""
+    if url.get_backend_name() != "sqlite":
+        return set()
+    return adoption.adopted_names(Path(url.database or ""))
+
+
+def adoption_is_unfinished(url: URL) -> bool:
+    """Whether files of an ngshare 0.6 may lie under their old names only."""
     return url.get_backend_name() == "sqlite" and adoption.is_unfinished(Path(url.database or ""))
 
 

@@ -7,7 +7,8 @@ moment, a site is either 0.6's still, or ours and finished at the next start.
 """
 
 from ngshare.adoption.finish import finish, is_unfinished, put_back
+from ngshare.adoption.names import adopted_names
 from ngshare.adoption.report import AdoptionError
 from ngshare.adoption.site import adopt
 
-__all__ = ["AdoptionError", "adopt", "finish", "is_unfinished", "put_back"]
+__all__ = ["AdoptionError", "adopt", "adopted_names", "finish", "is_unfinished", "put_back"]

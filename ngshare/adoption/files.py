@@ -99,12 +99,15 @@ def take_files(
 def list_orphans(database: sqlite3.Connection, blobs: LocalBlobs, report: Report) -> None:
     """Report every file in the storage that is neither ours nor adopted. It is left alone."""
     adopted = {Path(name) for (name,) in database.execute("SELECT name FROM taken")}
+    ours = {blobs.belongs_to, blobs.folder / "maintenance.lock"}
     for folder, below, names in os.walk(blobs.folder):
         if Path(folder) == blobs.folder:
             below[:] = [name for name in below if name not in ("blobs", blobs.incoming.name)]
         for name in sorted(names):
             path = Path(folder, name)
-            if path.relative_to(blobs.folder) in adopted or _is_of_database(path, report.database):
+            if path.relative_to(blobs.folder) in adopted or path in ours:
+                continue
+            if _is_of_database(path, report.database):
                 continue
             name = quoted(str(path.relative_to(blobs.folder)))
             report.odd(odd.ORPHANS, f"{name}, {path.lstat().st_size:,} bytes")

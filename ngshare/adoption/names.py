@@ -50,6 +50,12 @@ def read_names(path: Path) -> Iterator[tuple[bytes, str]]:
             yield bytes.fromhex(digest), name
 
 
+def adopted_names(database: Path) -> set[str]:
+    """The old names of all adopted files, those included that are not finished with."""
+    lists = (finished_list(database), unfinished_list(database))
+    return {name for path in lists for _, name in read_names(path)}
+
+
 def write_durably(path: Path, lines: Iterable[str]) -> None:
     """Write a file all at once: after a crash it is there as a whole, or as it was before."""
     part = path.with_name(f"{path.name}.part")

@@ -54,6 +54,7 @@ class LocalBlobs:
         self.folder = Path(folder)
         self._blobs = self.folder / "blobs"
         self.incoming = self.folder / "incoming"
+        self.belongs_to = self.folder / "belongs-to"
         if not make:
             return
         self.incoming.mkdir(parents=True, exist_ok=True)

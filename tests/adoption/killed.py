@@ -1,14 +1,16 @@
 """Adopts a site and kills itself on the way, as ``kill -9`` would.
 
-    python -m tests.adoption.killed FOLDER WHERE NUMBER
+    python -m tests.adoption.killed FOLDER WHERE NUMBER [no-links]
 
 WHERE is ``statement`` (of SQL), ``link`` (of a file into the store), ``commit`` (just
-before it), ``committed`` (just after) or ``unlink`` (of an old name), and NUMBER
-which one of them. Ends with exit code 0 if that never came.
+before it), ``committed`` (just after), ``rename`` or ``unlink`` (of an old name), and
+NUMBER which one of them. With ``no-links`` the file system has no hard links. Ends with
+exit code 0 if that never came.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -23,7 +25,12 @@ from ngshare.blobs import LocalBlobs
 from ngshare.database import parse_url
 
 
-def main(folder: Path, where: str, number: int) -> None:
+def no_link(source: object, target: object) -> None:
+    """What a file system without hard links does."""
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def main(folder: Path, where: str, number: int, *, links: bool) -> None:
     left = number
 
     def countdown(*arguments: Any) -> None:
@@ -46,14 +53,18 @@ def main(folder: Path, where: str, number: int) -> None:
         elif where == "commit":
             connection.set_trace_callback(lambda sql: sql == "COMMIT" and countdown())
 
+    if not links:
+        os.link = no_link
     if where == "link":
         os.link = before(os.link)
     elif where == "committed":
         adoption.finish = before(adoption.finish)
+    elif where == "rename":
+        Path.rename = before(Path.rename)
     elif where == "unlink":
         Path.unlink = before(Path.unlink)
     migrate.upgrade(parse_url(f"sqlite:///{folder}/ngshare.db"), LocalBlobs(folder / "files"))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), links="no-links" not in sys.argv)

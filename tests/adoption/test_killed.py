@@ -16,6 +16,7 @@ import pytest
 
 from benchmarks import legacy_site
 from ngshare import migrate
+from ngshare.adoption.names import read_names, unfinished_list
 from ngshare.blobs import LocalBlobs
 from ngshare.database import parse_url
 from tests.adoption.contents import Contents, dump, legacy_contents, our_contents, revision
@@ -24,6 +25,9 @@ from tests.process.site import COMMAND, PATIENCE, Site, wait_for
 ROOT = Path(__file__).parents[2]
 SUBMISSIONS = int(os.environ.get("NGSHARE_LEGACY_SUBMISSIONS", "400"))
 """Of the site that is killed at random moments; docs/upgrade.md says how long 20,000 take."""
+
+OURS = {"belongs-to", "maintenance.lock"}
+"""Files of a storage that are no work of anybody's."""
 
 
 class Victim:
@@ -38,11 +42,14 @@ class Victim:
         self.contents: Contents = legacy_contents(self.database, self.storage)
         self.files = {path.name: path.stat().st_size for path in self.storage.iterdir()}
 
+    links = True
+    """Whether its file system has hard links."""
+
     def kill(self, where: str, number: int) -> None:
         """Start an adoption that is killed there; whatever was left is a site."""
         command = [sys.executable, "-m", "tests.adoption.killed", str(self.folder)]
         ended = subprocess.run(
-            [*command, where, str(number)],
+            [*command, where, str(number), *([] if self.links else ["no-links"])],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -73,7 +80,7 @@ class Victim:
         migrate.upgrade(url, LocalBlobs(self.storage))
         assert self.adopted
         self.check()
-        assert [path for path in self.storage.iterdir() if path.is_file()] == []
+        assert {path.name for path in self.storage.iterdir() if path.is_file()} <= OURS
         left = sorted(re.sub(r"backup-.*", "backup", path.name) for path in self.folder.iterdir())
         assert left == [
             "files",
@@ -84,6 +91,21 @@ class Victim:
             "ngshare.db.upgrade-lock",
         ]
         assert "Nothing in it was odd" in (self.folder / left[3]).read_text()
+
+
+class VictimWithoutLinks(Victim):
+    """One whose files are renamed after the commit, each the only one of its bytes."""
+
+    links = False
+
+    def check(self) -> None:
+        if self.adopted and unfinished_list(self.database).exists():
+            for digest, name in read_names(unfinished_list(self.database)):
+                blob, old = LocalBlobs(self.storage).path(digest), self.storage / name
+                there = blob if blob.exists() else old
+                assert hashlib.sha256(there.read_bytes()).digest() == digest
+        else:
+            super().check()
 
 
 @pytest.fixture
@@ -123,6 +145,26 @@ def test_after_the_commit_and_while_old_names_go_away(victim: Victim) -> None:
         victim.kill("unlink", number)
         assert victim.reached
         assert 0 < len(list(victim.storage.glob("*.*"))) <= len(victim.files)
+    victim.complete()
+
+
+def test_without_hard_links_at_random_moments(tmp_path: Path) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"random.Random({seed})")  # a failure shows it
+    chance = random.Random(seed)
+    victim = VictimWithoutLinks(tmp_path / "site", 60)
+    victim.kill("statement", chance.randint(1, 600))
+    assert not victim.adopted or victim.reached
+    victim.kill("commit", 1)
+    victim.kill("committed", 1)
+    assert victim.adopted
+    assert len(list(victim.storage.glob("*.*"))) == len(victim.files)
+    for _ in range(6):
+        left = len(list(victim.storage.glob("*.*")))
+        victim.kill(*chance.choice([("rename", chance.randint(1, 12)), ("unlink", 1)]))
+        if not victim.reached:
+            break
+        assert len(list(victim.storage.glob("*.*"))) <= left
     victim.complete()
 
 
