@@ -104,7 +104,7 @@ class Ngshare(Application):
     ).tag(config=True)
     adopt_without_files = Bool(
         False,
-        help="Adopt a site of ngshare 0.6 even when not one of its files is in the storage",
+        help="Adopt a site of ngshare 0.6, or finish that, although its files are lost",
     ).tag(config=True)
     standalone = Bool(
         False, help="Run without a Hub and believe the parameter 'user' of each request"
@@ -182,7 +182,7 @@ class Ngshare(Application):
         ),
         "adopt-without-files": (
             {"Ngshare": {"adopt_without_files": True}},
-            "Adopt a site of ngshare 0.6 although all of its files are lost",
+            "Adopt a site of ngshare 0.6, or finish that, although its files are lost",
         ),
         "log-json": ({"Ngshare": {"json_logs": True}}, "Write the log as JSON lines"),
         "vngshare": ({"Ngshare": {"standalone": True}}, "Run without a Hub, believing everybody"),
@@ -340,7 +340,9 @@ class Ngshare(Application):
 
     def _run(self, url: URL, identity: Identity, launcher: int) -> None:
         """Upgrade, listen, and serve until SIGTERM. ``launcher`` is the process that began this."""
-        before, revision = self._migrate(url, startup.open_storage(self.storage))
+        blobs = startup.open_storage(self.storage)
+        before, revision = self._migrate(url, blobs)
+        startup.leave_mark(url, blobs)
         with ending_with(launcher) if self.end_with_hub else contextlib.nullcontext():
             sockets = self._listen()
             self._announce(url, sockets, before, revision)

@@ -13,11 +13,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError
 from tornado.netutil import bind_sockets
 
-from ngshare import migrate
+from ngshare import belonging, migrate
 from ngshare.blobs import LocalBlobs
-from ngshare.database import CannotOpen, examine, parse_url
+from ngshare.database import CannotOpen, examine, parse_url, why_not_open
 
 log = logging.getLogger("ngshare")
 
@@ -135,10 +136,26 @@ def bring_up_to_date(
     try:
         if upgrade:
             return migrate.upgrade(url, blobs, files_may_be_lost=files_may_be_lost)
-        revision = migrate.check(url, blobs)
+        revision = migrate.check(url, blobs, files_may_be_lost=files_may_be_lost)
         return revision, revision
     except migrate.MigrationError as error:
         raise StartError(str(error)) from error
+
+
+def leave_mark(url: URL, blobs: LocalBlobs) -> None:
+    """Say in the storage that it belongs to this database. Raises StartError."""
+    try:
+        belonging.leave_mark(url, blobs)
+    except DBAPIError as error:
+        raise StartError(why_not_open(url, error)) from error
+    except OSError as error:
+        # A full disk must not keep students from what is on it.
+        log.error(
+            "%s cannot be written (%s): until a start that can, ngshare storage gc may take "
+            "another database for that of these files",
+            blobs.belongs_to,
+            error.strerror,
+        )
 
 
 def hub_address() -> tuple[str, int]:

@@ -8,17 +8,19 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, func, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import aliased
 
+from ngshare import snapshots
 from ngshare.actions import transfer
 from ngshare.blobs import LocalBlobs
 from ngshare.blobs.sweep import (
@@ -50,6 +52,11 @@ _LEGACY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.[^/]*)?")
 
 ASIDE = "aside"
 """The folder in the storage of the databases that restores put aside; they name files as well."""
+
+
+class Unreadable(Exception):
+    """What an old database names is not known. The message is one line that says what to do."""
+
 
 Step = Callable[[], object]
 """Called after each of the :data:`SHARDS` folders."""
@@ -104,10 +111,10 @@ class Report:
 
 @dataclass(slots=True)
 class Collected:
-    """What was removed, or would be, and how many blobs of that age stay because rows name them."""
+    """What was removed, or would be, and what of that age only old databases name."""
 
     removed: Removed = field(default_factory=Removed)
-    kept: int = 0
+    kept_for_old: Removed = field(default_factory=Removed)
 
 
 def check(database: Database, store: LocalBlobs, step: Step) -> Report:
@@ -138,27 +145,53 @@ def check(database: Database, store: LocalBlobs, step: Step) -> Report:
     return report
 
 
+def names_none(database: Database, store: LocalBlobs) -> bool:
+    """Whether there are blobs, young or old, and the database names none of them."""
+    number = 0
+    for shard in range(SHARDS):
+        there = [entry.digest for entry in entries(store, shard) if entry.digest is not None]
+        number += len(there)
+        if there and _ask(database, there):
+            return False
+    return number > 0
+
+
+def _ask(database: Database, digests: Sequence[bytes]) -> set[bytes]:
+    return database.read(named, digests)
+
+
 def collect(
-    database: Database, store: LocalBlobs, seconds: float, step: Step, *, remove: bool = True
+    database: Database,
+    store: LocalBlobs,
+    seconds: float,
+    step: Step,
+    *,
+    old: Sequence[Path] = (),
+    remove: bool = True,
 ) -> Collected:
     """Remove the blobs, and the leftovers of uploads, that nothing names and that are that old.
 
-    ``seconds`` must be longer than any request takes, see :data:`LEAST_AGE`. The caller
-    holds the store alone (:func:`ngshare.blobs.sweep.kept_still`). Without ``remove`` it
-    is only counted.
+    ``seconds`` must be longer than any request takes, see :data:`LEAST_AGE`. What the
+    ``old`` databases name stays too. The caller holds the store alone
+    (:func:`ngshare.blobs.sweep.kept_still`). Without ``remove`` it is only counted.
+
+    Raises Unreadable.
     """
     before = disk_time(store) - seconds
     result = Collected()
 
     with ExitStack() as opened:
-        asides = [opened.enter_context(transfer.open_file(path)) for path in put_aside(store)]
+        others = [(path, opened.enter_context(transfer.open_file(path))) for path in old]
 
         def ask(digests: Sequence[bytes]) -> set[bytes]:
-            found = database.read(named, digests)
-            for aside in asides:
-                found |= named(aside, digests)
-            result.kept += len(found)
-            return found
+            found = _ask(database, digests)
+            only_old: set[bytes] = set()
+            for path, other in others:
+                with _readable(path):
+                    only_old |= named(other, [digest for digest in digests if digest not in found])
+            for digest in only_old:
+                result.kept_for_old += Removed(1, store.path(digest).stat().st_size)
+            return found | only_old
 
         for shard in range(SHARDS):
             result.removed += sweep(store, shard, before, ask, remove=remove)
@@ -167,14 +200,17 @@ def collect(
     return result
 
 
-def orphans(store: LocalBlobs, seconds: float) -> list[Entry]:
+def orphans(store: LocalBlobs, seconds: float, adopted: Collection[str]) -> list[Entry]:
     """Files that an ngshare 0.6 left in the storage and that belonged to nothing, that old.
 
     Those that belonged to something have been adopted, so the database must be ours.
+    ``adopted`` are their names: one that is there still may be the only one of its bytes.
     """
     before = disk_time(store) - seconds
     found = []
     for path in sorted(store.folder.iterdir()):
+        if path.name in adopted:
+            continue
         state = path.lstat()
         if stat.S_ISREG(state.st_mode) and _LEGACY.fullmatch(path.name) and state.st_mtime < before:
             found.append(Entry(path, None, state.st_size, state.st_mtime))
@@ -184,6 +220,33 @@ def orphans(store: LocalBlobs, seconds: float) -> list[Entry]:
 def put_aside(store: LocalBlobs) -> list[Path]:
     """The databases that restores put aside: what they name is needed to go back to them."""
     return sorted((store.folder / ASIDE).glob("*/*.db"))
+
+
+def backups_beside(database: Database) -> list[Path]:
+    """The backups beside a SQLite database that name blobs: a way back to them needs those.
+
+    Those of an ngshare 0.6 name none. Raises Unreadable.
+    """
+    if database.url.get_backend_name() != "sqlite":
+        return []
+    found = []
+    for backup in snapshots.list_backups(Path(database.url.database or "")):
+        with _readable(backup.path), transfer.open_file(backup.path) as connection:
+            columns = connection.exec_driver_sql("SELECT name FROM pragma_table_info('files')")
+            if "sha256" in set(columns.scalars()):
+                found.append(backup.path)
+    return found
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise Unreadable(
+            f"{path} cannot be read ({error.orig}), so nobody knows which files it needs: "
+            "mend or remove it"
+        ) from error
 
 
 def named(connection: Connection, digests: Sequence[bytes]) -> set[bytes]:

@@ -12,6 +12,7 @@ from ngshare.actions import backup, restore
 from ngshare.blobs import LocalBlobs
 from ngshare.commands.base import DAMAGE, DONE, YES, Command, CommandError, count, size
 from ngshare.database import Database, show_url
+from ngshare.startup import leave_mark
 
 
 class Backup(Command):
@@ -106,6 +107,7 @@ class Restore(Command):
             self.progress("Restoring") as started,
         ):
             aside = restore.restore(self.caller, source, database, store, started)
+        leave_mark(url, store)
         self.say(f"Restored {show_url(url)} and {store.folder}.")
         if aside is not None:
             self.say(f"To go back: ngshare db restore {aside}")

@@ -18,6 +18,7 @@ from traitlets import Bool, Unicode
 from ngshare import help, migrate
 from ngshare.actions.access import Caller
 from ngshare.actions.backup import BackupError
+from ngshare.actions.storage import Unreadable
 from ngshare.app import Ngshare
 from ngshare.blobs import LocalBlobs
 from ngshare.blobs.sweep import Busy, NoLocks, kept_still
@@ -96,7 +97,7 @@ class Command(Ngshare):
             raise CommandError("interrupted; it can be started again") from None
         except ExchangeError as error:
             raise CommandError(error.message) from error
-        except (MigrationError, InUse, BackupError, NoRoom, DamagedCopy) as error:
+        except (MigrationError, InUse, BackupError, NoRoom, DamagedCopy, Unreadable) as error:
             raise CommandError(str(error)) from error
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from traitlets import Bool, Integer, Unicode
 
+from ngshare import belonging, migrate
 from ngshare.actions import storage
 from ngshare.actions.storage import Collected, Damage, Report, Use
 from ngshare.blobs import LocalBlobs
@@ -13,6 +15,7 @@ from ngshare.blobs.sweep import SHARDS, Entry, Removed
 from ngshare.commands.base import DAMAGE, DONE, SETTINGS, YES, Command, CommandError, count, size
 from ngshare.database import Database
 from ngshare.progress import Progress
+from ngshare.startup import leave_mark
 from ngshare.wire import format_time
 
 
@@ -131,6 +134,11 @@ class Gc(Command):
             {"Gc": {"even_all": True}},
             "Also when the database names no file of the storage at all: it may be the wrong one",
         ),
+        "take-over": (
+            {"Gc": {"take_over": True}},
+            "Also when ngshare last started with another database on these files: they belong to "
+            "this one from now on, and what only the other one names is removed",
+        ),
     }
     examples = Unicode("""
     ngshare storage gc
@@ -147,39 +155,71 @@ class Gc(Command):
         config=True
     )
 
+    take_over = Bool(False, help="Also when the files belong to another database").tag(config=True)
+
     def run(self) -> int:
         store = self.open_storage()
         with self.open_database() as database, self.kept_still(store, alone=True):
-            found = self._collect("Looking for unnamed files", database, store, remove=False)
-            orphans = storage.orphans(store, self.hours * 3600)
-            self._tell(found.removed, orphans, store, database)
+            self._refuse_unfinished(database)
+            self._refuse_others(database, store)
+            old = [*storage.put_aside(store), *storage.backups_beside(database)]
+            found = self._collect("Looking for unnamed files", database, store, old, remove=False)
+            adopted = migrate.adopted_names(database.url)
+            orphans = storage.orphans(store, self.hours * 3600, adopted)
+            self._tell(found, orphans, old, database)
             if not self.orphans:
                 orphans = []
             if not found.removed.files and not orphans:
                 return DONE
-            if found.removed.files and not found.kept and not self.even_all:
+            if not self.even_all and storage.names_none(database, store):
                 raise CommandError(
-                    f"that is every file in {self.storage} of that age: is this the database of "
+                    f"{database} names not one file in {self.storage}: is it the database of "
                     "these files? If so, add --even-all"
                 )
             self.confirm("Remove them for good?")
-            removed = self._collect("Removing", database, store, remove=True).removed
+            if self.take_over:
+                leave_mark(database.url, store)
+            removed = self._collect("Removing", database, store, old, remove=True).removed
             for orphan in orphans:
                 orphan.path.unlink()
                 removed += Removed(1, orphan.size)
         self.say(f"Removed {count(removed.files, 'file')}, {size(removed.bytes)}.")
         return DONE
 
+    def _refuse_unfinished(self, database: Database) -> None:
+        if migrate.adoption_is_unfinished(database.url):
+            raise CommandError(
+                "the adoption of this site from ngshare 0.6 is not finished, so files may lie "
+                "under their old names only: run ngshare db upgrade, or start the service, and "
+                "read what it says"
+            )
+
+    def _refuse_others(self, database: Database, store: LocalBlobs) -> None:
+        mark, this = belonging.read_mark(store), belonging.mark_of(database.url, store)
+        if mark is not None and mark.key != this.key and not self.take_over:
+            raise CommandError(
+                f"the files in {self.storage} belong to the database {mark.shown}, with which "
+                f"ngshare last started, not to {this.shown}: name that one with --database, or if "
+                "this is the right one, start ngshare with it once, or add --take-over"
+            )
+
     def _tell(
-        self, found: Removed, orphans: Sequence[Entry], store: LocalBlobs, database: Database
+        self,
+        collected: Collected,
+        orphans: Sequence[Entry],
+        old: Sequence[Path],
+        database: Database,
     ) -> None:
         age = f"older than {count(self.hours, 'hour')}"
-        if asides := storage.put_aside(store):
+        found, kept = collected.removed, collected.kept_for_old
+        if kept.files:
             self.say(
-                f"{count(len(asides), 'database')} that restores put aside in "
-                f"{store.folder / storage.ASIDE} keep their files too; remove what you do not "
-                "want to go back to."
+                f"{count(kept.files, 'file')} ({size(kept.bytes)}) {age} are kept for databases "
+                "that restores put aside or upgrades backed up. Remove what you do not want to go "
+                "back to:"
             )
+            for path in old:
+                self.say(f"  {path}")
         if found.files:
             what = f"{count(found.files, 'file')} ({size(found.bytes)})"
             self.say(f"{what} {age} are named by nothing in {database}.")
@@ -191,9 +231,15 @@ class Gc(Command):
             self.say(f"Nothing to remove: no file that nothing names is {age}.")
 
     def _collect(
-        self, what: str, database: Database, store: LocalBlobs, *, remove: bool
+        self,
+        what: str,
+        database: Database,
+        store: LocalBlobs,
+        old: Sequence[Path],
+        *,
+        remove: bool,
     ) -> Collected:
         with Progress(what, SHARDS) as progress:
             return storage.collect(
-                database, store, self.hours * 3600, progress.advance, remove=remove
+                database, store, self.hours * 3600, progress.advance, old=old, remove=remove
             )

@@ -368,7 +368,8 @@ def test_what_was_there_is_put_aside(
     # Its files are kept as long as it is there.
     make_old(blobs, *CONTENTS, b"after the backup")
     swept = run("storage", "gc", "--yes").stdout
-    assert "1 database that restores put aside" in swept
+    assert "1 file (16 bytes) older than 24 hours are kept for databases that restores" in swept
+    assert f"  {aside}/ngshare-" in swept
     assert "Nothing to remove" in swept
 
     run("db", "restore", aside, "--yes")
@@ -553,3 +554,20 @@ def test_the_moved_site_counts_on_from_its_highest_ids(
 
     for following, highest in database.write(next_ids):
         assert following == highest + 1
+
+
+def test_who_reads_meanwhile_sees_what_was_before(
+    run: Run, database: Database, blobs: LocalBlobs, course: str, folder: Path
+) -> None:
+    """Until the end of its transaction, whichever tables it has not come to yet."""
+    run("db", "backup", str(folder))
+    database.write(submissions.submit, SAM, COURSE, "ps1", stored(blobs, a=b"after the backup"))
+    later = everything(database)
+
+    def read(connection: Connection) -> dict[str, int]:
+        migrate.current(connection)  # the state is that of the first statement
+        run("db", "restore", str(folder), "--yes")
+        assert everything(database) != later  # another transaction
+        return transfer.count_rows(connection)
+
+    assert database.read(read) == {table: len(rows) for table, rows in later.items()}
