@@ -228,7 +228,7 @@ def test_several_processes_at_once(url: URL, tmp_path: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        for _ in range(3)
+        for _ in range(8)
     ]
     try:
         for process in processes:
@@ -241,7 +241,7 @@ def test_several_processes_at_once(url: URL, tmp_path: Path) -> None:
             process.kill()
             process.communicate()
     head = migrate.head()
-    assert sorted(ends) == [*[(f"{head} {head}\n", "")] * 2, (f"None {head}\n", "")]
+    assert sorted(ends) == [*[(f"{head} {head}\n", "")] * 7, (f"None {head}\n", "")]
     assert schema(url) == current_schema()
 
 

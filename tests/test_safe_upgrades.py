@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import URL
@@ -24,28 +23,34 @@ from ngshare.blobs import LocalBlobs
 from ngshare.database import make_engine, parse_url
 from ngshare.migrate import MigrationError
 from tests.databases import Databases, only_postgresql, only_sqlite
-from tests.migrations import contents, fill, migrate_to, rows, schema
+from tests.migrations import (
+    LATER,
+    LATER_BACK,
+    contents,
+    fill,
+    losses,
+    migrate_to,
+    rows,
+    without,
+)
 from tests.require import require
+from tests.test_schema import described
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 60
 FIRST = "7c1f0a52d3e8"
 """The first revision that is ours; those before it are sites of ngshare 0.6."""
 
-LATER_REVISIONS = [revision for revision, _ in migrate.revisions()]
-LATER_REVISIONS = LATER_REVISIONS[LATER_REVISIONS.index(FIRST) + 1 :]
+INTENDED: dict[str, set[str]] = {}
+"""What a revision changes on purpose of what was there, as ``table`` or ``table.column``."""
 
-LATER = """
-op.create_table('extra', sa.Column('id', sa.Integer, primary_key=True), sa.Column('x', sa.String))
-op.execute("INSERT INTO extra (id, x) SELECT id, name FROM users")
-with op.batch_alter_table('courses', recreate='always' if IS_SQLITE else 'never') as table:
-    table.add_column(sa.Column('title', sa.String))
-with op.batch_alter_table('users', recreate='always' if IS_SQLITE else 'never') as table:
-    table.add_column(sa.Column('locale', sa.String, server_default='en', nullable=False))
-op.execute("UPDATE courses SET title = 'The course ' || name")
-op.drop_table('extra')
-""".replace("IS_SQLITE", "(op.get_bind().dialect.name == 'sqlite')")
-"""A migration as they come: a table made anew that others point to, and rows changed."""
+
+def later_revisions() -> list[str]:
+    """Every revision after our first; there must be one, else a test of them tests nothing."""
+    known = [revision for revision, _ in migrate.revisions()]
+    found = known[known.index(FIRST) + 1 :]
+    assert found
+    return found
 
 
 @pytest.fixture
@@ -55,15 +60,6 @@ def url(databases: Databases, migrated_template: str, tmp_path: Path) -> Iterato
         url = parse_url(text)
         fill(url)
         yield url
-
-
-def without(found: dict[str, Any], *columns: str) -> dict[str, Any]:
-    """Rows without what a migration adds."""
-    return {
-        table: [{name: row[name] for name in row if name not in columns} for row in rows]
-        for table, rows in found.items()
-        if table != "alembic_version"
-    }
 
 
 # With rows in every table
@@ -86,17 +82,50 @@ def test_an_upgrade_keeps_every_row(url: URL, more_migrations: Callable[[str], s
     assert {row["locale"] for row in after["users"]} == {"en"}
 
 
-def test_every_revision_from_now_on_keeps_every_row(databases: Databases, tmp_path: Path) -> None:
+@pytest.fixture
+def empty_url(databases: Databases, tmp_path: Path) -> Iterator[URL]:
+    """A database that nothing was ever written to."""
     with databases.copy(None, tmp_path) as text:
-        url = parse_url(text)
-        migrate_to(url, FIRST)
+        yield parse_url(text)
+
+
+def assert_upgrades_keep_everything(url: URL) -> None:
+    """Go through every revision, one after the other, with rows in all the tables of each."""
+    migrate_to(url, FIRST)
+    for revision in later_revisions():
         fill(url)
-        for revision in LATER_REVISIONS:
-            numbers = {table: len(found) for table, found in contents(url).items()}
-            migrate_to(url, revision)
-            after = {table: len(found) for table, found in contents(url).items()}
-            for table, number in numbers.items():
-                assert after.get(table, number) == number, f"{revision} loses rows of {table}"
+        before = contents(url)
+        assert all(before.values())
+        migrate_to(url, revision)
+        assert losses(before, contents(url), INTENDED.get(revision, ())) == [], revision
+
+
+def test_every_revision_from_now_on_keeps_everything(
+    empty_url: URL, more_migrations: Callable[..., str]
+) -> None:
+    more_migrations(LATER)  # there may be no other yet
+    more_migrations("op.create_table('more', sa.Column('id', sa.Integer, primary_key=True))")
+    more_migrations("op.create_index('ix_more', 'more', ['id'])")
+    assert_upgrades_keep_everything(empty_url)
+
+
+@pytest.mark.parametrize(
+    ("statement", "lost"),
+    [
+        ("op.execute(\"UPDATE users SET name = 'x' WHERE id = 2\")", "values of users"),
+        ("op.execute('UPDATE files SET size = size + 1')", "values of files"),
+        ("op.execute('UPDATE audit_log SET detail = NULL')", "values of audit_log"),
+        ("op.execute('DELETE FROM audit_log WHERE id = 3')", "3 rows of audit_log became 2"),
+        ("op.drop_column('memberships', 'email')", "the column memberships.email"),
+        ("op.drop_table('audit_log')", "the table audit_log"),
+    ],
+)
+def test_a_revision_that_loses_something_would_be_found(
+    empty_url: URL, more_migrations: Callable[..., str], statement: str, lost: str
+) -> None:
+    more_migrations(statement)
+    with pytest.raises(AssertionError, match=lost):
+        assert_upgrades_keep_everything(empty_url)
 
 
 @only_sqlite
@@ -360,24 +389,71 @@ def test_a_downgrade_below_the_first_schema_of_ours_is_refused(url: URL) -> None
     assert contents(url) == before
 
 
-def test_every_revision_from_now_on_has_a_way_back(databases: Databases, tmp_path: Path) -> None:
-    """Back to the schema before, or a refusal that names the backup."""
-    with databases.copy(None, tmp_path) as text:
-        url = parse_url(text)
-        before = FIRST
-        for revision in LATER_REVISIONS:
-            migrate_to(url, before)
-            expected = schema(url)
-            migrate_to(url, revision)
-            fill(url)
-            engine = make_engine(url).execution_options(ngshare_writes=True)
-            try:
-                with engine.begin() as connection:
-                    command.downgrade(migrate.alembic_config(connection), before)
-            except migrate.CommandError as refusal:
-                assert "backup" in str(refusal), revision
-            else:
-                assert schema(url) == expected, revision
-            finally:
-                engine.dispose()
-            before = revision
+def assert_every_revision_has_a_way_back(url: URL) -> None:
+    """Back to the schema and contents of before, or a refusal that names the backup."""
+    before = FIRST
+    for revision in later_revisions():
+        migrate_to(url, before)
+        fill(url)
+        expected, held = described(shown(url)), contents(url)
+        migrate_to(url, revision)
+        fill(url)
+        upgraded = described(shown(url)), contents(url)
+        engine = make_engine(url).execution_options(ngshare_writes=True)
+        try:
+            with migrate._checking_keys_at_the_end(engine) as connection:
+                command.downgrade(migrate.alembic_config(connection), before)
+        except migrate.CommandError as refusal:
+            assert "backup" in str(refusal), revision
+            assert (described(shown(url)), contents(url)) == upgraded, revision
+        else:
+            assert described(shown(url)) == expected, revision
+            assert losses(held, contents(url), INTENDED.get(revision, ())) == [], revision
+        finally:
+            engine.dispose()
+        before = revision
+
+
+def shown(url: URL) -> str:
+    return url.render_as_string(hide_password=False)
+
+
+def test_every_revision_from_now_on_has_a_way_back(
+    empty_url: URL, more_migrations: Callable[..., str]
+) -> None:
+    more_migrations(LATER, LATER_BACK)  # there may be no other yet
+    first = more_migrations(
+        "op.create_table('more', sa.Column('id', sa.Integer, primary_key=True))",
+        "from ngshare.migrate import refuse_downgrade\n"
+        "refuse_downgrade(op.get_bind(), down_revision, 'It cannot')",
+    )
+    more_migrations("op.create_index('ix_more', 'more', ['id'])", "op.drop_index('ix_more')")
+    assert first in later_revisions()
+    assert_every_revision_has_a_way_back(empty_url)
+
+
+@pytest.mark.parametrize(
+    ("forth", "back"),
+    [
+        ("op.drop_index('uq_courses_live_name', 'courses')", "pass"),
+        (
+            "op.drop_index('uq_courses_live_name', 'courses')",
+            "op.create_index('uq_courses_live_name', 'courses', ['name'], unique=True)",
+        ),
+        ("op.add_column('users', sa.Column('locale', sa.String))", "pass"),
+        (
+            "op.add_column('users', sa.Column('locale', sa.String))",
+            "from ngshare.migrate import CommandError\nraise CommandError('No')",
+        ),
+        ("pass", "op.execute('UPDATE files SET size = 0')"),
+    ],
+    ids=["an index", "a condition", "a column", "a refusal", "values"],
+)
+def test_a_way_back_that_leads_elsewhere_would_be_found(
+    empty_url: URL, more_migrations: Callable[..., str], forth: str, back: str
+) -> None:
+    more_migrations(
+        forth, back.replace("op.CommandError", "__import__('alembic').util.CommandError")
+    )
+    with pytest.raises(AssertionError):
+        assert_every_revision_has_a_way_back(empty_url)

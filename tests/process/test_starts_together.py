@@ -6,7 +6,8 @@ import http.client
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +15,24 @@ from pathlib import Path
 import pytest
 
 from ngshare import migrate
-from ngshare.database import parse_url
+from ngshare.actions import courses, roster
+from ngshare.actions.access import Caller
+from ngshare.database import Database, parse_url
 from tests.adoption.conftest import REAL_SITE
 from tests.databases import Databases, only_sqlite
+from tests.migrations import LATER, contents, without
 from tests.process.site import COMMAND, PATIENCE, Client, Site, wait_for
 
 COUNT = 8
+
+LATER_PROGRAM = (
+    "import pathlib, sys\n"
+    "from ngshare import app, migrate\n"
+    "folder = pathlib.Path(sys.argv.pop(1))\n"
+    "migrate.scripts = lambda: folder\n"
+    "app.main()"
+)
+"""ngshare with the migrations of a folder that stands first on its command line."""
 
 
 @dataclass
@@ -30,13 +43,13 @@ class Starts:
     url: str
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start(self) -> None:
+    def start(self, command: Sequence[str] = COMMAND) -> None:
         """Start all of them, and wait until each listens."""
         for number in range(COUNT):
             with self._log(number).open("w") as log:
                 self.processes.append(
                     subprocess.Popen(
-                        [*COMMAND, *self.site.arguments(), "--database", self.url],
+                        [*command, *self.site.arguments(), "--database", self.url],
                         cwd=self.site.folder,
                         env=self.site.environment,
                         stdin=subprocess.DEVNULL,
@@ -119,6 +132,29 @@ def test_on_a_current_database(starts: Starts) -> None:
     migrate.upgrade(parse_url(starts.url))
     starts.start()
     assert upgrades(starts) == ["up to date"] * COUNT
+    starts.assert_healthy()
+
+
+def test_on_a_database_one_revision_behind(
+    starts: Starts, more_migrations: Callable[[str], str]
+) -> None:
+    """All of them start a later ngshare; one of them upgrades, and loses nothing."""
+    url = parse_url(starts.url)
+    migrate.upgrade(url)
+    database = Database(url)
+    ada = Caller("ada", admin=True)
+    for name in ("one", "two"):
+        database.write(courses.create_course, ada, name, ["ivy"])
+        database.write(roster.put_student, ada, name, "sam", "Sam", "Sun", "")
+    database.close()
+    before = contents(url)
+    behind, later = migrate.head(), more_migrations(LATER)
+    starts.start([sys.executable, "-c", LATER_PROGRAM, str(migrate.scripts())])
+    assert upgrades(starts) == ["up to date"] * (COUNT - 1) + [f"upgraded from {behind}"]
+    after = contents(url)
+    assert after["alembic_version"] == [{"version_num": later}]
+    assert without(after, "title", "locale") == without(before)
+    assert sorted(row["title"] for row in after["courses"]) == ["The course one", "The course two"]
     starts.assert_healthy()
 
 
