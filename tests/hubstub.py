@@ -25,6 +25,8 @@ class HubStub:
         """The tokens that were asked about, in order."""
         self.broken: tuple[int, str] | None = None
         """The status and body that every request is answered with, when set."""
+        self.delay = 0.0
+        """For how many seconds every question about a token waits for its answer."""
         self.port = 0
         self._models: dict[str, dict[str, Any]] = {}
         self._codes: dict[str, str] = {}
@@ -99,6 +101,7 @@ class HubStub:
         self.questions.append(token)
         async with self._asked:
             self._asked.notify_all()
+        await asyncio.sleep(self.delay)
         await self._answering.wait()
 
 

@@ -14,6 +14,7 @@ import json
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Awaitable
 from typing import Any, Protocol, TypeGuard, TypeVar
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -134,7 +135,14 @@ class SharedHubAuth(HubOAuth):  # type: ignore[misc]  # jupyterhub has no types
             question.add_done_callback(_retrieve)
             self._questions[key] = question
         # Shielded: a client that stops waiting must not take the answer from the others.
-        return await asyncio.wait_for(asyncio.shield(question), self.patience)
+        return await asyncio.shield(question)
+
+    async def in_time(self, asking: Awaitable[T]) -> T:
+        """What comes of all that one request asks the Hub, however many questions that takes.
+
+        Raises asyncio.TimeoutError when it took longer than a request waits for the Hub.
+        """
+        return await asyncio.wait_for(asking, self.patience)
 
     def _count(self, *, saved: bool) -> None:
         if self.metrics is not None:
@@ -175,9 +183,13 @@ class SharedHubAuth(HubOAuth):  # type: ignore[misc]  # jupyterhub has no types
         """No token: one in a URL would be in the logs of every proxy on the way."""
         return ""
 
-    async def _token_for_code(self, code: str, code_verifier: str | None = None) -> str:
+    async def _token_for_code(self, *args: Any, **kwargs: Any) -> str:
+        # Passed on as it comes, for what comes is JupyterHub's own affair: 5 sends the code, 6
+        # what proves that we asked for it too. Called outside of the "try", so that a call that
+        # does not fit is an error of ours, and not one that the Hub seems to have made.
+        asking = super()._token_for_code(*args, **kwargs)
         try:
-            token = await super()._token_for_code(code, code_verifier)
+            token = await asking
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise HubTrouble("an answer that is not a token") from error
         if not isinstance(token, str):
@@ -283,7 +295,10 @@ class HubIdentity:
     async def _model(self, handler: RequestHandler) -> dict[str, Any]:
         """What the Hub says of whoever sent this request. Raises Unauthenticated."""
         try:
-            model: dict[str, Any] | None = await self.hub_auth.get_user(handler, sync=False)
+            # A token that is nobody's and then a cookie are two questions, and one wait.
+            model: dict[str, Any] | None = await self.hub_auth.in_time(
+                self.hub_auth.get_user(handler, sync=False)
+            )
         except (HubTrouble, asyncio.TimeoutError) as error:
             log.error(
                 "The Hub at %s does not say who sent a request (%s). Is it running, "
@@ -303,7 +318,9 @@ class HubIdentity:
         for pause in GREETING_SECONDS:
             await asyncio.sleep(pause)
             try:
-                model = await self.hub_auth.user_for_token(self.hub_auth.api_token, sync=False)
+                model = await self.hub_auth.in_time(
+                    self.hub_auth.user_for_token(self.hub_auth.api_token, sync=False)
+                )
             except (HubTrouble, asyncio.TimeoutError) as error:
                 trouble = str(error) or type(error).__name__
                 continue

@@ -101,10 +101,8 @@ class OAuthCallback(HubOAuthCallbackHandler, PageHandler):  # type: ignore[misc]
 
     @allow(Who.PUBLIC)
     async def get(self) -> None:
-        # Known before JupyterHub's handler asks in its blocking way.
         try:
-            self._cached_hub_user = await self.hub_auth.get_user(self, sync=False)
-            await asyncio.wait_for(HubOAuthCallbackHandler.get(self), self.hub_auth.patience)
+            await self.hub_auth.in_time(self._finish_login())
         except (HubTrouble, HTTPError, asyncio.TimeoutError, OSError) as error:
             status = error.status_code if isinstance(error, HTTPError) else 503
             if status == 403:
@@ -115,6 +113,11 @@ class OAuthCallback(HubOAuthCallbackHandler, PageHandler):  # type: ignore[misc]
                 raise BadRequest("This login did not complete; please try again") from error
             # What the Hub refused and what it failed to answer look the same here.
             raise Unavailable("The Hub did not finish this login; please try again") from error
+
+    async def _finish_login(self) -> None:
+        # Known before JupyterHub's handler asks in its blocking way.
+        self._cached_hub_user = await self.hub_auth.get_user(self, sync=False)
+        await HubOAuthCallbackHandler.get(self)
 
     def get_current_user(self) -> Any:
         return self._cached_hub_user

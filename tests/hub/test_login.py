@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlencode, urljoin
 
+import jupyterhub
 import pytest
 import requests
 
@@ -15,6 +16,9 @@ from tests.hub.browser import Browser, query_of
 from tests.hub.running import RunningHub
 
 SCOPE = "access:services!service=ngshare"
+
+CHALLENGES = jupyterhub.version_info >= (6,)
+"""Whether a code of this JupyterHub is good only for who can prove to have asked for it."""
 
 
 @pytest.fixture
@@ -71,8 +75,9 @@ def test_a_login_carries_a_state_and_a_challenge(hub: RunningHub, browser: Brows
     asked = query_of(reply.headers["Location"])
     assert asked["client_id"] == "service-ngshare"
     assert asked["redirect_uri"] == f"{hub.prefix}oauth_callback"
-    assert asked["code_challenge_method"] == "S256"
-    assert len(asked["code_challenge"]) == 43
+    if CHALLENGES:
+        assert asked["code_challenge_method"] == "S256"
+        assert len(asked["code_challenge"]) == 43
     assert asked["state"]
     (cookie,) = (each for each in browser.session.cookies if each.name.endswith("oauth-state"))
     assert cookie.path == hub.prefix
@@ -109,6 +114,8 @@ def test_a_login_that_another_browser_began_is_refused(hub: RunningHub, browser:
         back = callback(hub, other, "eve")
         assert come_back(hub, browser, **back).status_code == 403
         assert browser.session.cookies.get("service-ngshare") is None
+        if not CHALLENGES:
+            return
         # Nor does it help to have begun one's own: the challenge belongs to the code.
         own = callback(hub, browser, "frank")
         reply = come_back(hub, browser, code=back["code"], state=own["state"])

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from jupyterhub.services.auth import HubOAuth
 from tornado.web import Application, create_signed_value
 
 from ngshare.actions import maintenance
@@ -340,6 +341,16 @@ async def test_a_slow_hub_is_not_waited_for_for_ever(
     (await courses(api, "another")).success("courses")
 
 
+async def test_a_token_and_a_cookie_are_waited_for_together(
+    api: Api, hub: HubStub, hub_auth: SharedHubAuth
+) -> None:
+    """Each question is answered in time, and both together are not."""
+    hub.delay, hub_auth.patience = 0.4, 0.5
+    for path in ("courses", "metrics"):
+        headers = {**token(f"first {path}"), "Cookie": login_cookie(f"second {path}")}
+        assert (await api.send("GET", path, headers=headers)).status == 503
+
+
 async def test_a_question_that_is_never_answered_is_given_up_and_asked_again(
     api: Api, hub: HubStub, hub_auth: SharedHubAuth
 ) -> None:
@@ -618,13 +629,17 @@ async def test_a_login_that_we_did_not_begin_is_refused(
     assert not cookies(reply)
 
 
-async def finish_login(api: Api, code: str) -> Reply:
-    """Come back from the Hub with this code, in the browser that was sent there."""
+async def finish_login(api: Api, code: str, more: dict[str, str] | None = None) -> Reply:
+    """Come back from the Hub with this code, in the browser that was sent there.
+
+    ``more``: other cookies that the browser has.
+    """
     reply = await api.send("GET", "", headers=BROWSER)
     state = parse_qs(urlsplit(reply.headers["Location"]).query)["state"][0]
+    jar = {**cookies(reply), **(more or {})}
     headers = {
         **BROWSER,
-        "Cookie": "; ".join(f"{name}={value}" for name, value in cookies(reply).items()),
+        "Cookie": "; ".join(f"{name}={value}" for name, value in jar.items()),
     }
     query = {"code": code, "state": state}
     return await api.send("GET", "oauth_callback", headers=headers, query=query)
@@ -671,6 +686,32 @@ async def test_a_login_that_the_hub_ends_with_nonsense_can_be_tried_again(
 ) -> None:
     hub.broken = (200, answer)
     reply = await finish_login(api, "code")
+    assert reply.status == 503
+    assert "try again" in reply.body.decode()
+    assert COOKIE not in cookies(reply)
+
+
+async def test_what_jupyterhub_sends_with_a_code_is_its_own_affair(
+    hub_auth: SharedHubAuth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JupyterHub 5 sends nothing, 6 sends a proof. A call that does not fit is no Hub's fault."""
+
+    async def answer(self: HubOAuth, code: str) -> str:
+        return f"the token of {code}"
+
+    monkeypatch.setattr(HubOAuth, "_token_for_code", answer)
+    assert await hub_auth._token_for_code("code") == "the token of code"
+    with pytest.raises(TypeError):
+        await hub_auth._token_for_code("code", "proof")
+
+
+async def test_a_login_whose_many_questions_take_too_long_can_be_tried_again(
+    api: Api, hub: HubStub, hub_auth: SharedHubAuth
+) -> None:
+    """Each of them is quick enough: about the login before, and about the one that ends now."""
+    hub.log_in("code", TOKEN)
+    hub.delay, hub_auth.patience = 0.4, 0.5
+    reply = await finish_login(api, "code", {COOKIE: login_cookie("expired").partition("=")[2]})
     assert reply.status == 503
     assert "try again" in reply.body.decode()
     assert COOKIE not in cookies(reply)
