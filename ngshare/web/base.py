@@ -6,10 +6,13 @@ them. A method that says nothing is found when the service starts, which fails.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import logging
 import re
 import secrets
+import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -49,6 +52,12 @@ LARGE = 4 * 2**20
 STEP = 2**20
 """In steps of so many bytes a large reply is sent, and a body of unknown length gets room."""
 
+READ_ON = 4 * 2**20
+"""Of a body that is too large up to so many bytes are read after the reply."""
+
+READ_ON_SECONDS = 5.0
+"""And for so long."""
+
 SMALL = 32 * 1024
 """Up to so many bytes are parsed at once on the event loop, where it takes well under 1 ms."""
 
@@ -85,7 +94,11 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         self.error_id: str | None = None
         self._chunks: list[bytes] = []
         self.received = 0
-        self._refusal: Exception | None = None
+        self._wanted = True
+        self._refusal: ExchangeError | None = None
+        self._answered = False
+        self._read_until = 0
+        self._hanging_up: asyncio.TimerHandle | None = None
         self._fields: dict[str, Any] = {}
         self._name: str | None = None
         self._held: list[tuple[Flow, Held]] = []
@@ -104,39 +117,105 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         """None: nothing of ours may be kept by a cache, and hashing a large reply takes long."""
 
     async def prepare(self) -> None:
-        """Before the body is read: refuse what is too large, and whoever is nobody."""
+        """Before the body is read: refuse what is too large, and whoever is nobody.
+
+        Where nobody is asked who they are, no body is of use either: it is read past, and
+        takes no room from those who are known.
+        """
         method = getattr(self, (self.request.method or "").lower(), None)
-        who = getattr(method, "who", None)
+        self._wanted = getattr(method, "who", None) not in UNIDENTIFIED
+        length = self._announced_length()
         try:
-            length = self._announced_length()
             self._check_length(length)
-            if who not in UNIDENTIFIED and not self.service.identity.reads_body:
+            if not self._wanted:
+                await self._read_past()
+                return
+            if not self.service.identity.reads_body:
                 await self._identify()
-            if length or "Transfer-Encoding" in self.request.headers:
+            if length or self._sends_chunks:
                 await self._hold(self.service.uploads, length or STEP)
         except ExchangeError as error:
-            self._refusal = error
+            await self._refuse(error)
 
     async def data_received(self, chunk: bytes) -> None:
-        """Keep what will be answered, and read past what will be refused.
-
-        Most clients look at no reply before they have sent all, so a refusal waits
-        for that; but not for ever.
-        """
+        """Keep what is wanted of a body, and read past what is not."""
         self.received += len(chunk)
-        if self._refusal is None:
-            try:
-                self._check_length(self.received)
-                await self._moved(self.received)
-            except ExchangeError as error:
-                self._refusal = error
-        if self._refusal is None:
-            self._chunks.append(chunk)
+        if self._answered:
+            if self.received > self._read_until:
+                self._hang_up()
             return
+        try:
+            self._check_length(self.received)
+            await self._moved(self.received)
+        except ExchangeError as error:
+            await self._refuse(error)
+        if self._wanted:
+            self._chunks.append(chunk)
+
+    async def _refuse(self, error: ExchangeError) -> None:
+        """Take no more of a request.
+
+        Most clients look at no reply before they have sent all, so it waits for that; unless
+        that is more than anybody may send.
+        """
+        self._refusal = self._refusal or error
+        self._wanted = False
         self._chunks.clear()
         self._release()
-        if self.received > 2 * self.service.max_body and not self._finished:
-            self.send_error(exc_info=(type(self._refusal), self._refusal, None))
+        if isinstance(error, TooLarge):
+            await self._answer_early(self._refusal)
+        else:
+            await self._read_past()
+
+    async def _read_past(self) -> None:
+        """Let a body come that nobody keeps, as long as it comes fast enough."""
+        size = self.service.max_body if self._sends_chunks else self._announced_length()
+        if not size:
+            return
+        held = await self.service.unread.hold(size, self._give_up)
+        held.moved = self.received
+        self._held.append((self.service.unread, held))
+        if not self._in_flight:  # the client left while the Hub was asked
+            self._release()
+
+    def _give_up(self) -> None:
+        """End a request that is refused, or has no use for a body, and does not come to its end."""
+        if self._refusal is None:
+            self._cut_off()
+            return
+        self.set_header("Connection", "close")
+        error = (type(self._refusal), self._refusal, None)
+        self.log_exception(*error)
+        self.send_error(exc_info=error)
+
+    async def _answer_early(self, error: ExchangeError) -> None:
+        """Answer before the body has come, and read on for a little before the connection ends.
+
+        Ended at once, with bytes unread, the system would reset it, and a client that still
+        sends might never see the reply.
+        """
+        self._answered = True
+        self._read_until = self.received + READ_ON
+        self._hanging_up = asyncio.get_running_loop().call_later(READ_ON_SECONDS, self._hang_up)
+        self.request.headers.pop("Expect", None)  # else Tornado would ask for the body now
+        self.log_exception(type(error), error, None)
+        self.set_status(error.status)
+        message = self.explain(error.status, error)
+        body = json.dumps({"success": False, "message": message}).encode()
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Content-Length", str(len(body)))
+        self.set_header("Connection", "close")
+        self.write(body)
+        with contextlib.suppress(OSError):  # the client is gone already
+            await self.flush()
+            # Says that no more comes, so that who still sends looks for the reply.
+            self.request.connection.stream.socket.shutdown(socket.SHUT_WR)  # type: ignore[union-attr]
+
+    def _hang_up(self) -> None:
+        """End a connection whose request has its answer, whatever it still sends."""
+        if not self._finished:
+            self.finish()
+        self.request.connection.stream.close()  # type: ignore[union-attr]  # it is HTTP1Connection
 
     async def open(self, who: Who) -> None:
         """After the body is read: parse the fields, and know the caller. Raises Unauthenticated."""
@@ -267,6 +346,8 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
     async def _moved(self, received: int) -> None:
         """Count what came of the body; one that did not announce its length holds more then."""
         self._count(received)
+        if not self._wanted:
+            return
         holding = sum(held.size for _, held in self._held)
         if self._held and received > holding:
             await self._hold(self.service.uploads, STEP, holding)
@@ -310,16 +391,23 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
 
     def on_connection_close(self) -> None:
         super().on_connection_close()
+        if self._answered and not self._finished:
+            self.finish()  # so that it is logged and counted
         if not self._body_read:  # then nothing more comes of this request
             self._end()
 
     def _end(self) -> None:
         self._release()
+        if self._hanging_up is not None:
+            self._hanging_up.cancel()
         if self._in_flight:
             self._in_flight = False
             self.service.end_request()
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        if self._answered:
+            self._hang_up()
+            return
         error = (kwargs.get("exc_info") or (None, None))[1]
         if isinstance(error, ExchangeError):
             status_code = error.status
@@ -402,6 +490,11 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
     def _finish_json(self, status: int, body: dict[str, Any]) -> None:
         self.set_status(status)
         self.reply_encoded(json.dumps(body).encode())
+
+    @property
+    def _sends_chunks(self) -> bool:
+        """Whether a body comes that does not say how long it is."""
+        return "Transfer-Encoding" in self.request.headers
 
     def _announced_length(self) -> int:
         """How long the body will be, in bytes; 0 where it says no number, which Tornado refuses."""

@@ -57,13 +57,17 @@ class Flow:
     The others wait in the order in which they came, ``patience`` seconds at most. One that
     is larger than the limit goes on alone. Of one user no more than ``share`` bytes go on,
     or one transfer; who waits for room of their own holds up nobody else.
+    With ``hurry`` all must be as fast as if others waited.
     For one event loop; not for threads.
     """
 
-    def __init__(self, limit: int, patience: float, share: int | None = None) -> None:
+    def __init__(
+        self, limit: int, patience: float, share: int | None = None, *, hurry: bool = False
+    ) -> None:
         self.limit = limit
         self.patience = patience
         self.share = limit if share is None else share
+        self.hurry = hurry
         self.used = 0
         self._held: dict[Held, str | None] = {}
         self._of: Counter[str] = Counter()
@@ -142,7 +146,7 @@ class Flow:
     def _cut_slow(self) -> None:
         self._look = None
         now = time.monotonic()
-        wanted = bool(self._waiting)
+        wanted = self.hurry or bool(self._waiting)
         for held in [held for held in self._held if held.too_slow(now, wanted=wanted)]:
             held.cut()
         self._watch()

@@ -92,8 +92,11 @@ class ToStartPage(BaseHandler):
 class NotFound(PageHandler):
     """Answers every path that nothing is at."""
 
-    async def prepare(self) -> None:
+    async def _nothing(self, *path: str) -> None:
+        # Here, and not in "prepare": the body of a request is read past before it is answered.
         raise HTTPError(404)
+
+    get = head = post = put = patch = delete = options = _nothing
 
 
 class OAuthCallback(HubOAuthCallbackHandler, PageHandler):  # type: ignore[misc]  # untyped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar, cast
@@ -18,7 +19,7 @@ from ngshare.metrics import Metrics
 from ngshare.web.auth import Identity
 from ngshare.web.counted import CountedBlobs
 from ngshare.web.encoded import EncodedTrees
-from ngshare.web.flow import Lanes, Turns
+from ngshare.web.flow import Flow, Lanes, Turns
 from ngshare.web.rate import Rate
 from ngshare.web.readiness import Readiness
 from ngshare.web.reads import ReadLog
@@ -66,6 +67,7 @@ class Service:
         self.max_body = max_body
         self.uploads = Lanes(max_in_flight, patience)
         self.downloads = Lanes(max_in_flight, patience)
+        self.unread = Flow(sys.maxsize, 0, hurry=True)  # takes no memory, only a connection
         self.large = asyncio.Semaphore(1)
         self.turns = Turns(FILE_THREADS // 2)
         self.large_turns = Turns(1)

@@ -114,6 +114,27 @@ def test_who_announces_ten_gigabytes_is_refused_without_being_read(server: Serve
         for client in clients:
             client.sendall(HEAD % (FORM, 10 * 2**30) + b"x" * 100_000)
         assert works(server)
+        for client in clients:
+            assert client.recv(1000).startswith(b"HTTP/1.1 413 ")
+
+
+def test_who_sends_ten_gigabytes_reads_why_not_and_is_hung_up_on(server: Server) -> None:
+    part = b"x" * 2**20
+
+    def upload(number: int) -> None:
+        with connected(server) as [client]:
+            client.sendall(HEAD % (FORM, 10 * 2**30))
+            # A little is taken after the reply, and what is on its way in the system's buffers.
+            with pytest.raises(ConnectionError):
+                for _ in range(64):
+                    client.sendall(part)
+            reply = client.recv(1000)
+        assert reply.startswith(b"HTTP/1.1 413 ")
+        assert b"\r\nConnection: close\r\n" in reply
+        assert b"larger than 64 MiB" in reply
+
+    together(4, upload)
+    assert works(server)
 
 
 def test_more_uploads_than_may_be_in_memory_wait_for_room(server: Server) -> None:
