@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Generator
 from itertools import count
 from typing import Concatenate, ParamSpec, TypeVar
+from urllib.parse import unquote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
@@ -83,6 +84,11 @@ def parse_url(text: str) -> URL:
                 "is a database in memory, which is lost at every stop; "
                 "name a file, as in sqlite:////srv/ngshare/ngshare.db"
             )
+        if url.database.startswith("file:"):
+            raise ValueError(
+                "is a file: URL inside of a database URL; write the path alone: "
+                f"sqlite:///{_path_of(url.database)}"
+            )
         return url.set(drivername="sqlite")
     if backend in ("postgresql", "postgres"):
         if "@" in f"{url.host}{url.database}":
@@ -90,6 +96,12 @@ def parse_url(text: str) -> URL:
             raise ValueError("has more than one @; in a user name or password write %40 for it")
         return url.set(drivername="postgresql+psycopg")
     raise ValueError(f"names {backend}; ngshare works with sqlite and postgresql")
+
+
+def _path_of(file_url: str) -> str:
+    """The path that SQLite takes such a URL for."""
+    path = unquote(file_url.removeprefix("file:"))
+    return "/" + path[2:].partition("/")[2] if path.startswith("//") else path
 
 
 _SHOWN = ("host", "port", "service")

@@ -28,10 +28,8 @@ _ADVICE = {
 
 def existing(url: URL) -> URL:
     """The same database, but opened only if its file is there, rather than made."""
-    path = url.database or ""
-    if path.startswith("file:"):
-        return url
-    return url.set(database=f"file:{quote(path)}").update_query_dict({"mode": "rw", "uri": "true"})
+    file = f"file:{quote(url.database or '')}"
+    return url.set(database=file).update_query_dict({"mode": "rw", "uri": "true"})
 
 
 def set_up_connections(engine: Engine, path: str, *, wal: bool, must_exist: bool) -> None:
@@ -86,7 +84,7 @@ def _check_file(path: str, known: dict[str, Any]) -> None:
 def _file_at(path: str) -> tuple[int, int] | None:
     """Which file is there now; None when there is none."""
     try:
-        found = Path(path.removeprefix("file:")).stat()
+        found = Path(path).stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino

@@ -103,7 +103,7 @@ def database_url(text: str, given: str) -> URL:
         # Its text is not repeated: a URL that is wrong may still hold a password.
         raise StartError(f"{given} {error}") from error
     file = url.database or ""
-    if url.get_backend_name() != "sqlite" or file.startswith(("/", "file:")):
+    if url.get_backend_name() != "sqlite" or file.startswith("/"):
         return url
     log.warning(
         "The database %s is relative to the folder where ngshare starts: it is %s. "

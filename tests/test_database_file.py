@@ -98,10 +98,3 @@ def test_another_file_beside_the_old_ones_log_is_left_alone(
     again.write(add_user, "linus")
     assert again.read(names) == ["linus"]
     again.close()
-
-
-def test_a_name_that_is_no_file_is_not_looked_at(path: Path) -> None:
-    database = Database(parse_url(f"sqlite:///file:{path}?uri=true"))
-    database.write(add_user, "ada")
-    assert database.read(names) == ["ada"]
-    database.close()
