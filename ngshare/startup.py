@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import getpass
+import json
 import logging
 import os
 import re
@@ -19,6 +20,7 @@ from tornado.netutil import bind_sockets
 from ngshare import belonging, migrate
 from ngshare.blobs import LocalBlobs
 from ngshare.database import CannotOpen, examine, parse_url, why_not_open
+from ngshare.durable import make_folder
 
 log = logging.getLogger("ngshare")
 
@@ -29,6 +31,10 @@ HUB_VARIABLES = (
     "JUPYTERHUB_SERVICE_NAME",
     "JUPYTERHUB_SERVICE_URL",
 )
+
+
+SCOPES_VARIABLES = ("JUPYTERHUB_OAUTH_ACCESS_SCOPES", "JUPYTERHUB_OAUTH_SCOPES")
+"""Where the Hub says which scopes open the service; the second is the older name."""
 
 
 class StartError(Exception):
@@ -56,11 +62,35 @@ def check_hub(api_url: str) -> None:
             "(from ngshare.hub import configure_hub; configure_hub(c)), "
             "or run it alone with --vngshare"
         )
-    if not api_url.startswith(("http://", "https://")):
+    if not _is_url(api_url):
         raise StartError(
             f"the Hub's API cannot be at {api_url!r}: JUPYTERHUB_API_URL or "
             "--jupyterhub_api_url must name a URL, as in http://127.0.0.1:8081/hub/api"
         )
+    for name in SCOPES_VARIABLES:
+        text = os.environ.get(name)
+        if text and not _is_list_of_texts(text):
+            raise StartError(
+                f"{name} is {text[:100]!r}; it must be a JSON list of scopes, as in "
+                f'["access:services!service={os.environ["JUPYTERHUB_SERVICE_NAME"]}"], or not set'
+            )
+
+
+def _is_url(text: str) -> bool:
+    """Whether a Hub can be asked at this URL."""
+    try:
+        url = urlsplit(text)
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:  # the port is no number
+        return False
+
+
+def _is_list_of_texts(text: str) -> bool:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, list) and all(isinstance(each, str) for each in found)
 
 
 def open_storage(folder: str) -> LocalBlobs:
@@ -81,7 +111,7 @@ def check_writable(database: str) -> None:
     """
     folder = Path(database).parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise StartError(
             f"the folder {folder} of the database cannot be made ({error.strerror}): "

@@ -73,7 +73,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
         "help",
     },
-    "startup": {"belonging", "blobs", "database", "migrate"},
+    "startup": {"belonging", "blobs", "database", "durable", "migrate"},
     "serving": {"web"},
     "commandline": {"startup"},
     "announcement": {"database", "__init__"},

@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ngshare.blobs.store import BlobMissing, sha256
-from ngshare.durable import sync
+from ngshare.durable import make_folder, sync
 from ngshare.errors import ExchangeError, OutOfSpace, Unavailable
 
 log = logging.getLogger("ngshare")
@@ -57,7 +57,8 @@ class LocalBlobs:
         self.belongs_to = self.folder / "belongs-to"
         if not make:
             return
-        self.incoming.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
+        self.incoming.mkdir(exist_ok=True)
         self._blobs.mkdir(exist_ok=True)
         for shard in range(256):
             self.shard(shard).mkdir(exist_ok=True)

@@ -226,6 +226,18 @@ def test_folders_that_opening_made_are_synced(
     assert ("fsync", str(tmp_path / "new" / "blobs")) in log.events
 
 
+def test_the_names_of_new_folders_above_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = DiskLog(monkeypatch)
+    LocalBlobs(tmp_path / "a" / "b" / "c")
+    for above in (tmp_path, tmp_path / "a", tmp_path / "a" / "b"):
+        assert ("fsync", str(above)) in log.events
+    log.events.clear()
+    LocalBlobs(tmp_path / "a" / "b" / "c")
+    assert ("fsync", str(tmp_path)) not in log.events, "it was there before"
+
+
 # When it cannot
 
 

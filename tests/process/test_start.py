@@ -286,6 +286,7 @@ def test_empty_database_without_upgrade(empty_site: Site) -> None:
     [
         ("mysql://ada:hunter2@host/name", "--database names mysql; ngshare works with sqlite and"),
         ("postgresql://ada:hunter2@127.0.0.1:1/name", "Connection refused; start PostgreSQL, or"),
+        ("sqlite:///file:/a/n.db?uri=true", "--database is a file: URL inside of a database URL"),
     ],
 )
 def test_database_url(site: Site, url: str, reason: str) -> None:
@@ -327,6 +328,27 @@ def test_without_any_variable_of_the_hub(site: Site) -> None:
     line = site.refusal(*site.arguments(standalone=False))
     for variable in NEEDED:
         assert variable in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://", "hub:8081/hub/api", "http:///hub/api", "http://hub:port/hub/api", "ftp://hub"],
+)
+def test_api_url_that_is_none(migrated_site: Site, url: str) -> None:
+    arguments = migrated_site.arguments(standalone=False)
+    line = migrated_site.refusal(*arguments, **{**HUB, "JUPYTERHUB_API_URL": url})
+    assert f"the Hub's API cannot be at {url!r}" in line
+    assert "as in http://127.0.0.1:8081/hub/api" in line
+
+
+@pytest.mark.parametrize("name", ["JUPYTERHUB_OAUTH_ACCESS_SCOPES", "JUPYTERHUB_OAUTH_SCOPES"])
+@pytest.mark.parametrize("scopes", ["foo", "5", '"access:services"', "[1]", "[" * 100_000])
+def test_scopes_that_are_no_list(migrated_site: Site, name: str, scopes: str) -> None:
+    arguments = migrated_site.arguments(standalone=False)
+    line = migrated_site.refusal(*arguments, **{**HUB, name: scopes})
+    assert line.startswith(f"{name} is '{scopes[:50]}")
+    assert 'as in ["access:services!service=ngshare"], or not set' in line
+    assert len(line) < 1000
 
 
 def test_service_url_that_says_nothing(migrated_site: Site) -> None:
