@@ -1,20 +1,26 @@
-"""How reads slow down as the database grows: rows are added in bulk, between the measurements."""
+"""How reads slow down as the database grows: rows are added in bulk, between the measurements.
+
+What is read is as much in every size: in the course that every site has, which is the oldest,
+and in a course of the same shape that was added last.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, event, func, insert, literal, select
 
-from benchmarks.content import COURSE, TEACHER
+from benchmarks.content import ADMIN, COURSE, TEACHER
 from benchmarks.load import Request
+from benchmarks.scenarios import percentile
 from benchmarks.sites import DONE, Ours
 from ngshare.database import make_engine, parse_url
 from ngshare.models import (
+    INSTRUCTOR,
     STUDENT,
     Assignment,
     AuditEntry,
@@ -39,57 +45,152 @@ FULL_COURSE = "full"
 CHUNK = 10_000
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
-LONG = (2_000, 20_000)
-"""How many submissions the longest lists hold, which show what an entry costs."""
+LENGTHS = (200, 2_000, 20_000)
+"""How many entries the lists hold that show what an entry costs."""
+ROUNDS = 3
+SAMPLES = 70
+"""How often each read is asked in each round."""
+LONG_SAMPLES = 15
+"""And each list that shows what an entry costs."""
 
-SAMPLES = 210
+LOOK_THROUGH = "the whole log, of a student"
+SEARCHES = {LOOK_THROUGH}
+"""Reads that look through entries until they find enough, but never more than so many."""
+PARTS = {"100 of the submissions", "100 of the students"}
+"""Reads of a part of a list, whose length must not matter."""
 
 Values = dict[str, Any]
+Reads = dict[str, list[Request]]
 
 
-def reads(site: Ours) -> dict[str, list[Request]]:
-    """Every read of the API, each of as much as in every other size of the database."""
+def reads(site: Ours, late: str) -> Reads:
+    """Every read of the API; ``late`` is the course that was added last."""
+    return {
+        **_reads_of_one(site),
+        **_reads_of_many(site),
+        **_reads_of_late(site, late),
+    }
+
+
+def _reads_of_one(site: Ours) -> Reads:
+    """What concerns one person, one tree or the service."""
     some = site.students[:: max(1, len(site.students) // 50)]
     own = [(name, {"timestamp": site.times[name]}) for name in some]
     done = f"{COURSE}/{DONE}"
+    whole: dict[str, str] = {"list_only": "true"}
+    removed = {"removed": "true"}
     return {
+        "the start page": [site.get("", name) for name in some],
         "courses": [site.get("courses", name) for name in some],
-        "assignments": [site.get(f"assignments/{COURSE}", name) for name in some],
         "fetch": [site.get(f"assignment/{done}", name) for name in some],
-        "fetch, list_only": [
-            site.get(f"assignment/{done}", name, list_only="true") for name in some
-        ],
+        "fetch, list_only": [site.get(f"assignment/{done}", name, **whole) for name in some],
         "one's own submissions": [site.get(f"submissions/{done}/{name}", name) for name in some],
+        "a student's, removed=true": [
+            site.get(f"submissions/{done}/{name}", TEACHER, **removed) for name in some
+        ],
         "collect the newest": [site.get(f"submission/{done}/{name}", TEACHER) for name in some],
+        "collect, list_only": [
+            site.get(f"submission/{done}/{name}", TEACHER, **whole) for name in some
+        ],
+        "collect, removed=true": [
+            site.get(f"submission/{done}/{name}", TEACHER, **removed) for name in some
+        ],
         "collect by time": [
             site.get(f"submission/{done}/{name}", TEACHER, **time) for name, time in own
         ],
         "feedback": [site.get(f"feedback/{done}/{name}", name, **time) for name, time in own],
+        "feedback, list_only": [
+            site.get(f"feedback/{done}/{name}", name, **time, **whole) for name, time in own
+        ],
+        "feedback, removed=true": [
+            site.get(f"feedback/{done}/{name}", TEACHER, **time, **removed) for name, time in own
+        ],
         "a student": [site.get(f"student/{COURSE}/{name}", TEACHER) for name in some],
         "an instructor": [site.get(f"instructor/{COURSE}/{TEACHER}", name) for name in some],
-        "instructors": [site.get(f"instructors/{COURSE}", name) for name in some],
-        "all students": [site.get(f"students/{COURSE}", TEACHER)],
-        "all submissions": [site.get(f"submissions/{done}", TEACHER)],
+        "readyz": [site.get("readyz", TEACHER)],
+        "metrics": [site.get("metrics", ADMIN)],
     }
 
 
-def measure(site: Ours, quick: bool) -> dict[str, float]:
-    """The median of each read, in seconds, one at a time."""
-    return {name: _median(site, requests, quick) for name, requests in reads(site).items()}
+def _reads_of_many(site: Ours) -> Reads:
+    """Lists, of the same length in every size, and parts of lists."""
+    some = site.students[:: max(1, len(site.students) // 50)]
+    done = f"{COURSE}/{DONE}"
+    handed_in = {"event": "submission handed in", "assignment": DONE}
+    return {
+        "assignments": [site.get(f"assignments/{COURSE}", name) for name in some],
+        "instructors": [site.get(f"instructors/{COURSE}", name) for name in some],
+        "all students": [site.get(f"students/{COURSE}", TEACHER)],
+        "10 of the students": [site.get(f"students/{COURSE}", TEACHER, limit="10")],
+        "all submissions": [site.get(f"submissions/{done}", TEACHER)],
+        "10 of the submissions": [site.get(f"submissions/{done}", TEACHER, limit="10")],
+        "10 of an admin's courses": [site.get("courses", ADMIN, limit="10")],
+        "missing": [site.get(f"missing/{done}", TEACHER)],
+        "usage": [site.get(f"usage/{COURSE}", TEACHER)],
+        "the log of a course": [site.get(f"log/{COURSE}", TEACHER)],
+        "the log of a course, its oldest": [site.get(f"log/{COURSE}", TEACHER, order="oldest")],
+        "the whole log": [site.get("log", ADMIN)],
+        LOOK_THROUGH: [site.get("log", ADMIN, student=name, **handed_in) for name in some],
+    }
 
 
-def _median(site: Ours, requests: list[Request], quick: bool) -> float:
-    samples = 20 if quick else SAMPLES
-    # In several runs, so that a busy moment of the machine does not decide.
-    medians = []
-    for _ in range(3):
-        repeated = [requests[at % len(requests)] for at in range(max(1, samples // 3))]
-        medians.append(statistics.median(site.run(repeated, connections=1).latencies))
-    return min(medians)
+def _reads_of_late(site: Ours, course: str) -> Reads:
+    """Reads of the course that was added last. Its files have names and no contents."""
+    teacher = f"{course}-teacher"
+    some = [f"{course}-student{at}" for at in range(0, CLASS, 4)]
+    done = f"{course}/ps0"
+    handed_in = {"event": "submission handed in", "assignment": "ps0"}
+    late: Reads = {
+        "courses": [site.get("courses", name) for name in some],
+        "assignments": [site.get(f"assignments/{course}", name) for name in some],
+        "fetch, list_only": [
+            site.get(f"assignment/{done}", name, list_only="true") for name in some
+        ],
+        "one's own submissions": [site.get(f"submissions/{done}/{name}", name) for name in some],
+        "collect, list_only": [
+            site.get(f"submission/{done}/{name}", teacher, list_only="true") for name in some
+        ],
+        "a student": [site.get(f"student/{course}/{name}", teacher) for name in some],
+        "all students": [site.get(f"students/{course}", teacher)],
+        "all submissions": [site.get(f"submissions/{done}", teacher)],
+        "missing": [site.get(f"missing/{done}", teacher)],
+        "usage": [site.get(f"usage/{course}", teacher)],
+        "the log of a course": [site.get(f"log/{course}", teacher)],
+        "the log of a course, of a student": [
+            site.get(f"log/{course}", teacher, student=name, **handed_in) for name in some
+        ],
+    }
+    return {f"the newest course: {name}": requests for name, requests in late.items()}
 
 
-def grow_to(url: str, submissions: int) -> None:
-    """Add courses until the database holds so many submissions. The service must not run."""
+def measure(site: Ours, wanted: Reads, samples: int = SAMPLES) -> Values:
+    """The median time of each read in seconds, one at a time, and the p99 of health meanwhile.
+
+    The reads take turns in rounds; each has its median in each round, and the median of
+    those counts, so that a busy moment of the machine does not decide.
+    """
+    medians: dict[str, list[float]] = {name: [] for name in wanted}
+    health: list[float] = []
+    for turn in range(ROUNDS + 1):
+        for name, requests in wanted.items():
+            times = samples if turn else 5  # the first round only warms up
+            repeated = [requests[at % len(requests)] for at in range(times)]
+            outcome = site.run(repeated, connections=1)
+            if turn:
+                medians[name].append(statistics.median(outcome.latencies))
+                health += outcome.health
+    return {
+        "reads": {name: statistics.median(each) for name, each in medians.items()},
+        "health": percentile(health, 0.99),
+    }
+
+
+def grow_to(url: str, submissions: int) -> str:
+    """Add courses until the database holds so many submissions. The service must not run.
+
+    The last course has one assignment, which every student handed in once. Its name.
+    """
+    late = f"late{submissions}"
     engine = make_engine(parse_url(url)).execution_options(ngshare_writes=True)
     if engine.dialect.name == "sqlite":
 
@@ -104,86 +205,95 @@ def grow_to(url: str, submissions: int) -> None:
         while True:
             with engine.begin() as connection:
                 missing = submissions - _count(connection)
-                if missing <= 0:
-                    return
                 full = _find(connection, FULL_COURSE)
+                if missing <= CLASS:
+                    _add_course(connection, late, [missing])
+                    return late
+                missing -= CLASS
                 if missing < COURSE_SUBMISSIONS:
-                    _add_course(connection, f"course{missing}", missing)
+                    _add_course(connection, f"part{submissions}", _spread(missing))
                 elif full is None:
-                    _add_course(connection, FULL_COURSE, COURSE_SUBMISSIONS)
+                    _add_course(connection, FULL_COURSE, _spread(COURSE_SUBMISSIONS))
                 else:
                     _copy_course(connection, full)
     finally:
         engine.dispose()
 
 
-def lengthen(site: Ours) -> dict[str, int]:
-    """Add assignments whose lists are long. Their names, and how long each is."""
-    engine = make_engine(parse_url(site.database)).execution_options(ngshare_writes=True)
-    made = {}
+def _spread(submissions: int) -> list[int]:
+    """So many submissions, by assignment."""
+    most = CLASS * TIMES
+    return [min(most, submissions - done) for done in range(0, submissions, most)]
+
+
+def add_long_lists(url: str) -> Sequence[int]:
+    """Add courses whose lists are long. How long each is. The service must not run."""
+    engine = make_engine(parse_url(url)).execution_options(ngshare_writes=True)
     try:
         with engine.begin() as connection:
-            course = connection.execute(select(Course.id).where(Course.name == COURSE)).scalar_one()
-            students = list(
-                connection.scalars(
-                    select(Membership.user_id).where(
-                        Membership.course_id == course, Membership.role == STUDENT
-                    )
-                )
-            )
-            for count in LONG:
-                name = f"long{count}"
-                _add_submissions(connection, course, name, students, count)
-                made[name] = count
+            for length in LENGTHS:
+                _add_course(connection, f"long{length}", [length], length)
     finally:
         engine.dispose()
-    return made
+    return LENGTHS
 
 
-def long_lists(site: Ours, made: dict[str, int], quick: bool) -> dict[int, dict[str, float]]:
-    """Listing everybody's submissions, whole and a part, by their number; medians in seconds."""
-    found = {}
-    for name, count in {DONE: len(site.students), **made}.items():
-        path = f"submissions/{COURSE}/{name}"
-        middle = f"{format_time(START + timedelta(seconds=count // 2))} 0"
-        found[count] = {
-            "whole": _median(site, [site.get(path, TEACHER)] * 5, quick or count > 1000),
-            "part": _median(site, [site.get(path, TEACHER, limit="100", after=middle)], quick),
-        }
-    return found
+def long_lists(site: Ours, length: int) -> Reads:
+    """Lists of so many entries, whole and 100 from their middle."""
+    course = f"long{length}"
+    teacher = f"{course}-teacher"
+    done = f"{course}/ps0"
+    middle = f"{format_time(START + timedelta(seconds=length // 2))} 0"
+    before = format_time(START - timedelta(days=1))
+    some = {"limit": "100"}
+    return {
+        "all submissions": [site.get(f"submissions/{done}", teacher)],
+        "all students": [site.get(f"students/{course}", teacher)],
+        "all missing by a time": [site.get(f"missing/{done}", teacher, by=before)],
+        "100 of the submissions": [site.get(f"submissions/{done}", teacher, **some, after=middle)],
+        "100 of the students": [
+            site.get(f"students/{course}", teacher, **some, after=f"{course}-student4")
+        ],
+    }
 
 
-def _add_course(connection: Connection, name: str, submissions: int) -> None:
+def _add_course(
+    connection: Connection, name: str, submissions: Sequence[int], size: int = CLASS
+) -> None:
+    """A course with an instructor, so many students, and an assignment of each so many."""
     number = _next_id(connection, Course)
     connection.execute(insert(Course), [{"id": number, "name": name, "created_at": START}])
     first = _next_id(connection, User)
-    users = [{"id": first + at, "name": f"{name}-student{at}"} for at in range(CLASS)]
-    connection.execute(insert(User), users)
-    connection.execute(
-        insert(Membership),
-        [
+    people = [f"{name}-teacher", *(f"{name}-student{at}" for at in range(size))]
+    _insert(connection, User, ({"id": first + at, "name": who} for at, who in enumerate(people)))
+    _insert(
+        connection,
+        Membership,
+        (
             {
                 "course_id": number,
-                "user_id": user["id"],
-                "role": STUDENT,
+                "user_id": first + at,
+                "role": STUDENT if at else INSTRUCTOR,
                 "first_name": "Some",
                 "last_name": "Body",
-                "email": f"{user['name']}@university.edu",
+                "email": f"{who}@university.edu",
             }
-            for user in users
-        ],
+            for at, who in enumerate(people)
+        ),
     )
-    students = [first + at for at in range(CLASS)]
-    for at in range(ASSIGNMENTS):
-        count = min(CLASS * TIMES, submissions - at * CLASS * TIMES)
-        if count > 0:
-            _add_submissions(connection, number, f"ps{at}", students, count)
+    students = dict(enumerate(people[1:], first + 1))
+    for at, count in enumerate(submissions):
+        _add_submissions(connection, number, f"ps{at}", students, count)
 
 
 def _add_submissions(
-    connection: Connection, course: int, name: str, students: list[int], count: int
+    connection: Connection, course: int, name: str, students: dict[int, str], count: int
 ) -> None:
-    """An assignment that these students handed in so many times in all, a file each time."""
+    """An assignment that these students handed in so many times in all, a file each time.
+
+    ``students`` are names by number.
+    """
+    ids = list(students)
     tree = _next_id(connection, Tree)
     assignment = _next_id(connection, Assignment)
     _insert(connection, Tree, [{"id": tree, "course_id": course, "size": 1000}])
@@ -210,7 +320,7 @@ def _add_submissions(
         (
             {
                 "assignment_id": assignment,
-                "student_id": students[at % len(students)],
+                "student_id": ids[at % len(ids)],
                 "submitted_at": START + timedelta(seconds=at),
                 "tree_id": each,
             }
@@ -223,12 +333,12 @@ def _add_submissions(
         (
             {
                 "at": START + timedelta(seconds=at),
-                "actor": f"student{at % len(students)}",
-                "event": "submit",
+                "actor": students[ids[at % len(ids)]],
+                "event": "submission handed in",
                 "course_id": course,
                 "course": "course",
                 "assignment": name,
-                "student": f"student{at % len(students)}",
+                "student": students[ids[at % len(ids)]],
             }
             for at in range(count)
         ),

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from benchmarks import load
 from benchmarks.content import ADMIN, TEACHER
 from benchmarks.load import Request
-from benchmarks.processes import Process, client_core
-from benchmarks.sites import PEER_PYTHON, Site
-from tests.hub.running import RunningHub, tree_of, wait_for
+from benchmarks.processes import Process
+from benchmarks.sites import Site, peer_command
+from tests.hub.running import RunningHub, wait_for
 
 PROXY = Path.home() / ".cache/ngshare/proxy/node_modules/.bin/configurable-http-proxy"
 
@@ -35,7 +35,7 @@ def available() -> bool:
 
 
 class Hub(RunningHub):
-    """A JupyterHub whose services are started by the sites. It shares the client's core."""
+    """A JupyterHub whose services are started by the sites. It runs on any core, as they do."""
 
     def __init__(self, folder: Path, peer_port: int) -> None:
         folder.mkdir(parents=True)
@@ -45,11 +45,6 @@ class Hub(RunningHub):
         self.peer_port = peer_port
         self.start_proxy()
         self.start_hub()
-        core = client_core()
-        if core is not None:
-            for process in self.processes.values():
-                for pid, _ in tree_of(process.pid):
-                    os.sched_setaffinity(pid, {core})
 
     def wait_for_hub(self) -> None:
         """Wait until it answers through the proxy."""
@@ -124,9 +119,8 @@ class PeerOnHub(HubSite):
 
     def start(self) -> Process:
         self.port = self.hub.peer_port
-        command = [PEER_PYTHON, Path(__file__).with_name("peer.py"), self.port, self.folder]
         return Process(
-            [*map(str, command), "--hub"],
+            [*peer_command(self.port, self.folder), "--hub"],
             self.folder,
             name="peer",
             environment=self.hub.environment(

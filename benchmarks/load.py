@@ -1,7 +1,8 @@
 """The client: many connections, requests encoded beforehand, as little Python as will do.
 
-It runs in a process of its own, pinned to a core of its own, and says how much of that
-core it used: below the whole core, the server was what limited the run.
+It runs in a process of its own on the last core, which servers may use as well, and says how
+long it ran there and how long it was ready to run but had to wait. What is left of the time it
+slept, with a request on its way on every connection: then the server was what limited the run.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, cycle
+from pathlib import Path
 from typing import Any
 
 from benchmarks.content import encode_form, encode_serial
@@ -33,10 +35,14 @@ RETRY_AFTER = 1.0
 
 @dataclass(frozen=True)
 class Request:
-    """A request ready to send. At each of ``spots`` a serial number is put in, new each time."""
+    """A request ready to send. At each of ``spots`` a serial number is put in, new each time.
+
+    ``rest`` follows ``data``: the part that many large requests have in common.
+    """
 
     data: bytes
     spots: tuple[int, ...] = ()
+    rest: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,10 @@ class Outcome:
     """How often each status came; 0: the connection was closed instead."""
     received: int = 0
     """Bytes of all replies."""
-    client_share: float = 0.0
-    """How much of one core the client used."""
+    client_used: float = 0.0
+    """The part of the time that the client ran."""
+    client_waited: float = 0.0
+    """The part that it was ready to run, while its core was another's; nan where unknown."""
     failure: str = ""
     """The start of the first reply that was not a success."""
 
@@ -89,16 +97,25 @@ def post(path: str, *, token: str | None = None, **fields: str) -> Request:
 
 
 def post_body(
-    path: str, body: bytes, *, token: str | None = None, marks: Sequence[bytes] = ()
+    path: str,
+    body: bytes,
+    *,
+    token: str | None = None,
+    marks: Sequence[bytes] = (),
+    rest: bytes = b"",
 ) -> Request:
-    """A POST of an encoded form. ``marks`` are what serial numbers will take the place of."""
+    """A POST of an encoded form, ``body`` and then ``rest``, in which no mark is looked for.
+
+    ``marks`` are what serial numbers will take the place of.
+    """
     head = _head("POST", path, token) + (
-        b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n" % len(body)
+        b"Content-Type: application/x-www-form-urlencoded\r\n"
+        b"Content-Length: %d\r\n\r\n" % (len(body) + len(rest))
     )
     data = head + body
     for mark in marks:
         assert data.count(mark) == 1, "the mark must be unique"
-    return Request(data, tuple(data.index(mark) for mark in marks))
+    return Request(data, tuple(data.index(mark) for mark in marks), rest)
 
 
 def _head(method: str, path: str, token: str | None) -> bytes:
@@ -239,7 +256,7 @@ def sending(load: Load) -> Iterator[Parts]:
             for spot in request.spots:
                 parts += [whole[sent:spot], serial]
                 sent = spot + len(serial)
-        yield [*parts, whole[sent:]]
+        yield [*parts, whole[sent:], *([memoryview(request.rest)] if request.rest else [])]
 
 
 class _Drive:
@@ -283,7 +300,7 @@ class _Drive:
         return True
 
     def run(self) -> Outcome:
-        used = resource.getrusage(resource.RUSAGE_SELF)
+        used, waited = client_time()
         started = time.perf_counter()
         self.deadline = started + self.load.seconds if self.load.seconds else float("inf")
         self.busy = sum(
@@ -302,9 +319,9 @@ class _Drive:
         if not self.outcome.in_time:  # it was slower than the time allowed for even one
             self.outcome.in_time = len(self.outcome.latencies)
             self.outcome.seconds = finished - started
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        cpu = usage.ru_utime + usage.ru_stime - used.ru_utime - used.ru_stime
-        self.outcome.client_share = cpu / (finished - started)
+        used_then, waited_then = client_time()
+        self.outcome.client_used = (used_then - used) / (finished - started)
+        self.outcome.client_waited = (waited_then - waited) / (finished - started)
         return self.outcome
 
     def step(self) -> None:
@@ -372,6 +389,19 @@ class _Drive:
             )
         elif now >= self.deadline or not self.begin(connection, next(self.sending, None)):
             self.busy -= 1
+
+
+def client_time() -> tuple[float, float]:
+    """Seconds that this process ran so far, and that it stood in line for its core.
+
+    It has one thread. The second is nan where the kernel does not count it.
+    """
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    try:
+        waited = int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        waited = float("nan")
+    return usage.ru_utime + usage.ru_stime, waited
 
 
 def waits(seconds: float) -> list[float]:

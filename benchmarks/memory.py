@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from base64 import b64encode
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from benchmarks import load
 from benchmarks.content import COURSE
-from benchmarks.load import Load
+from benchmarks.load import Load, Request
 from benchmarks.processes import client_core
 from benchmarks.scenarios import percentile
-from benchmarks.sites import OPEN, Site
+from benchmarks.sites import OPEN, Ours
 
 UPLOAD_BYTES = 20_000_000
+QUIET = 2.0
+"""Seconds after the last reply when the memory that is left is taken."""
 
 
 @dataclass(frozen=True)
 class Uploads:
     """What came of it. Times in seconds, sizes in bytes."""
 
+    room: int
+    """The setting ``max_in_flight_mib``, in MiB."""
     count: int
     size: int
     stored: int
@@ -30,39 +36,36 @@ class Uploads:
     cut: int
     """Connections that were closed instead."""
     seconds: float
-    before: float
+    idle: float
     peak: float
     after: float
     health: float
 
 
-def measure(site: Site, count: int, size: int = UPLOAD_BYTES) -> dict[str, Any]:
-    """Send so many submissions of one file of ``size`` bytes at once, another file in each."""
-    content = b"000000" + os.urandom(size - 6)
-    files = json.dumps([{"path": "data.bin", "content": b64encode(content).decode()}])
-    mark = b'"content": "MDAwMDAw'
-    before, found, rest = files.encode().partition(mark)
-    start = len(_quoted(before + found)) - 8
-    body = b"user=%s&files=" % site.students[0].encode() + _quoted(before + found + rest)
-    start += len(b"user=%s&files=" % site.students[0].encode())
-    path = f"{site.prefix}submission/{COURSE}/{OPEN}"
-    request = load.post_body(path, body)
-    spot = len(request.data) - len(body) + start
-    requests = [load.Request(request.data, (spot,))] * count
+def measure(site: Ours, count: int, size: int = UPLOAD_BYTES) -> dict[str, Any]:
+    """Send one file of ``size`` bytes of so many students at once, another file of each.
+
+    The service is started anew, so that what it held before does not count.
+    """
+    requests = submissions(site, count, size)
+    site.restart()
     site.process.forget_peak()
-    at_rest = site.process.memory()
+    idle = site.process.memory()
     whole = Load(site.port, requests, count, None, site.serial, retry=True, patience=300)
     outcome = load.run(whole, client_core(), site.health_request())
     site.serial += count
+    peak = site.process.peak_memory()
+    time.sleep(QUIET)
     uploads = Uploads(
+        room=site.room,
         count=count,
         size=size,
         stored=outcome.statuses[200],
         refused=outcome.statuses[503],
         cut=outcome.statuses[0],
         seconds=outcome.seconds,
-        before=at_rest,
-        peak=site.process.peak_memory(),
+        idle=idle,
+        peak=peak,
         after=site.process.memory(),
         health=percentile(list(outcome.health), 0.99),
     )
@@ -71,11 +74,38 @@ def measure(site: Site, count: int, size: int = UPLOAD_BYTES) -> dict[str, Any]:
     return asdict(uploads)
 
 
-def too_much(first: dict[str, Any], count: int) -> bool:
-    """Whether so many might fill this machine, going by what a first number of them took."""
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    each = (first["peak"] - first["before"]) / first["count"]
-    return bool(each * count > free / 2)
+def submissions(site: Ours, count: int, size: int) -> list[Request]:
+    """One of each student, because what one student may send at once has a bound of its own.
+
+    They share all but their first bytes, or the client would need gigabytes.
+    """
+    content = b"000000" + os.urandom(size - 6)
+    files = json.dumps([{"path": "data.bin", "content": b64encode(content).decode()}])
+    before, mark, rest = files.encode().partition(b64encode(b"000000"))
+    start, end = b"&files=" + _quoted(before), _quoted(rest)
+    return [
+        load.post_body(
+            f"{site.prefix}submission/{COURSE}/{OPEN}",
+            b"user=%s" % student.encode() + start + mark,
+            marks=[mark],
+            rest=end,
+        )
+        for student in site.students[:count]
+    ]
+
+
+def too_much(last: dict[str, Any], count: int) -> bool:
+    """Whether so many might fill this machine, if each took as much as in the last run."""
+    each = (last["peak"] - last["idle"]) / last["count"]
+    return bool(each * count > available() / 2)
+
+
+def available() -> int:
+    """Bytes that programs may still take, the kernel's caches included, which give way."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("/proc/meminfo does not name MemAvailable")
 
 
 def _quoted(text: bytes) -> bytes:

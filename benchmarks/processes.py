@@ -68,11 +68,14 @@ class Process:
 
     def cpu(self) -> float:
         """Seconds of CPU that they used so far, and the children that have ended."""
-        used = 0
+        used = 0.0
         for pid in self.pids():
             with contextlib.suppress(OSError):
-                used += sum(int(field) for field in _stat(pid)[11:15])
-        return used / TICKS
+                # The process's own clock, as clock_getcpuclockid(3) numbers it: one request
+                # takes less than a tick, in which /proc counts.
+                used += time.clock_gettime(~pid << 3 | 2)
+                used += sum(int(field) for field in _stat(pid)[13:15]) / TICKS
+        return used
 
     def memory(self) -> int:
         """Bytes of memory that they use now."""

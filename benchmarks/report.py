@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from benchmarks.growth import PARTS, SEARCHES
 from benchmarks.scenarios import HEALTH_BAR, P99_BAR, Scenario
 
 Row = dict[str, Any]
@@ -17,6 +19,17 @@ END = "<!-- end of results -->"
 
 FLAT = 1.3
 """How much slower a look-up may be in the largest database than in the smallest."""
+CLIENT = 0.5
+"""The part of the time for which the client may run or want to run, or the row is marked."""
+CLIENT_NOTE = (
+    "Bold: the client ran, or was ready to run, for more than half of the time; "
+    "the site may be faster than it looks here."
+)
+
+
+AT_REST = ("idle", "after")
+EACH_MIB = 2.0
+"""The most MiB of memory that one MiB more of ``max_in_flight_mib`` may take."""
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -25,29 +38,70 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def comparison(rows: dict[str, Row]) -> str:
-    """One scenario: a line for each site."""
+def comparison(rows: dict[str, Row], beside: Sequence[str] = ("peer", "bare")) -> str:
+    """One scenario: a line for each site, and one for each ratio to the sites ``beside``."""
     head = (
         *("", "requests/s (lowest-highest)", "p50", "p99", "CPU/request", "peak memory"),
-        *("disk/request", "client's core", "`/healthz` p99"),
+        *("disk/request", "`/healthz` p99", "client ran + waited"),
     )
-    return grid(
-        head,
+    lines = [
         [
-            [
-                name,
-                f"{_count(row['rate'])} ({_count(row['lowest'])}-{_count(row['highest'])})",
-                seconds(row["p50"]),
-                seconds(row["p99"]),
-                seconds(row["cpu"]),
-                size(row["memory"]),
-                f"{row['disk'] / 1000:,.1f} kB",
-                f"{row['client']:.0%}",
-                seconds(row["health"]),
-            ]
-            for name, row in rows.items()
-        ],
-    )
+            name,
+            f"{_count(row['rate'])} ({_count(row['lowest'])}-{_count(row['highest'])})",
+            seconds(row["p50"]),
+            seconds(row["p99"]),
+            seconds(row["cpu"]),
+            size(row["memory"]),
+            f"{row['disk'] / 1000:,.1f} kB",
+            seconds(row["health"]),
+            _client(row),
+        ]
+        for name, row in rows.items()
+    ]
+    lines += [
+        [
+            f"{name} / {other}",
+            *(_ratio(row[what], rows[other][what]) for what in ("rate", "p50", "p99", "cpu")),
+            *(_ratio(row[what], rows[other][what]) for what in ("memory", "disk", "health")),
+            "",
+        ]
+        for name, row in rows.items()
+        if name not in beside
+        for other in beside
+        if other in rows
+    ]
+    marked = any(_limited_by_client(row) for row in rows.values())
+    return grid(head, lines) + (f"\n\n{CLIENT_NOTE}" if marked else "")
+
+
+def at_rest(rows: dict[str, dict[str, float]]) -> str:
+    """Memory of each site before anything happened, and after."""
+    lines = [[name, size(row["idle"]), size(row["after"])] for name, row in rows.items()]
+    lines += [
+        [f"ngshare / {other}", *(_ratio(rows["ngshare"][at], rows[other][at]) for at in AT_REST)]
+        for other in ("peer", "bare")
+        if other in rows and "ngshare" in rows
+    ]
+    return grid(("", *AT_REST), lines)
+
+
+def _limited_by_client(row: Row) -> bool:
+    return bool(row["client_used"] + row["client_waited"] > CLIENT)
+
+
+def _client(row: Row) -> str:
+    text = f"{row['client_used']:.0%} + {row['client_waited']:.0%}"
+    return f"**{text}**" if _limited_by_client(row) else text
+
+
+def _ratio(value: float, other: float) -> str:
+    """How many times the other; nothing where both are next to nothing, as bytes of a read."""
+    if min(value, other) <= 0 or max(value, other) < 1e-6:
+        return ""
+    ratio = value / other
+    if ratio >= 10:
+        return f"{ratio:,.0f}x"
+    return f"{ratio:.2f}x" if ratio >= 0.1 else f"{ratio:.1g}x"
 
 
 def verdicts(scenario: Scenario, rows: dict[str, Row]) -> list[Verdict]:
@@ -56,21 +110,25 @@ def verdicts(scenario: Scenario, rows: dict[str, Row]) -> list[Verdict]:
     found = []
     if ours and peer:
         ratio = ours["rate"] / peer["rate"]
-        found.append(verdict(ratio >= scenario.bar, f"{ratio:.1f}x the peer", f"≥ {scenario.bar}x"))
+        if scenario.bar is None:
+            found.append((True, f"{ratio:.1f}x the peer (no bar)"))
+        else:
+            bar = f"≥ {scenario.bar}x"
+            found.append(verdict(ratio >= scenario.bar, f"{ratio:.1f}x the peer", bar))
         part = ours["p99"] / peer["p99"]
         found.append(verdict(part <= P99_BAR, f"p99 {part:.2f} of the peer's", f"≤ {P99_BAR}"))
     if ours and bare:
         ratio = ours["rate"] / bare["rate"]
-        bar = scenario.bare_bar
-        found.append(verdict(ratio >= bar, f"{ratio:.2f}x the bare handler", f"≥ {bar}x"))
+        bar = f"≥ {scenario.bare_bar}x"
+        found.append(verdict(ratio >= scenario.bare_bar, f"{ratio:.2f}x the bare handler", bar))
     if ours:
         found.append(health_verdict(ours["health"]))
     return found
 
 
-def health_verdict(health: float) -> Verdict:
-    """The bar of the questions about health."""
-    text = f"`/healthz` p99 {seconds(health)}"
+def health_verdict(health: float, what: str = "") -> Verdict:
+    """The bar of the questions about health; ``what`` went on meanwhile."""
+    text = f"{what}: ".lstrip(": ") + f"`/healthz` p99 {seconds(health)}"
     return verdict(health <= HEALTH_BAR, text, f"≤ {seconds(HEALTH_BAR)}")
 
 
@@ -84,59 +142,98 @@ def listing(found: Sequence[Verdict]) -> str:
     return "\n".join(f"- {line}" for _, line in found)
 
 
-def growth(sizes: dict[str, dict[str, float]]) -> tuple[str, list[Verdict]]:
+def growth(sizes: dict[str, Row]) -> tuple[str, list[Verdict]]:
     """Each read, by the number of submissions in the database."""
     counts = list(sizes)
-    first, last = sizes[counts[0]], sizes[counts[-1]]
     rows = []
     found = []
-    for name in first:
-        ratio = last[name] / first[name]
-        rows.append([name, *(seconds(sizes[count][name]) for count in counts), f"{ratio:.2f}"])
-        found.append(verdict(ratio <= FLAT, f"{name} {ratio:.2f}x", f"≤ {FLAT}x"))
+    for name in sizes[counts[0]]["reads"]:
+        taken = [sizes[count]["reads"][name] for count in counts]
+        # What looks through a bounded number of entries is flat from there on.
+        base = -2 if name in SEARCHES else 0
+        ratio = taken[-1] / taken[base]
+        rows.append([name, *map(seconds, taken), f"{ratio:.2f}"])
+        since = f" since {int(counts[base]):,}" if base else ""
+        found.append(verdict(ratio <= FLAT, f"{name} {ratio:.2f}x{since}", f"≤ {FLAT}x"))
+    health = [sizes[count]["health"] for count in counts]
+    rows.append(["`/healthz` p99 meanwhile", *map(seconds, health), ""])
+    found.append(health_verdict(max(health), "the slowest of these"))
     head = ["one at a time, median", *(f"{int(count):,}" for count in counts), "last / first"]
     return grid(head, rows), found
 
 
-def long_lists(lists: dict[str, dict[str, float]]) -> str:
-    """What an entry of a long list costs, and a part from its middle."""
-    head = ["submissions in the list", "median", "per entry", "100 from its middle"]
+def long_lists(lengths: dict[str, Row]) -> tuple[str, list[Verdict]]:
+    """Each list by its length, what one entry more costs, and parts of the lists."""
+    counts = list(lengths)
+    numbers = [int(count) for count in counts]
     rows = []
-    for count, medians in lists.items():
-        each = f"{medians['whole'] / int(count) * 1e6:,.1f} µs"
-        rows.append([f"{int(count):,}", seconds(medians["whole"]), each, seconds(medians["part"])])
-    return grid(head, rows)
+    found = []
+    for name in lengths[counts[0]]["reads"]:
+        taken = [lengths[count]["reads"][name] for count in counts]
+        if name in PARTS:
+            ratio = taken[-1] / taken[0]
+            rows.append([name, *map(seconds, taken), "", ""])
+            found.append(verdict(ratio <= FLAT, f"{name} {ratio:.2f}x", f"≤ {FLAT}x"))
+            continue
+        each = [
+            (taken[at + 1] - taken[at]) / (numbers[at + 1] - numbers[at])
+            for at in range(len(taken) - 1)
+        ]
+        rows.append([name, *map(seconds, taken), *(f"{one * 1e6:,.1f} µs" for one in each)])
+        ratio = each[-1] / each[0]
+        text = f"{name}: an entry of a long list costs {ratio:.2f}x one of a shorter"
+        found.append(verdict(ratio <= FLAT, text, f"≤ {FLAT}x"))
+    health = [lengths[count]["health"] for count in counts]
+    rows.append(["`/healthz` p99 meanwhile", *map(seconds, health), "", ""])
+    found.append(health_verdict(max(health), "the slowest of these"))
+    head = [
+        *("one at a time, median", *(f"{number:,} entries" for number in numbers)),
+        *(f"each entry from {one:,} to {other:,}" for one, other in pairwise(numbers)),
+    ]
+    return grid(head, rows), found
 
 
-def uploads(rows: dict[str, Row]) -> str:
+def uploads(rows: Sequence[Row]) -> tuple[str, list[Verdict]]:
     """Memory while large submissions arrive at once."""
     head = (
-        *("at once", "stored", "answered 503 and sent again", "cut off", "seconds"),
-        *("memory before", "peak", "after", "`/healthz` p99"),
+        *("`max_in_flight_mib`", "at once", "stored", "answered 503 and sent again", "cut off"),
+        *("seconds", "idle", "after", "peak", "peak above idle / setting", "`/healthz` p99"),
     )
-    return grid(
+    text = grid(
         head,
         [
             [
+                str(row["room"]),
                 f"{row['count']} of {row['size'] / 1e6:.0f} MB",
                 *(str(row[name]) for name in ("stored", "refused", "cut")),
                 f"{row['seconds']:.1f}",
-                *(size(row[name]) for name in ("before", "peak", "after")),
+                *(size(row[name]) for name in ("idle", "after", "peak")),
+                f"{_above(row) / 2**20 / row['room']:.2f}",
                 seconds(row["health"]),
             ]
-            for row in rows.values()
+            for row in rows
         ],
     )
+    found = [
+        health_verdict(row["health"], f"{row['count']} at once, {row['room']} MiB") for row in rows
+    ]
+    largest = {row["room"]: row for row in rows}
+    for room, last in largest.items():
+        first = next(row for row in rows if row["room"] == room)
+        if first is not last:
+            ratio = _above(last) / _above(first)
+            times = last["count"] / first["count"]
+            said = f"{room} MiB: {ratio:.2f}x the peak above idle for {times:.0f}x the clients"
+            found.append(verdict(ratio <= FLAT, said, f"≤ {FLAT}x"))
+    for (room, row), (more, other) in pairwise(largest.items()):
+        each = (_above(other) - _above(row)) / (more - room) / 2**20
+        said = f"{each:.1f} MiB of peak for each MiB of the setting"
+        found.append(verdict(each <= EACH_MIB, said, f"≤ {EACH_MIB:.0f}"))
+    return text, found
 
 
-def bounded(rows: dict[str, Row]) -> list[Verdict]:
-    """Whether four times as many clients take about the same memory."""
-    if len(rows) < 2:
-        return []
-    first, *_, last = rows.values()
-    ratio = last["peak"] / first["peak"]
-    text = f"{ratio:.2f}x the peak for {last['count'] / first['count']:.0f}x the clients"
-    return [verdict(ratio <= FLAT, text, f"≤ {FLAT}x")]
+def _above(row: Row) -> float:
+    return float(row["peak"] - row["idle"])
 
 
 def summary(machine: dict[str, Any], options: str) -> str:

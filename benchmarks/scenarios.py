@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -26,7 +27,8 @@ class Scenario:
     name: str
     title: str
     requests: Callable[[Site], list[Request]]
-    bar: float
+    bar: float | None
+    """None: the ratio to the peer is only shown."""
     bare_bar: float = NEAR_BARE
 
 
@@ -37,7 +39,11 @@ SCENARIOS = [
     Scenario("list", "list all submissions (one of each student)", lambda site: site.lists(), 20),
     Scenario("collect", "collect", lambda site: site.collects(), 5),
     Scenario("feedback", "give feedback", lambda site: site.feedbacks(), 4, 1.0),
+    # The last, because it makes a course more, which the lists of courses would hold.
+    Scenario("cold", "fetch assignments, each once", lambda site: site.cold_fetches(), None),
 ]
+
+ON_HUB = Scenario("hub", "the five GETs behind a real Hub", lambda site: site.small_gets(), 10)
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,10 @@ class Run:
     """The server's peak."""
     disk: float
     """How much more the server keeps on disk, per request."""
-    client: float
-    """How much of its core the client used."""
+    client_used: float
+    """The part of the time that the client ran."""
+    client_waited: float
+    """The part that it was ready to run, while its core was another's."""
     health: float
     """The 99th percentile of the questions about health."""
     requests: float
@@ -71,6 +79,7 @@ def measure(site: Site, requests: list[Request], seconds: float | None, connecti
     """One run, after a short one that is not counted."""
     if seconds is not None:
         site.run(requests, connections=connections, seconds=min(0.5, seconds / 4))
+    os.sync()  # or what the run before left unwritten would be written at this one's cost
     site.process.forget_peak()
     disk = disk_usage(site.folder)
     cpu = site.process.cpu()
@@ -89,7 +98,8 @@ def summarize(site: Site, outcome: Outcome, cpu: float, disk: float) -> Run:
         cpu=cpu / outcome.completed,
         memory=site.process.peak_memory(),
         disk=disk / outcome.completed,
-        client=outcome.client_share,
+        client_used=outcome.client_used,
+        client_waited=outcome.client_waited,
         health=percentile(list(outcome.health), 0.99),
         requests=outcome.completed,
     )

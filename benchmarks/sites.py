@@ -30,6 +30,11 @@ DONE = "ps1"
 OPEN = "ps2"
 """The assignment that they hand in while it is measured."""
 
+LIBRARY = "library"
+"""A second course, of many assignments."""
+COLD = 200
+"""How many: encoded, 86 MB. ngshare keeps 64 MiB of encoded trees, the latest asked for."""
+
 
 class Site:
     """A server with a class in it."""
@@ -134,6 +139,22 @@ class Site:
         """Every student fetches the assignment."""
         return [self.get(f"assignment/{COURSE}/{DONE}", name) for name in self.students]
 
+    def cold_fetches(self) -> list[Request]:
+        """Many assignments, which are released first; each is fetched when all others were."""
+        everyone = [content.person(name) for name in self.students]
+        self.ask(self.post(f"course/{LIBRARY}", ADMIN, instructors=json.dumps([TEACHER])))
+        self.ask(self.post(f"students/{LIBRARY}", TEACHER, students=json.dumps(everyone)))
+        names = [f"ps{number}" for number in range(COLD)]
+        form = submission_form(TEACHER)
+        self.run(
+            [self.post_body(f"assignment/{LIBRARY}/{name}", TEACHER, *form) for name in names],
+            connections=8,
+        )
+        return [
+            self.get(f"assignment/{LIBRARY}/{name}", self.students[at % len(self.students)])
+            for at, name in enumerate(names)
+        ]
+
     def submits(self, assignment: str = OPEN) -> list[Request]:
         """Every student hands in a tree of their own, another in each request."""
         return [
@@ -184,13 +205,18 @@ class Site:
         return [self.post(f"students/{course}", TEACHER, students=json.dumps(everyone))]
 
 
+def peer_command(port: int, folder: Path) -> list[str]:
+    """How the peer is started, with nothing of this checkout on its path."""
+    program = Path(__file__).with_name("peer.py")
+    return [str(PEER_PYTHON), "-I", str(program), str(port), str(folder)]
+
+
 class Peer(Site):
     """ngshare 0.6.0 from PyPI."""
 
     def start(self) -> Process:
-        command = [PEER_PYTHON, Path(__file__).with_name("peer.py"), self.port, self.folder]
         return Process(
-            list(map(str, command)),
+            peer_command(self.port, self.folder),
             self.folder,
             name="peer",
             environment={
@@ -206,6 +232,8 @@ class Ours(Site):
     """This ngshare, stand-alone."""
 
     arguments: Sequence[str] = ()
+    room = 256
+    """Its ``max_in_flight_mib``."""
 
     @property
     def database(self) -> str:
@@ -222,6 +250,13 @@ class Ours(Site):
             *("--host", "127.0.0.1", "--port", str(self.port)),
             *("--database", self.database, "--storage", f"{self.folder}/files", *self.arguments),
         ]
+
+
+class Quarter(Ours):
+    """With a quarter of the usual room for uploads in memory."""
+
+    room = Ours.room // 4
+    arguments = (f"--Ngshare.max_in_flight_mib={room}",)
 
 
 class TwoWorkers(Ours):
@@ -259,6 +294,12 @@ class Bare(Site):
 
     def fetches(self) -> list[Request]:
         return [load.get(f"/tree/{OPEN}/released", user=name) for name in self.students]
+
+    def cold_fetches(self) -> list[Request]:
+        body, marks = submission_form(TEACHER)
+        paths = [f"/tree/cold{number}/released" for number in range(COLD)]
+        self.run([load.post_body(path, body, marks=marks) for path in paths], connections=8)
+        return [load.get(path, user=self.students[0]) for path in paths]
 
     def post_body(self, path: str, user: str, body: bytes, marks: Sequence[bytes]) -> Request:
         assignment = path.split("/")[2] if path.startswith("submission/") else "feedback"

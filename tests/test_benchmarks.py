@@ -7,17 +7,24 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections import Counter
+from itertools import permutations
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 from urllib.parse import parse_qs
 
 import pytest
 from sqlalchemy import func, select
 
-from benchmarks import content, growth, load, report
+from benchmarks import content, growth, load, memory, processes, profile, report
+from benchmarks.bench import taking_turns
 from benchmarks.scenarios import Scenario, percentile
-from benchmarks.sites import submission_form
+from benchmarks.sites import COLD, Ours, submission_form
 from ngshare.database import make_engine, parse_url
 from ngshare.models import Assignment, AuditEntry, Course, File, Membership, Submission, Tree
+from ngshare.web.encoded import EncodedTrees
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,10 +32,14 @@ ROOT = Path(__file__).parents[1]
 def sent(request: load.Request, serial: int) -> dict[str, bytes]:
     """The files that a request carries, by path."""
     parts = next(load.sending(load.Load(0, [request], first_serial=serial)))
-    body = b"".join(parts).partition(b"\r\n\r\n")[2].decode()
+    return files_of(b"".join(parts).partition(b"\r\n\r\n")[2].decode())
+
+
+def files_of(form: str) -> dict[str, bytes]:
+    """The files in a form, by path."""
     return {
         file["path"]: base64.b64decode(file["content"])
-        for file in json.loads(parse_qs(body)["files"][0])
+        for file in json.loads(parse_qs(form)["files"][0])
     }
 
 
@@ -90,7 +101,8 @@ def test_growth_adds_as_many_submissions_as_it_says(
 ) -> None:
     monkeypatch.setattr(growth, "TIMES", 1)
     monkeypatch.setattr(growth, "COURSE_SUBMISSIONS", growth.CLASS * growth.ASSIGNMENTS)
-    growth.grow_to(database_url, 6_234)  # one course row by row, two copies, and a part of one
+    # One course row by row, two copies, a part of one, and the last.
+    late = growth.grow_to(database_url, 6_234)
     engine = make_engine(parse_url(database_url))
     with engine.connect() as connection:
         counted = [
@@ -98,6 +110,13 @@ def test_growth_adds_as_many_submissions_as_it_says(
             for table in (Submission, AuditEntry)
         ]
         courses = connection.scalar(select(func.count()).select_from(Course))
+        last = connection.execute(
+            select(Course.name, func.count())
+            .join(Assignment, Assignment.course_id == Course.id)
+            .join(Submission, Submission.assignment_id == Assignment.id)
+            .group_by(Course.id)
+            .order_by(Course.id.desc())
+        ).first()
         trees_without_files = connection.scalar(
             select(func.count()).select_from(Tree).where(Tree.id.not_in(select(File.tree_id)))
         )
@@ -114,11 +133,176 @@ def test_growth_adds_as_many_submissions_as_it_says(
         )
     engine.dispose()
     assert counted == [6_234, 6_234]
-    assert courses == 4
+    assert courses == 5
+    assert last == (late, growth.CLASS)
     assert (trees_without_files, by_strangers) == (0, 0)
 
 
+def test_a_database_grows_again_and_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growth, "TIMES", 1)
+    monkeypatch.setattr(growth, "COURSE_SUBMISSIONS", growth.CLASS * growth.ASSIGNMENTS)
+    engine = make_engine(parse_url(database_url))
+    for wanted in (2_500, 5_000, 7_500):  # each leaves the same part of a course
+        growth.grow_to(database_url, wanted)
+        with engine.connect() as connection:
+            found = connection.scalar(select(func.count()).select_from(Submission))
+        assert found == wanted
+    engine.dispose()
+
+
+def test_lists_that_show_what_an_entry_costs_are_as_long_as_they_say(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growth, "LENGTHS", (3, 30))
+    assert growth.add_long_lists(database_url) == (3, 30)
+    engine = make_engine(parse_url(database_url))
+    with engine.connect() as connection:
+        found = connection.execute(
+            select(Course.name, func.count(), func.count(Submission.student_id.distinct()))
+            .join(Assignment, Assignment.course_id == Course.id)
+            .join(Submission, Submission.assignment_id == Assignment.id)
+            .group_by(Course.id)
+            .order_by(Course.id)
+        ).all()
+    engine.dispose()
+    assert [tuple(row) for row in found] == [("long3", 3, 3), ("long30", 30, 30)]
+
+
+def test_trees_that_are_fetched_in_turn_do_not_fit_into_what_is_kept() -> None:
+    encoded = len(content.encode_tree(content.assignment("released")))
+    assert COLD * encoded > 1.2 * EncodedTrees().limit
+
+
+def test_large_uploads_are_of_several_students_and_differ() -> None:
+    site = cast(Ours, SimpleNamespace(prefix="/api/", students=["ann", "bob"]))
+    requests = memory.submissions(site, 2, 100_000)
+    whole = [b"".join(parts) for parts in load.sending(load.Load(0, requests))]
+    forms = []
+    for one in whole:
+        head, _, form = one.partition(b"\r\n\r\n")
+        assert f"Content-Length: {len(form)}".encode() in head
+        forms.append(form.decode())
+    assert [parse_qs(form)["user"] for form in forms] == [["ann"], ["bob"]]
+    first, second = (files_of(form)["data.bin"] for form in forms)
+    assert len(first) == len(second) == 100_000
+    assert first != second
+    assert first[6:] == second[6:]
+
+
+def test_a_client_that_stands_in_line_for_its_core_knows_it() -> None:
+    if not Path("/proc/self/schedstat").exists():
+        pytest.skip("this kernel does not count it")
+    usable = os.sched_getaffinity(0)
+    core = max(usable)
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        os.sched_setaffinity(busy.pid, {core})
+        os.sched_setaffinity(0, {core})
+        used, waited = load.client_time()
+        until = time.monotonic() + 30
+        while load.client_time()[1] < waited + 0.05 and time.monotonic() < until:
+            pass
+        assert load.client_time()[1] >= waited + 0.05
+        assert load.client_time()[0] > used
+    finally:
+        os.sched_setaffinity(0, usable)
+        busy.kill()
+        busy.wait()
+
+
+def test_the_cpu_of_a_process_and_its_children_is_counted(tmp_path: Path) -> None:
+    work = "import time\nuntil = time.process_time() + 0.2\nwhile time.process_time() < until: pass"
+    text = f"import subprocess, sys, time\n{work}\n"
+    text += f"subprocess.run([sys.executable, '-c', {work!r}])\nprint(flush=True)\ntime.sleep(60)"
+    process = processes.Process([sys.executable, "-c", text], tmp_path, name="busy")
+    try:
+        until = time.monotonic() + 30
+        while not process.log.read_text() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert process.log.read_text()
+        assert 0.38 < process.cpu() < 2
+    finally:
+        process.stop()
+
+
+def test_every_site_begins_a_round_as_often_as_the_others() -> None:
+    sites: list[Any] = ["peer", "ngshare", "bare"]
+    orders = [taking_turns(sites, turn) for turn in range(3)]
+    assert {order[0] for order in orders} == set(sites)
+    assert all(tuple(order) in permutations(sites) for order in orders)
+
+
+def test_a_profile_names_threads_and_functions() -> None:
+    stacks = Counter({("files_0", "a (x.py)", "b (x.py)"): 3, ("MainThread", "a (x.py)"): 1})
+    lines = [" ".join(line.split()) for line in profile.show(stacks, 5).splitlines()]
+    for expected in ("75.0% files", "75.0% b (x.py)", "100.0% a (x.py)"):
+        assert expected in lines
+
+
 ROW = {"rate": 60.0, "p99": 0.2, "health": 0.01}
+WHOLE_ROW = {
+    **ROW,
+    **{"lowest": 50.0, "highest": 70.0, "p50": 0.1, "cpu": 0.001, "memory": 2.0**26},
+    **{"disk": 1000.0, "client_used": 0.1, "client_waited": 0.3},
+}
+
+
+def test_every_number_stands_beside_its_ratio_to_peer_and_bare() -> None:
+    half = {**WHOLE_ROW, **{name: WHOLE_ROW[name] / 2 for name in ("rate", "p50", "disk")}}
+    lines = report.comparison({"peer": half, "ngshare": WHOLE_ROW, "bare": WHOLE_ROW}).splitlines()
+    assert lines[-2].split(" | ")[:7] == [
+        *("| ngshare / peer", "2.00x", "2.00x", "1.00x", "1.00x", "1.00x", "2.00x"),
+    ]
+    assert lines[-1].startswith("| ngshare / bare | 1.00x |")
+
+
+def test_a_row_that_the_client_may_have_limited_is_marked() -> None:
+    free = report.comparison({"ngshare": WHOLE_ROW})
+    assert "10% + 30%" in free
+    assert report.CLIENT_NOTE not in free
+    bound = report.comparison({"ngshare": {**WHOLE_ROW, "client_waited": 0.41}})
+    assert "**10% + 41%**" in bound
+    assert report.CLIENT_NOTE in bound
+
+
+def test_a_read_that_slows_down_is_said_to() -> None:
+    sizes = {
+        count: {"reads": {"fetch": 0.001, "courses": taken}, "health": health}
+        for count, taken, health in (("1000", 0.001, 0.01), ("10000", 0.002, 0.06))
+    }
+    text, found = report.growth(sizes)
+    assert "| courses | 1.00 ms | 2.00 ms | 2.00 |" in text
+    assert [met for met, _ in found] == [True, False, False]
+
+
+def test_a_list_may_grow_with_its_own_length_and_a_part_of_it_not_at_all() -> None:
+    lengths = {
+        str(count): {"reads": {"all submissions": every, "100 of the submissions": part}}
+        | {"health": 0.01}
+        for count, every, part in ((10, 0.01, 0.001), (110, 0.11, 0.001), (1110, 1.11, 0.002))
+    }
+    _, found = report.long_lists(lengths)
+    assert [met for met, _ in found] == [True, False, True]
+    lengths["1110"]["reads"]["all submissions"] = 2.0
+    _, found = report.long_lists(lengths)
+    assert [met for met, _ in found] == [False, False, True]
+
+
+def test_memory_may_grow_with_the_setting_and_not_with_the_clients() -> None:
+    def row(room: int, count: int, peak: int) -> dict[str, Any]:
+        sent = {"room": room, "count": count, "size": 20_000_000, "stored": count}
+        mib = {"idle": 100 * 2**20, "peak": peak * 2**20, "after": 100 * 2**20}
+        return sent | mib | {"refused": 0, "cut": 0, "seconds": 1.0, "health": 0.01}
+
+    rows = [row(64, 10, 300), row(64, 40, 310), row(256, 25, 600), row(256, 100, 620)]
+    text, found = report.uploads(rows)
+    assert "| 256 | 100 of 20 MB |" in text
+    assert all(met for met, _ in found)
+    rows[1], rows[3] = row(64, 40, 500), row(256, 100, 2000)
+    _, found = report.uploads(rows)
+    assert [met for met, _ in found[4:]] == [False, False, False]
 
 
 def test_a_bar_that_is_missed_is_said_to_be() -> None:
