@@ -24,7 +24,7 @@ class Course(BaseHandler):
     @allow(Who.ADMIN)
     async def post(self, course: str) -> None:
         await self.ask(courses.check_create, course)
-        instructors = parse_instructors(self.value("instructors"))
+        instructors = await self.service.on_files(parse_instructors, self.value("instructors"))
         await self.change(courses.create_course, course, instructors)
         self.reply()
 

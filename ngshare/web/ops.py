@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from ngshare.actions import maintenance
 from ngshare.errors import BadRequest, Forbidden
 from ngshare.web.base import BaseHandler
+from ngshare.web.lists import PIECE
 from ngshare.web.pages import PageHandler
 from ngshare.web.who import Who, allow
 
@@ -62,9 +66,7 @@ class Debugging(PageHandler):
             return
         if not self.service.debug:
             raise Forbidden("Debug mode is off")
-        if self.request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-            # A link or a picture elsewhere is enough to make a browser send a GET.
-            raise Forbidden("Pages of other sites may not use this service")
+        self._refuse_other_sites()
         if action not in ("clear", "init"):
             raise BadRequest("action should be clear, init, or dump")
         mode = {"debug": self.service.debug, "hub": self.service.behind_hub}
@@ -78,16 +80,47 @@ class Debugging(PageHandler):
         self.service.forget_seen()
         self.reply(message="done")
 
+    def _refuse_other_sites(self) -> None:
+        """Refuse what another site may have made a browser send: for a GET a link is enough.
+
+        Browsers tell a Hub without HTTPS less: there a login counts only with the address of
+        the page that it comes from. A token in a header is nothing that a browser adds.
+        """
+        headers = self.request.headers
+        site = headers.get("Sec-Fetch-Site")
+        pages = [headers[name] for name in ("Origin", "Referer") if name in headers]
+        own = (page.partition("://")[2].partition("/")[0] == headers.get("Host") for page in pages)
+        if site not in (None, "none", "same-origin") or not all(own):
+            raise Forbidden("Pages of other sites may not use this service")
+        by_cookie = self.service.behind_hub and not getattr(self, "_token_authenticated", False)
+        if by_cookie and site is None and not pages:
+            raise Forbidden(
+                "Your browser does not say whether another site sent you here; "
+                "send a token of JupyterHub in the header 'Authorization: token ...' instead"
+            )
+
     async def _dump(self) -> None:
         maintenance.check_dump(self.caller, debug=self.service.debug)
         tables = await self.service.read(maintenance.dump)
+        # Every record of a site: too much to be made into a reply on the event loop.
         if not self.flag("human-readable"):
-            self.reply(**tables)
+            self.reply_encoded(await self.service.on_files(_encode, tables))
             return
-        # Every record of a site: too much to be made into a page on the event loop.
         page = await self.service.on_files(self.render_string, "records.html", tables=tables)
         self.set_header("Content-Type", "text/html; charset=UTF-8")
         self.finish(page)
+
+
+def _encode(tables: Mapping[str, Sequence[Any]]) -> bytes:
+    """The reply as JSON, made piece by piece, so that the event loop has its turns meanwhile."""
+    fields = [b'"success": true']
+    for name, rows in tables.items():
+        pieces = (
+            json.dumps(rows[start : start + PIECE])[1:-1].encode()
+            for start in range(0, len(rows), PIECE)
+        )
+        fields.append(b"%s: [%s]" % (json.dumps(name).encode(), b", ".join(pieces)))
+    return b"{%s}" % b", ".join(fields)
 
 
 routes = [

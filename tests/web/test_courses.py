@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
+from typing import Any
 
 import pytest
 
+from ngshare.web import courses
 from tests.conftest import ADMIN, Api, tree
 from tests.web.world import (
     ASSIGNMENT,
@@ -81,6 +84,22 @@ async def test_instructors_must_be_a_list_of_names(api: Api, instructors: str) -
     assert reply.status == 400
     assert reply.message
     assert "New" not in (await api.get("courses", user=ADMIN)).json["courses"]
+
+
+async def test_many_instructors_are_decoded_off_the_event_loop(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    decode = courses.decode_json
+
+    def record(text: Any, message: str) -> Any:
+        threads.append(threading.current_thread())
+        return decode(text, message)
+
+    monkeypatch.setattr(courses, "decode_json", record)
+    (await api.post("course", "New", user=ADMIN, instructors='["nora"]')).success()
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_a_removed_course_is_gone(api: Api) -> None:

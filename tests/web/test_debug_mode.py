@@ -78,6 +78,60 @@ async def test_what_an_admin_replaces_stays_in_the_audit_log(
     assert [row["id"] for row in courses] == (["course1", "course2"] if action == "init" else [])
 
 
+EVIL = "https://evil.example"
+OWN = "http://localhost"  # and the port
+
+
+@pytest.mark.parametrize("action", ["clear", "init"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Referer": f"{EVIL}/a?b=http://localhost"},
+        {"Origin": EVIL},
+        {"Origin": "null"},
+        {"Referer": ""},
+        {"Referer": f"{EVIL}/", "Sec-Fetch-Site": "none"},
+        {"Origin": EVIL, "Referer": f"{OWN}/api/"},
+        {"Sec-Fetch-Site": "cross-site", "Referer": f"{OWN}/api/"},
+    ],
+    ids=str,
+)
+async def test_a_link_elsewhere_does_nothing_with_an_admins_login(
+    api: Api, database: Database, action: str, headers: dict[str, str]
+) -> None:
+    """On a Hub without HTTPS browsers send no Sec-Fetch-Site."""
+    before = database.read(maintenance.dump)
+    reply = await with_login(api, action, headers)
+    assert reply.status == 403
+    assert "site" in html.unescape(reply.body.decode())
+    assert database.read(maintenance.dump) == before
+
+
+@pytest.mark.parametrize("action", ["clear", "init"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Referer": f"{OWN}/api/"},
+        {"Origin": OWN},
+        {"Sec-Fetch-Site": "none"},
+        {"Sec-Fetch-Site": "same-origin", "Referer": f"{OWN}/api/"},
+    ],
+    ids=str,
+)
+async def test_an_admins_browser_may_when_it_says_that_no_other_site_asks(
+    api: Api, action: str, headers: dict[str, str]
+) -> None:
+    (await with_login(api, action, headers)).success("message")
+
+
+async def with_login(api: Api, action: str, headers: dict[str, str]) -> Reply:
+    """Ask for an action as an admin's browser does, with these headers besides."""
+    sent = {name: value.replace(OWN, api.base_url) for name, value in headers.items()}
+    sent |= {**BROWSER, "Cookie": login_cookie(f"of-{ADMIN}")}
+    return await api.send("GET", "initialize-Data6ase", query={"action": action}, headers=sent)
+
+
 async def test_the_start_page_warns(api: Api) -> None:
     headers = {**BROWSER, "Cookie": login_cookie(f"of-{STUDENT}")}
     page = html.unescape((await api.send("GET", "", headers=headers)).body.decode())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+import threading
 from datetime import datetime, timezone
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 
 from ngshare.actions import maintenance
 from ngshare.database import Database
+from ngshare.web import ops
+from ngshare.web.lists import PIECE
 from tests.conftest import ADMIN, Api, Reply, tree
 from tests.web.test_assignments import full
 from tests.web.world import (
@@ -49,6 +53,8 @@ async def test_health_is_told_to_anyone(api: Api, path: str) -> None:
 
 # The dump
 
+NAMES = ("first_name", "last_name", "email")
+
 KINDS = ["assignments", "courses", "files", "instructors", "students", "submissions", "users"]
 
 
@@ -72,6 +78,30 @@ async def test_nobody_else_dumps_otherwise(api: Api, user: str) -> None:
     for query in ({}, {"human-readable": "true"}):
         reply = await debugging(api, user, action="dump", **query)
         assert reply.failure == (403, "Debug mode is off")
+
+
+async def test_a_large_dump_is_whole_and_is_made_off_the_event_loop(
+    api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = [{"username": f"s{n}", **dict.fromkeys(NAMES, "")} for n in range(2 * PIECE + 1)]
+    (await api.post("students", COURSE, user=INSTRUCTOR, students=json.dumps(people))).success(
+        "status"
+    )
+    threads = []
+    encode = ops._encode
+
+    def record(tables: Any) -> bytes:
+        threads.append(threading.current_thread())
+        return encode(tables)
+
+    monkeypatch.setattr(ops, "_encode", record)
+    reply = await debugging(api, ADMIN, action="dump")
+    assert reply.json == {"success": True, **database.read(maintenance.dump)}
+    assert threading.main_thread() not in threads
+
+
+async def test_an_empty_dump_is_json() -> None:
+    assert json.loads(ops._encode({})) == {"success": True}
 
 
 async def test_a_kind_without_records_is_left_out(api: Api) -> None:
@@ -135,6 +165,14 @@ async def test_records_are_replaced_in_debug_mode_only(api: Api, user: str, acti
     assert (await debugging(api, ADMIN, action="dump")).body == before
 
 
+@pytest.mark.parametrize("user", [ADMIN, STRANGER])
+@pytest.mark.parametrize("query", [{}, {"action": ""}, {"action": "foo"}, {"action": "Dump"}])
+async def test_outside_of_debug_mode_another_action_is_refused_for_that(
+    api: Api, user: str, query: dict[str, str]
+) -> None:
+    assert (await debugging(api, user, **query)).failure == (403, "Debug mode is off")
+
+
 @in_debug_mode
 @pytest.mark.parametrize("query", [{}, {"action": ""}, {"action": "drop"}, {"action": "Dump"}])
 async def test_another_action_is_refused(api: Api, query: dict[str, str]) -> None:
@@ -167,7 +205,7 @@ async def test_the_sample_data(api: Api) -> None:
         ("course1", "kevin", "lawrence"),
         ("course2", "abigail", "eric"),
     ):
-        nameless: dict[str, Any] = dict.fromkeys(("first_name", "last_name", "email"))
+        nameless: dict[str, Any] = dict.fromkeys(NAMES)
         for kind, user in (("instructors", instructor), ("students", student)):
             reply = await api.get(kind, course, user=instructor)
             assert reply.json[kind] == [{"username": user, **nameless}]
@@ -225,6 +263,10 @@ async def test_a_link_on_another_site_changes_nothing(
     headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors"}
     reply = await api.send("GET", "initialize-Data6ase", query=query, headers=headers)
     assert reply.failure == (403, "Pages of other sites may not use this service")
+    assert database.read(maintenance.dump) == before
+    for header in ({"Referer": "http://evil.example/"}, {"Origin": "http://evil.example"}):
+        reply = await api.send("GET", "initialize-Data6ase", query=query, headers=header)
+        assert reply.failure == (403, "Pages of other sites may not use this service")
     assert database.read(maintenance.dump) == before
     for own in ("none", "same-origin"):
         headers = {"Sec-Fetch-Site": own}
