@@ -175,3 +175,35 @@ async def test_checks_come_in_the_order_of_the_contract(api: Api, request_: str)
         if check.right is not None:
             parts[check.part] = check.right
     assert (await send(api, request_, parts)).status == 200
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"Content-Type": "text/plain"}, b"x"),
+        ({"Content-Encoding": "gzip"}, b"x"),
+        ({}, b"files=%ff"),
+        ({}, b"&".join(b"f%d=" % number for number in range(1001))),
+        ({"Content-Type": "application/json"}, b"{"),
+        ({"Content-Type": "application/json"}, b'{"n": %s}' % (b"1" * 21)),
+        ({"Content-Type": "application/json"}, b'{"n": [%s]}' % b",".join([b"1"] * 500_000)),
+    ],
+    ids=["type", "encoding", "not UTF-8", "fields", "no JSON", "a long integer", "many values"],
+)
+async def test_what_cannot_be_read_is_refused_before_the_course_is_looked_up(
+    api: Api, headers: dict[str, str], body: bytes
+) -> None:
+    path, query = ("submission", "No such course", "none"), {"user": STUDENT}
+    reply = await api.send("POST", *path, query=query, headers=headers, body=body)
+    assert reply.status == 400
+    reply = await api.send("POST", *path, query=query, body=b"")
+    assert reply.failure == (404, "Course not found")
+
+
+@pytest.mark.gen_test
+async def test_a_name_that_cannot_be_one_is_refused_before_the_course_is_looked_up(
+    api: Api,
+) -> None:
+    reply = await api.get("assignment", "No such course", "a\tb", user=STUDENT)
+    assert reply.status == 400
