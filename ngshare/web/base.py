@@ -58,6 +58,10 @@ READ_ON = 4 * 2**20
 READ_ON_SECONDS = 5.0
 """And for so long."""
 
+HANG_UP_SECONDS = 1.0
+"""Between the last of them and the end: the Hub's proxy, told of an end while it still sends,
+forgets to look whether there was a reply."""
+
 SMALL = 32 * 1024
 """Up to so many bytes are parsed at once on the event loop, where it takes well under 1 ms."""
 
@@ -142,6 +146,7 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         self.received += len(chunk)
         if self._answered:
             if self.received > self._read_until:
+                await asyncio.sleep(HANG_UP_SECONDS)  # nothing is read meanwhile
                 self._hang_up()
             return
         try:

@@ -41,6 +41,12 @@ def app(hub_app: Application, hub: HubStub) -> Application:
     return hub_app
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests need not wait as long as a proxy may need."""
+    monkeypatch.setattr(base, "HANG_UP_SECONDS", 0.1)
+
+
 def nobody_is_asked() -> list[str]:
     """Every method and path that is answered without asking who sends it: public ones, and 405."""
     found = {UNKNOWN}
