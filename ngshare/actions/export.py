@@ -14,7 +14,7 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Any
@@ -22,10 +22,11 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, select
 
-from ngshare.actions import access, audit, trees
+from ngshare.actions import access, audit, trash, trees
 from ngshare.actions.access import Caller
 from ngshare.actions.archive import Names
 from ngshare.blobs import LocalBlobs
+from ngshare.errors import NotFound
 from ngshare.models import Assignment, AuditEntry, Membership, Submission, User
 from ngshare.wire import StoredFile, format_time
 
@@ -43,17 +44,49 @@ Step = Callable[[int], object]
 
 @dataclass(slots=True)
 class Exported:
-    """What is in the archive. ``lost`` and ``damaged`` count files without their right bytes.
+    """What is in the archive. ``replaced`` counts trees that newer ones replaced.
 
-    Lost are those of which an ngshare 0.6 had lost the bytes before it was adopted.
+    ``lost`` and ``damaged`` count files without their right bytes. Lost are those of which an
+    ngshare 0.6 had lost the bytes before it was adopted.
     """
 
     assignments: int = 0
     submissions: int = 0
+    replaced: int = 0
     files: int = 0
     bytes: int = 0
     lost: int = 0
     damaged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Exportable:
+    """A course that somebody may export; ``removed_at`` (UTC) is when it went into the trash."""
+
+    course_id: int
+    name: str
+    removed_at: datetime | None
+
+
+def find(connection: Connection, caller: Caller, course: str) -> Exportable:
+    """The course of this name; for its instructors. For admins also a removed one by its key.
+
+    Raises NotFound, which names the keys of removed courses of that name, and Forbidden.
+    """
+    try:
+        found = access.require_instructor(connection, caller, course)
+    except NotFound as error:
+        if not caller.admin:
+            raise
+        with suppress(NotFound):
+            removed = trash.find_course(connection, caller, course)
+            return Exportable(removed.course_id, removed.course, removed.at)
+        keys = [thing.key for thing in trash.find_courses(connection, caller, course)]
+        if not keys:
+            raise
+        named = " and ".join(f"ngshare export {key}" for key in keys)
+        raise NotFound(f"Course not found. It is in the trash, for {named}") from error
+    return Exportable(found.course_id, course, None)
 
 
 def write(
@@ -64,17 +97,18 @@ def write(
     to: IO[bytes],
     started: Callable[[int], Step],
 ) -> Exported:
-    """Write the archive of a course; for its instructors.
+    """Write the archive of a course, as :func:`find` finds it.
 
-    With what is removed in it, which the index says, and what was handed in by those who
-    left. ``started`` is told how many trees there are, and gives what is told of each.
+    With what is removed or replaced in it, which the index says, and what was handed in by
+    those who left. ``started`` is told how many trees there are, and gives what is told of each.
     Raises NotFound and Forbidden before anything is written.
     """
-    found = access.require_instructor(connection, caller, course)
+    found = find(connection, caller, course)
     roster = _roster(connection, found.course_id)
     assignments = _assignments(connection, found.course_id)
     submissions = _submissions(connection, found.course_id)
-    step = started(len(assignments) + len(submissions))
+    replaced = _replaced(connection, found.course_id)
+    step = started(len(assignments) + len(submissions) + len(replaced))
     with (
         zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as zipped,
         tempfile.TemporaryFile("w+", encoding="utf8", newline="") as listed,
@@ -96,24 +130,32 @@ def write(
                 one["feedback"] = names.path(f"feedback/{place}")
                 writer.add_tree(one["feedback"], trees.files(connection, feedback), one["moment"])
             step(1)
-        for one in (*assignments, *submissions):
+        for one in replaced:
+            one["folder"] = names.path(f"replaced/{one.pop('place')}")
+            tree = trees.files(connection, one.pop("tree_id"))
+            writer.add_tree(one["folder"], tree, one["moment"])
+            step(1)
+        for one in (*assignments, *submissions, *replaced):
             del one["moment"]
         index = {
-            "course": course,
+            "course": found.name,
+            "removed_at": _moment(found.removed_at),
             "exported": format_time(audit.now()),
             "roster": roster,
             "assignments": assignments,
             "submissions": submissions,
+            "replaced": replaced,
         }
         writer.add_text("index.json", [json.dumps(index, indent=1, ensure_ascii=False), "\n"])
         writer.add_text("index.html", _page(index))
-        for name in ("roster", "assignments", "submissions"):
+        for name in ("roster", "assignments", "submissions", "replaced"):
             writer.add_text(f"{name}.csv", _csv(index[name]))  # type: ignore[arg-type]  # lists
         listed.seek(0)
         writer.add_text("files.csv", listed)
         writer.add_text("log.jsonl", _log(connection, found.course_id))
     exported = writer.exported
     exported.assignments, exported.submissions = len(assignments), len(submissions)
+    exported.replaced = len(replaced)
     return exported
 
 
@@ -237,6 +279,31 @@ def _submissions(connection: Connection, course_id: int) -> list[dict[str, Any]]
     ]
 
 
+def _replaced(connection: Connection, course_id: int) -> list[dict[str, Any]]:
+    """The trees that newer ones replaced: of an assignment's release, or of feedback."""
+    rows = []
+    for thing in trash.replaced_trees(connection, course_id):
+        kind = {"release": "released", "feedback": "feedback"}.get(thing.kind, "unknown")
+        of = (thing.assignment, thing.user, thing.submitted_at and _folder(thing.submitted_at))
+        # One moment replaces one tree of a place, and the key tells the others apart.
+        last = thing.key if kind == "unknown" else _folder(thing.at)
+        rows.append(
+            {
+                "replaced": thing.kind,
+                "assignment": thing.assignment,
+                "student": thing.user,
+                "submitted_at": _moment(thing.submitted_at),
+                "replaced_at": _moment(thing.at),
+                "replaced_by": thing.by,
+                "key": thing.key,
+                "tree_id": int(thing.key[1:]),
+                "moment": thing.at,
+                "place": "/".join((kind, *(part for part in of if part), last)),
+            }
+        )
+    return rows
+
+
 def _log(connection: Connection, course_id: int) -> Iterator[str]:
     query = select(AuditEntry).where(AuditEntry.course_id == course_id).order_by(AuditEntry.id)
     with connection.execution_options(yield_per=TOGETHER).execute(query) as rows:
@@ -279,16 +346,25 @@ def _cell(value: object) -> object:
 
 def _page(index: dict[str, Any]) -> Iterator[str]:
     title = html.escape(index["course"])
+    removed = index["removed_at"]
+    state = f"In the trash since {html.escape(removed)}. " if removed else ""
     yield (
         f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         "<style>body{font-family:sans-serif;margin:2em}table{border-collapse:collapse}"
         "td,th{border:1px solid #999;padding:.2em .6em;text-align:left}</style>"
-        f"<h1>{title}</h1><p>Exported {html.escape(index['exported'])}. The same for programs: "
+        f"<h1>{title}</h1><p>{state}Exported {html.escape(index['exported'])}. "
+        "The same for programs: "
     )
-    names = ("index.json", "roster.csv", "assignments.csv", "submissions.csv", "files.csv")
-    yield ", ".join(f'<a href="{name}">{name}</a>' for name in (*names, "log.jsonl")) + ".</p>"
-    for name in ("assignments", "submissions", "roster"):
-        yield f"<h2>{name.title()}: {len(index[name])}</h2>"
+    tables = ("roster", "assignments", "submissions", "replaced", "files")
+    names = ("index.json", *(f"{name}.csv" for name in tables), "log.jsonl")
+    yield ", ".join(f'<a href="{name}">{name}</a>' for name in names) + ".</p>"
+    for name, heading in (
+        ("assignments", "Assignments"),
+        ("submissions", "Submissions"),
+        ("replaced", "Releases and feedback that newer ones replaced"),
+        ("roster", "Roster"),
+    ):
+        yield f"<h2>{heading}: {len(index[name])}</h2>"
         yield from _table(index[name])
 
 

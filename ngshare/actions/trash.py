@@ -27,6 +27,8 @@ KINDS = ("course", "assignment", "instructor", "student", "release", "feedback",
 The last is a tree of which nobody knows any more what it was.
 """
 
+_COURSE_KEY = r"c[1-9][0-9]{0,17}"
+
 _REPLACED_BY = {
     "assignment released": "release",
     "release restored": "release",
@@ -82,6 +84,29 @@ def list_trash(
         and (kind is None or thing.kind == kind)
         and (before is None or thing.at < before)
     ]
+
+
+def find_course(connection: Connection, caller: Caller, key: str) -> Thing:
+    """The removed course of this key; for admins. Raises NotFound, also of another kind's key."""
+    access.require_admin(caller)
+    if not re.fullmatch(_COURSE_KEY, key):
+        raise _absent(key)
+    return _find(connection, key)
+
+
+def find_courses(connection: Connection, caller: Caller, name: str) -> list[Thing]:
+    """The removed courses of this name, in the order of their removal; for admins."""
+    access.require_admin(caller)
+    return [thing for thing in _courses(connection) if thing.course == name]
+
+
+def replaced_trees(connection: Connection, course_id: int) -> list[Thing]:
+    """What newer releases and feedback replaced in a course, the oldest replacement first."""
+    # Two audit entries of one moment would show it twice.
+    found: dict[str, Thing] = {}
+    for thing in _trees(connection, course_id=course_id):
+        found.setdefault(thing.key, thing)
+    return list(found.values())
 
 
 # Bringing back
@@ -310,7 +335,9 @@ def _members(connection: Connection, number: int | None = None) -> Iterator[Thin
         yield Thing(f"m{row.id}", row.role, *_course(row), row.removed_at, row.actor, user=row.user)
 
 
-def _trees(connection: Connection, number: int | None = None) -> Iterator[Thing]:
+def _trees(
+    connection: Connection, number: int | None = None, *, course_id: int | None = None
+) -> Iterator[Thing]:
     query = (
         select(
             Tree.id,
@@ -325,7 +352,11 @@ def _trees(connection: Connection, number: int | None = None) -> Iterator[Thing]
         .select_from(Tree)
         .join(Course, Course.id == Tree.course_id)
         .outerjoin(AuditEntry, _told(Tree.course_id, Tree.replaced_at, list(_REPLACED_BY)))
-        .where(Tree.replaced_at.is_not(None), *_only(Tree.id, number))
+        .where(
+            Tree.replaced_at.is_not(None),
+            *_only(Tree.id, number),
+            *_only(Tree.course_id, course_id),
+        )
         .order_by(Tree.replaced_at, Tree.id)
     )
     for row in connection.execute(query):

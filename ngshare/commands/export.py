@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -21,10 +21,12 @@ from ngshare.commands.base import DAMAGE, DONE, SETTINGS, YES, Command, CommandE
 class Export(Command):
     """Pack everything of a course into one zip archive.
 
-    Its roster, what was released, each submission with its feedback, and its audit log,
-    also what is in the trash, with an index.html to look at and index.json for programs.
-    It is one consistent state, also while the service runs. The archive appears under
-    its name when it is complete. With `--output -` it goes to standard output.
+    Its roster, what was released, each submission with its feedback, what newer releases
+    and feedback replaced, and its audit log, also what is in the trash, with an index.html
+    to look at and index.json for programs. A course that is in the trash itself is named by
+    its key there, as `ngshare trash list` shows it. It is one consistent state, also while
+    the service runs. The archive appears under its name when it is complete. With
+    `--output -` it goes to standard output.
     """
 
     name = Unicode("ngshare export")
@@ -34,6 +36,7 @@ class Export(Command):
     flags = YES
     examples = Unicode("""
     ngshare export "Physics 101"
+    ngshare export c3                     # in the trash, before it is purged
     ngshare export "Physics 101" --output /backup/physics.zip --yes
     ngshare export "Physics 101" --output - | ssh archive 'cat > physics.zip'
     """)
@@ -46,13 +49,15 @@ class Export(Command):
         course = self.words[0]
         store = self.open_storage()
         day = audit.now().strftime("%Y-%m-%d")
-        path = Path(self.output or f"{safe_part(course)}-{day}.zip")
         with (
             self.open_database() as database,
             self.kept_still(store),
             self.progress("Exporting") as started,
-            self._target(path) as target,
+            ExitStack() as opened,
         ):
+            name = database.read(export.find, self.caller, course).name
+            path = Path(self.output or f"{safe_part(name)}-{day}.zip")
+            target = opened.enter_context(self._target(path))
 
             def write(connection: Connection) -> Exported:
                 if self.output != "-":  # it may be the second attempt
@@ -62,17 +67,19 @@ class Export(Command):
 
             done = database.read(write)
         where = "standard output" if self.output == "-" else str(path)
+        what = [count(done.assignments, "assignment"), count(done.submissions, "submission")]
+        what += [count(done.replaced, "replaced tree")] if done.replaced else []
         self.tell(
-            f"Exported {count(done.assignments, 'assignment')} and "
-            f"{count(done.submissions, 'submission')} to {where}: {count(done.files, 'file')}, "
-            f"{size(done.bytes)}."
+            f"Exported {', '.join(what[:-1])} and {what[-1]} to {where}: "
+            f"{count(done.files, 'file')}, {size(done.bytes)}."
         )
         if done.lost:
-            self.tell(f"{count(done.lost, 'file')} had lost their bytes before ngshare 1.0.")
+            lost = count(done.lost, "file had lost its", "files had lost their")
+            self.tell(f"{lost} bytes before ngshare 1.0.")
         if not done.damaged:
             return DONE
         self.tell(
-            f"{count(done.damaged, 'file')} are missing or damaged: files.csv and "
+            f"{count(done.damaged, 'file is', 'files are')} missing or damaged: files.csv and "
             "ngshare storage check say which."
         )
         return DAMAGE

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, update
 
-from ngshare.actions import assignments, courses, roster, submissions
+from ngshare.actions import assignments, courses, feedback, roster, submissions
 from ngshare.actions.access import Caller
 from ngshare.blobs import LocalBlobs, sha256
 from ngshare.database import Database
 from ngshare.models import File
-from ngshare.wire import StoredFile
+from ngshare.wire import StoredFile, format_time
 from tests.commands.conftest import ADMIN, COURSE, IVY, Run, stored
 from tests.databases import only_sqlite
 from tests.process.site import COMMAND, PATIENCE, Site
@@ -64,6 +64,7 @@ def test_everything_is_in_it(run: Run, site: Site, course: str) -> None:
             "roster.csv",
             "assignments.csv",
             "submissions.csv",
+            "replaced.csv",
             "files.csv",
             "log.jsonl",
         }
@@ -101,6 +102,66 @@ def test_what_is_in_the_trash_is_in_it_and_says_so(
         assert [one["user"] for one in index["roster"] if one["removed_at"]] == ["sam"]
         assert archive.read("released/ps1/ps1.ipynb") == b"the release"
         assert len(index["submissions"]) == 1
+
+
+def test_what_newer_trees_replaced_is_in_it(
+    run: Run, site: Site, database: Database, blobs: LocalBlobs, course: str
+) -> None:
+    [(_, moment, _)] = database.read(submissions.list_all, IVY, COURSE, "ps1")
+    answer = stored(blobs, ps1__html=b"better feedback")
+    database.write(feedback.give, IVY, COURSE, "ps1", "sam", format_time(moment), answer)
+    database.write(assignments.remove, IVY, COURSE, "ps1")
+    database.write(assignments.release, IVY, COURSE, "ps1", stored(blobs, ps1__ipynb=b"newer"))
+    told = run("export", COURSE, "--output=out.zip").stdout
+    assert told.startswith(
+        "Exported 1 assignment, 1 submission and 2 replaced trees to out.zip: 7 "
+    )
+    with opened(site.folder / "out.zip") as archive:
+        index = index_of(archive)
+        given, released = index["replaced"]
+        at = f"replaced/feedback/ps1/sam/{STAMP}/{STAMP}"
+        assert re.fullmatch(at, given["folder"])
+        assert given["submitted_at"] == format_time(moment)
+        assert (given["replaced"], given["student"], given["replaced_by"]) == (
+            *("feedback", "sam", "ivy"),
+        )
+        assert re.fullmatch(rf"replaced/released/ps1/{STAMP}", released["folder"])
+        assert (released["replaced"], released["assignment"]) == ("release", "ps1")
+        assert archive.read(f"{given['folder']}/ps1.html") == b"the feedback"
+        assert archive.read(f"{released['folder']}/ps1.ipynb") == b"the release"
+        assert archive.read(f"{index['submissions'][0]['feedback']}/ps1.html") == b"better feedback"
+        assert archive.read("released/ps1/ps1.ipynb") == b"newer"
+        page = archive.read("index.html").decode()
+        assert f'<a href="{given["folder"]}/">' in page
+        assert "<h2>Releases and feedback that newer ones replaced: 2</h2>" in page
+        assert [row["key"] for row in rows_of(archive, "replaced.csv")] == [
+            *(given["key"], released["key"]),
+        ]
+
+
+def test_a_course_in_the_trash(run: Run, site: Site, database: Database, course: str) -> None:
+    database.write(courses.remove_course, ADMIN, COURSE)
+    key = run("trash", "list", "--kind=course").stdout.split()[0]
+    refused = run("export", COURSE, code=1).stderr
+    assert refused == (f"ngshare: Course not found. It is in the trash, for ngshare export {key}\n")
+    # Another one of its name is another one.
+    database.write(courses.create_course, ADMIN, COURSE, [])
+    run("export", COURSE, "--output=new.zip")
+    told = run("export", key).stdout
+    [path] = site.folder.glob("Physics 101-20*.zip")
+    assert told == f"Exported 1 assignment and 1 submission to {path.name}: 5 files, 70 bytes.\n"
+    with opened(path) as archive:
+        index = index_of(archive)
+        assert index["course"] == COURSE
+        assert index["removed_at"].endswith(" UTC")
+        assert f"In the trash since {index['removed_at']}." in archive.read("index.html").decode()
+        assert archive.read("released/ps1/ps1.ipynb") == b"the release"
+        assert b'"course removed"' in archive.read("log.jsonl")
+    with opened(site.folder / "new.zip") as archive:
+        assert index_of(archive)["removed_at"] is None
+        assert index_of(archive)["assignments"] == []
+    for absent in ("c999", "a1"):
+        assert run("export", absent, code=1).stderr == "ngshare: Course not found\n"
 
 
 def test_names_of_all_kinds(run: Run, site: Site, database: Database, blobs: LocalBlobs) -> None:
@@ -149,7 +210,7 @@ def test_damage_is_told_and_the_rest_is_in_it(
     blobs.path(sha256(b"the work of sam")).write_bytes(b"changed")
     told = run("export", COURSE, "--output=out.zip", code=2).stdout
     assert "2 files are missing or damaged" in told
-    assert "1 file had lost their bytes before ngshare 1.0" in told
+    assert "1 file had lost its bytes before ngshare 1.0" in told
     with opened(site.folder / "out.zip") as archive:
         states = {row["path"]: row["state"] for row in rows_of(archive, "files.csv")[::-1]}
         assert states == {
