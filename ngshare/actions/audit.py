@@ -128,7 +128,8 @@ class Wanted:
     """Which entries somebody wants to see, and how many of them at once.
 
     ``since`` and ``until`` bound their moments, both included. ``before`` and ``after``
-    are ids of entries: those that stand earlier, or later, in the log than that one.
+    are ids of entries: those that stand earlier, or later, in the log than that one. Whoever
+    follows the log by ``after`` alone misses reads, which are written late: let ``since`` overlap.
     """
 
     course: str | None = None

@@ -75,8 +75,9 @@ def check(folder: Path, started: Callable[[int], Step]) -> Source:
                 step(1)
     if damaged:
         names = ", ".join(str(path) for path in damaged[:SHOWN])
+        verbs = "is missing or has" if len(damaged) == 1 else "are missing or have"
         raise BackupError(
-            f"the backup is damaged: {len(damaged):,} of its files are missing or have changed "
+            f"the backup is damaged: {len(damaged):,} of its files {verbs} changed "
             f"({names}); nothing was touched"
         )
     return Source(folder, manifest, path, store)

@@ -58,8 +58,8 @@ class Backup(Command):
         if not manifest.damaged:
             return DONE
         self.say(
-            f"{count(len(manifest.damaged), 'file')} of the site are damaged and not in the "
-            "backup: ngshare storage check says which."
+            f"{count(len(manifest.damaged), 'file of the site is', 'files of the site are')} "
+            "damaged and not in the backup: ngshare storage check says which."
         )
         return DAMAGE
 

@@ -264,8 +264,17 @@ class Command(Ngshare):
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
-    """A number of things, in words: ``1 file``, ``2,000 files``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    """A number of things, in words: ``1 file``, ``2,000 files``.
+
+    A verb that follows belongs to both: ``count(number, "file is", "files are")``. Is there
+    something between them, :func:`agree` chooses the verb.
+    """
+    return f"{number:,} {agree(number, one, many or one + 's')}"
+
+
+def agree(number: int, one: str, many: str) -> str:
+    """What is said of one thing, or of any other number of them: ``is`` or ``are``."""
+    return one if number == 1 else many
 
 
 def size(number: int) -> str:

@@ -12,7 +12,17 @@ from ngshare.actions import storage
 from ngshare.actions.storage import Collected, Damage, Report, Use
 from ngshare.blobs import LocalBlobs
 from ngshare.blobs.sweep import SHARDS, Entry, Removed
-from ngshare.commands.base import DAMAGE, DONE, SETTINGS, YES, Command, CommandError, count, size
+from ngshare.commands.base import (
+    DAMAGE,
+    DONE,
+    SETTINGS,
+    YES,
+    Command,
+    CommandError,
+    agree,
+    count,
+    size,
+)
 from ngshare.database import Database
 from ngshare.progress import Progress
 from ngshare.startup import leave_mark
@@ -59,18 +69,21 @@ class Check(Command):
             self._tell_damage(damage)
         if report.lost_count:
             self.say(
-                f"{count(report.lost_count, 'file')} had lost their bytes before this site was "
-                "adopted from ngshare 0.6; that is known, and no new damage:"
+                f"{count(report.lost_count, 'file had lost its', 'files had lost their')} bytes "
+                "before this site was adopted from ngshare 0.6; that is known, and no new damage:"
             )
             self._tell_uses(report.lost, report.lost_count)
         if report.strangers:
-            self.say(f"{count(len(report.strangers), 'file')} in {store.folder} are not ngshare's:")
+            number = len(report.strangers)
+            verb = agree(number, "is", "are")
+            self.say(f"{count(number, 'file')} in {store.folder} {verb} not ngshare's:")
             for path in report.strangers[:5]:
                 self.say(f"  {path}")
         if report.unnamed.files:
             self.say(
-                f"{count(report.unnamed.files, 'file')} ({size(report.unnamed.bytes)}) are named "
-                "by nothing, or not yet: ngshare storage gc removes those that are old."
+                f"{count(report.unnamed.files, 'file')} ({size(report.unnamed.bytes)}) "
+                f"{agree(report.unnamed.files, 'is', 'are')} named by nothing, or not yet: "
+                "ngshare storage gc removes those that are old."
             )
         self.say(
             f"Read {count(report.files, 'file')}, {size(report.bytes)}: "
@@ -214,7 +227,8 @@ class Gc(Command):
         found, kept = collected.removed, collected.kept_for_old
         if kept.files:
             self.say(
-                f"{count(kept.files, 'file')} ({size(kept.bytes)}) {age} are kept for databases "
+                f"{count(kept.files, 'file')} ({size(kept.bytes)}) {age} "
+                f"{agree(kept.files, 'is', 'are')} kept for databases "
                 "that restores put aside or upgrades backed up. Remove what you do not want to go "
                 "back to:"
             )
@@ -222,7 +236,8 @@ class Gc(Command):
                 self.say(f"  {path}")
         if found.files:
             what = f"{count(found.files, 'file')} ({size(found.bytes)})"
-            self.say(f"{what} {age} are named by nothing in {database}.")
+            verb = agree(found.files, "is", "are")
+            self.say(f"{what} {age} {verb} named by nothing in {database}.")
         if orphans:
             what = f"{count(len(orphans), 'file')} ({size(sum(one.size for one in orphans))})"
             how = "removed as well" if self.orphans else "kept; --orphans removes them"

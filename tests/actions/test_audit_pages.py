@@ -49,6 +49,21 @@ def act(act: Act) -> Act:
     return act
 
 
+def test_who_follows_the_log_with_an_overlap_misses_no_late_entry(act: Act) -> None:
+    """As docs/api.md says: what is written late stands before what was seen already."""
+    seen = act(all_entries, ADMIN, Wanted(oldest_first=True)).entries
+    newest = max(entry.at for entry in seen)
+    late = newest - timedelta(seconds=3)
+    read = Read(late, "sam", "assignment fetched", COURSE, "ps1", None, None)
+    act(record_reads, [read])
+    last = seen[-1].id
+    assert act(all_entries, ADMIN, Wanted(oldest_first=True, after=last)).entries == []
+    overlap = Wanted(oldest_first=True, since=newest - timedelta(minutes=5))
+    ids = {entry.id for entry in seen}
+    [new] = [one for one in act(all_entries, ADMIN, overlap).entries if one.id not in ids]
+    assert (new.event, new.at) == ("assignment fetched", late)
+
+
 def students(page: Page) -> list[str]:
     return [entry.student or "" for entry in page.entries]
 

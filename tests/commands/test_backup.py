@@ -271,8 +271,8 @@ def test_a_backup_that_an_older_ngshare_made(
         (lambda it: next(it.glob("*.db")).unlink(), "is missing or has changed"),
         (lambda it: flip(next(it.glob("*.db"))), "is missing or has changed"),
         (lambda it: shutil.rmtree(it / "blobs"), "the backup is incomplete"),
-        (lambda it: flip(a_blob(it)), "1 of its files are missing or have changed"),
-        (lambda it: a_blob(it).unlink(), "1 of its files are missing or have changed"),
+        (lambda it: flip(a_blob(it)), "1 of its files is missing or has changed"),
+        (lambda it: a_blob(it).unlink(), "1 of its files is missing or has changed"),
         (lambda it: edit(it, rows={"users": 1}), "not as many as its manifest says"),
     ],
 )

@@ -113,9 +113,7 @@ def test_what_newer_trees_replaced_is_in_it(
     database.write(assignments.remove, IVY, COURSE, "ps1")
     database.write(assignments.release, IVY, COURSE, "ps1", stored(blobs, ps1__ipynb=b"newer"))
     told = run("export", COURSE, "--output=out.zip").stdout
-    assert told.startswith(
-        "Exported 1 assignment, 1 submission and 2 replaced trees to out.zip: 7 "
-    )
+    assert "1 assignment, 1 submission and 2 replaced trees to out.zip: " in told
     with opened(site.folder / "out.zip") as archive:
         index = index_of(archive)
         given, released = index["replaced"]

@@ -113,7 +113,7 @@ def test_bytes_that_an_old_site_had_lost_are_no_damage(
 
     database.write(lose)
     told = run("storage", "check").stdout
-    assert "1 file had lost their bytes before this site was adopted" in told
+    assert "1 file had lost its bytes before this site was adopted" in told
     assert "submission of sam" in told
     assert "no damage" in told
 
@@ -125,8 +125,8 @@ def test_unnamed_files_and_strangers_are_no_damage(
     stranger = blobs.shard(3) / "notes.txt"
     stranger.write_text("mine")
     told = run("storage", "check").stdout
-    assert "1 file (8 bytes) are named by nothing, or not yet" in told
-    assert f"are not ngshare's:\n  {stranger}\n" in told
+    assert "1 file (8 bytes) is named by nothing, or not yet" in told
+    assert f"is not ngshare's:\n  {stranger}\n" in told
     assert "no damage" in told
 
 

@@ -1,0 +1,16 @@
+"""How commands speak of one thing, and of several."""
+
+from __future__ import annotations
+
+import pytest
+
+from ngshare.commands.base import agree, count
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(0, "0 files are"), (1, "1 file is"), (2, "2 files are"), (2000, "2,000 files are")],
+)
+def test_a_verb_agrees_with_its_number(number: int, words: str) -> None:
+    assert count(number, "file is", "files are") == words
+    assert f"{count(number, 'file')} {agree(number, 'is', 'are')}" == words
