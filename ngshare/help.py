@@ -72,8 +72,8 @@ def of_service(
     yield "ngshare COMMAND [OPTIONS]  one of the commands for administrators"
     yield ""
     yield from paragraphs(app.description)
-    yield "Commands: safe while the service runs, but for db revert, which refuses then;"
-    yield "each has a help of its own"
+    yield "Commands: safe while the service runs, but for db revert, which refuses then, and"
+    yield "db upgrade beside an older ngshare; each has a help of its own"
     for name, (_, text) in app.subcommands.items():
         yield from columns(name, text)
     yield ""
