@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +28,16 @@ def empty_site(tmp_path: Path, empty_database_url: str) -> Iterator[Site]:
 def migrated_site(tmp_path: Path, database_url: str) -> Iterator[Site]:
     """A site whose database, of either kind, is up to date already."""
     yield from watched(Site(tmp_path, database_url))
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """What decides when and whom a test hits. A test that fails shows the seed of its run;
+    with ``NGSHARE_TEST_SEED`` it decides the same again, as far as the machine lets it.
+    """
+    seed = os.environ.get("NGSHARE_TEST_SEED") or str(random.SystemRandom().getrandbits(32))
+    print(f"NGSHARE_TEST_SEED={seed}")
+    return random.Random(seed)
 
 
 def watched(site: Site) -> Iterator[Site]:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -67,6 +68,24 @@ def together(count: int, work: Callable[[int], T]) -> list[T]:
     if failures:
         raise failures[0]
     return [results[number] for number in range(count)]
+
+
+def runs(pid: int) -> bool:
+    """Whether there is such a process, and not just what is left of it until somebody asks."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def open_files(pid: int) -> list[str]:
+    """What the file descriptors of a process lead to: paths, and sockets by number."""
+    found = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for each in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed this moment
+                found.append(str(each.readlink()))
+    return found
 
 
 def form(user: str, **fields: str) -> bytes:
@@ -187,9 +206,20 @@ class Server:
         return False
 
     def workers(self) -> set[int]:
-        """The ids of its worker processes."""
+        """The ids of its worker processes, without those that have ended."""
         text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
-        return {int(pid) for pid in text.split()}
+        return {int(pid) for pid in text.split() if runs(int(pid))}
+
+    def worker_of(self, connection: socket.socket) -> int | None:
+        """Which worker has taken this connection; None as long as nobody has."""
+        port = connection.getsockname()[1]
+        ends = [f":{self.port:04X}", f":{port:04X}"]
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            _, local, remote, *_, inode = line.split()[:10]
+            if [local[-5:], remote[-5:]] == ends:
+                taken = f"socket:[{inode}]"
+                return next((pid for pid in self.workers() if taken in open_files(pid)), None)
+        return None
 
     def terminate(self) -> None:
         """Tell it to stop, as Kubernetes and the Hub do."""

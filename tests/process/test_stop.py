@@ -6,11 +6,20 @@ import http.client
 import os
 import signal
 import socket
-from pathlib import Path
 
 import pytest
 
-from tests.process.site import ADMIN, PATIENCE, Client, Server, Site, files_field, form, wait_for
+from tests.process.site import (
+    ADMIN,
+    PATIENCE,
+    Client,
+    Server,
+    Site,
+    files_field,
+    form,
+    runs,
+    wait_for,
+)
 
 FILES = {"problem.ipynb": os.urandom(300_000)}
 WORKERS = ["--workers", "2"]
@@ -76,14 +85,6 @@ def listens(port: int) -> bool:
     except ConnectionError:
         return False
     return True
-
-
-def runs(pid: int) -> bool:
-    """Whether there is such a process, and not just what is left of it until somebody asks."""
-    try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def submissions(server: Server) -> list[str]:

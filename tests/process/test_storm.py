@@ -7,12 +7,19 @@ import http.client
 import json
 import os
 import random
+import re
 import signal
+import time
 
 import pytest
 
-from tests.process.site import ADMIN, Server, Site, Trees, together, wait_for
-from tests.process.test_crash import Acknowledged, assert_kept, load, prepare, wait_for_more
+from tests.process.site import ADMIN, Client, Server, Site, Trees, together, wait_for
+from tests.process.test_crash import (
+    Acknowledged,
+    assert_kept,
+    assert_no_row_without_its_bytes,
+    load,
+)
 
 STUDENTS = 500
 KILLS = 20
@@ -65,19 +72,54 @@ def test_a_whole_class_submits_at_once(migrated_site: Site, arguments: list[str]
         )
         for student, moment in acknowledged:
             assert ada.collect("c", "a", student, moment) == work_of(int(student[1:]))
+    assert server.stop() == 0
+    assert_no_row_without_its_bytes(migrated_site)
 
 
-def test_workers_are_killed_twenty_times_meanwhile(migrated_site: Site) -> None:
-    acknowledged = Acknowledged()
+def serving(server: Server, worker: int) -> Client:
+    """A client whose connection this very worker has taken, and on which it has answered."""
+
+    def one() -> Client | None:
+        client = server.client()
+        assert client.get("healthz").status == 200
+        if server.worker_of(client.connection.sock) == worker:
+            return client
+        client.connection.close()
+        return None
+
+    return wait_for(f"worker {worker} to serve", one)
+
+
+def test_workers_are_killed_twenty_times_meanwhile(
+    migrated_site: Site, chance: random.Random
+) -> None:
     server = migrated_site.start("--workers=4")
-    prepare(server)
-    with load(server, acknowledged):
+    enrol(server)
+    wait_for("all workers", lambda: len(server.workers()) == 4)
+    clients = {pid: serving(server, pid) for pid in server.workers()}
+    acknowledged = Acknowledged(refusal=503, largest=5_000, rest=10)
+    victims = []
+    with load(server, acknowledged, [f"s{number}" for number in range(STUDENTS)]):
+        wait_for("the storm", lambda: acknowledged.trees)
         for _ in range(KILLS):
-            wait_for_more(acknowledged)  # the others go on
-            workers = server.workers()
-            if workers:
-                os.kill(random.choice(sorted(workers)), signal.SIGKILL)
-        wait_for("as many workers as before", lambda: len(server.workers()) == 4)
-        wait_for_more(acknowledged)
+            time.sleep(chance.uniform(0, 0.3))
+            victim = chance.choice(sorted(clients))
+            os.kill(victim, signal.SIGKILL)
+            victims.append(victim)
+            clients.pop(victim).connection.close()
+            for client in clients.values():  # the others go on
+                assert client.get("healthz").status == 200
+            [another] = wait_for(
+                "another worker", lambda: server.workers() - clients.keys() - {victim}
+            )
+            clients[another] = serving(server, another)
+        assert server.workers() == clients.keys()
+    for client in clients.values():
+        assert client.get("courses").json["courses"] == ["c"]
+        client.connection.close()
     assert_kept(server, acknowledged)
     assert server.stop() == 0
+    assert_no_row_without_its_bytes(migrated_site)
+    ended = re.findall(r"Worker (\d+) ended \((-?\d+)\)", server.output)
+    assert ended == [(str(victim), "-9") for victim in victims]
+    assert len(set(victims)) == KILLS
