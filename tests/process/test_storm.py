@@ -90,6 +90,12 @@ def serving(server: Server, worker: int) -> Client:
     return wait_for(f"worker {worker} to serve", one)
 
 
+def wait_for_another(server: Server, known: set[int]) -> int:
+    """The worker besides these, as soon as there is one."""
+    [another] = wait_for("another worker", lambda: server.workers() - known)
+    return another
+
+
 def test_workers_are_killed_twenty_times_meanwhile(
     migrated_site: Site, chance: random.Random
 ) -> None:
@@ -109,9 +115,7 @@ def test_workers_are_killed_twenty_times_meanwhile(
             clients.pop(victim).connection.close()
             for client in clients.values():  # the others go on
                 assert client.get("healthz").status == 200
-            [another] = wait_for(
-                "another worker", lambda: server.workers() - clients.keys() - {victim}
-            )
+            another = wait_for_another(server, {*clients, victim})
             clients[another] = serving(server, another)
         assert server.workers() == clients.keys()
     for client in clients.values():
