@@ -35,8 +35,9 @@ from ngshare.errors import (
     Unavailable,
 )
 from ngshare.web.encoded import EncodedTrees
-from ngshare.web.flow import Flow, Held, Lanes
+from ngshare.web.flow import Flow, Held
 from ngshare.web.forms import parse_body, parse_form
+from ngshare.web.lanes import Lanes
 from ngshare.web.proxy import believe_proxy
 from ngshare.web.service import Service
 from ngshare.web.who import UNIDENTIFIED, Who
@@ -226,7 +227,7 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         """After the body is read: parse the fields, and know the caller. Raises Unauthenticated."""
         self._body_read = True
         for _, held in self._held:
-            held.moved = max(held.moved, held.size)  # from now on it is our work that takes time
+            held.ours = True
         if self._refusal is not None:
             raise self._refusal
         self._fields = await self._parse()
@@ -308,6 +309,8 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         tree = kept.get(files) if kept else None
         if tree is None:
             await self._hold(self.service.downloads, sum(file.size for file in files) * 4 // 3)
+            for _, held in self._held:
+                held.ours = True
             tree = await self.service.on_files(_load, self.service.blobs, files, kept)
         head = json.dumps({"success": True, **fields}).encode()[:-1] + b', "files": '
         self.set_header("Content-Type", "application/json")
@@ -318,6 +321,8 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
 
     async def _send(self, *parts: bytes) -> None:
         """Send a reply bit by bit, so that little of it waits in memory to be sent."""
+        for _, held in self._held:
+            held.begin()
         sent = 0
         try:
             for part in parts:
@@ -337,12 +342,9 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         for _, held in self._held:
             held.moved = moved
 
-    async def _hold(self, lanes: Lanes, size: int, before: int = 0) -> None:
-        """Wait until so many bytes may be in memory, besides those ``before``.
-
-        They are given back when the request ends.
-        """
-        flow = lanes.of(before + size)
+    async def _hold(self, lanes: Lanes, size: int) -> None:
+        """Wait until so many bytes may be in memory. They are given back when the request ends."""
+        flow = lanes.of(size)
         held = await flow.hold(size, self._cut_off, self._name)
         self._held.append((flow, held))
         if not self._in_flight:  # the client left while this waited
@@ -351,11 +353,19 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
     async def _moved(self, received: int) -> None:
         """Count what came of the body; one that did not announce its length holds more then."""
         self._count(received)
-        if not self._wanted:
+        if not self._wanted or not self._sends_chunks or not self._held:
             return
-        holding = sum(held.size for _, held in self._held)
-        if self._held and received > holding:
-            await self._hold(self.service.uploads, STEP, holding)
+        flow, held = self._held[0]
+        if received < held.size:
+            return
+        if self.service.uploads.of(held.size + STEP) is flow:
+            await flow.grow(held, STEP)
+            return
+        held.ours = True
+        await self._hold(self.service.uploads, held.size + STEP)
+        flow.release(held)
+        del self._held[:1]
+        self._count(received)
 
     def _release(self) -> None:
         for flow, held in self._held:
@@ -363,9 +373,9 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         self._held.clear()
 
     def _cut_off(self) -> None:
-        """End a transfer that stands still."""
+        """End a transfer that is too slow for the room that it holds."""
         log.warning(
-            "Cut off %s %s from %s: it came to a standstill",
+            "Cut off %s %s from %s: it stood still, or was too slow while others waited",
             self.request.method,
             self.request.path,
             self.request.remote_ip,

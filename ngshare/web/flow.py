@@ -20,7 +20,7 @@ SLOWEST = 1000.0
 LONGEST = 600.0
 """Seconds that a transfer may take on the whole while others wait for the room that it holds."""
 
-LOOK = 5.0
+LOOK = 2.0
 """Seconds between two looks at how fast transfers are."""
 
 
@@ -32,23 +32,43 @@ class Held:
         self.moved = 0
         self.cut = cut
         self.since = time.monotonic()
+        self.ours = False
+        """Whether it is our own work that takes the time now, and not the client."""
+        self.wanted: tuple[float, int] | None = None
+        """Since when others wait for what it holds, and how much had moved by then."""
 
-    def too_slow(self, now: float, *, wanted: bool) -> bool:
-        """Whether it stands, or creeps while what it holds is wanted by others.
+    @property
+    def whole(self) -> bool:
+        """Whether nothing more is to come of the client: what has all moved is worked on by us."""
+        return self.ours or self.moved >= self.size
 
-        What has all moved is being worked on.
-        """
-        if self.moved >= self.size:
+    def begin(self) -> None:
+        """From now on it is the client who takes the time."""
+        self.ours, self.since, self.wanted = False, time.monotonic(), None
+
+    def slower(self, speed: float) -> bool:
+        """Whether it has been slower on the whole, in bytes a second, after some grace."""
+        return not self.whole and self.moved < (time.monotonic() - self.since - GRACE) * speed
+
+    def slower_since_wanted(self, speed: float, grace: float) -> bool:
+        """The same, of the time since others wait for what it holds."""
+        if self.whole or self.wanted is None:
             return False
-        slowest = max(SLOWEST, self.size / LONGEST) if wanted else SLOWEST
-        return self.moved < (now - self.since - GRACE) * slowest
+        since, before = self.wanted
+        return self.moved - before < (time.monotonic() - since - grace) * speed
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A transfer that waits for room, or for more of it when it is ``growing``."""
+
     size: int
     user: str | None
+    growing: Held | None
     turn: asyncio.Future[None]
+    since: float
+    due: bool = False
+    """Whether it waited for so long that nobody may pass it any more."""
 
 
 class Flow:
@@ -71,7 +91,7 @@ class Flow:
         self.used = 0
         self._held: dict[Held, str | None] = {}
         self._of: Counter[str] = Counter()
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._look: asyncio.TimerHandle | None = None
 
     async def hold(self, size: int, cut: Callable[[], None], user: str | None = None) -> Held:
@@ -80,36 +100,54 @@ class Flow:
         ``user`` is whose share it counts for. Raises Unavailable when there was no room for
         too long.
         """
-        if self._waiting or not self._may_go(size, user):
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            entry = _Waiting(size, user, turn)
-            self._waiting.append(entry)
-            self._admit()
-            try:
-                await asyncio.wait_for(turn, self.patience)
-            except asyncio.TimeoutError:
-                raise Unavailable(
-                    "The exchange is busy with other transfers; please try again", retry_after=10
-                ) from None
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():  # too late: the room was given already
-                    self._take(-size, user)
-                raise
-            finally:
-                if entry in self._waiting:
-                    self._waiting.remove(entry)
-                self._admit()
-        else:
-            self._take(size, user)
+        await self._wait(size, user, None)
         held = Held(size, cut)
         self._held[held] = user
         self._watch()
         return held
 
+    async def grow(self, held: Held, more: int) -> None:
+        """Wait until ``more`` bytes have room besides what a transfer holds, and hold them too.
+
+        Raises Unavailable as ``hold`` does.
+        """
+        user = self._held[held]
+        held.ours = True
+        await self._wait(more, user, held)
+        held.ours = False
+        if held in self._held:
+            held.size += more
+        else:  # it ended meanwhile
+            self._take(-more, user)
+            self._admit()
+
     def release(self, held: Held) -> None:
         """Give back what a transfer held; once is enough, twice does no harm."""
         if held in self._held:
             self._take(-held.size, self._held.pop(held))
+            self._admit()
+
+    async def _wait(self, size: int, user: str | None, growing: Held | None) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = Waiting(size, user, growing, turn, time.monotonic())
+        self._waiting.append(entry)
+        self._admit()
+        if turn.done():
+            return
+        self._note_wanted()
+        try:
+            await asyncio.wait_for(turn, self.patience)
+        except asyncio.TimeoutError:
+            raise Unavailable(
+                "The exchange is busy with other transfers; please try again", retry_after=10
+            ) from None
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # too late: the room was given already
+                self._take(-size, user)
+            raise
+        finally:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
             self._admit()
 
     def _take(self, size: int, user: str | None) -> None:
@@ -119,25 +157,38 @@ class Flow:
             if not self._of[user]:
                 del self._of[user]
 
-    def _has_room(self, size: int) -> bool:
-        return self.used == 0 or self.used + size <= self.limit
+    def _has_room(self, entry: Waiting) -> bool:
+        return self.used == self._own(entry) or self.used + entry.size <= self.limit
 
-    def _has_share(self, size: int, user: str | None) -> bool:
-        return user is None or user not in self._of or self._of[user] + size <= self.share
+    def _has_share(self, entry: Waiting) -> bool:
+        if entry.user is None:
+            return True
+        of_user = self._of.get(entry.user, 0)
+        return of_user == self._own(entry) or of_user + entry.size <= self.share
 
-    def _may_go(self, size: int, user: str | None) -> bool:
-        return self._has_room(size) and self._has_share(size, user)
+    def _own(self, entry: Waiting) -> int:
+        """How much it holds already."""
+        return entry.growing.size if entry.growing in self._held else 0
+
+    def _in_turn(self) -> list[Waiting]:
+        """Those who wait, in the order in which they are served."""
+        return list(self._waiting)
+
+    def _may_be_passed(self, entry: Waiting) -> bool:
+        """Whether others go on for whom there is room, when there is none for this one yet."""
+        return False
 
     def _admit(self) -> None:
-        for entry in list(self._waiting):
-            if not self._has_share(entry.size, entry.user):
+        for entry in self._in_turn():
+            if not self._has_share(entry):
                 continue
-            if not self._has_room(entry.size):
+            if self._has_room(entry):
+                self._waiting.remove(entry)
+                if not entry.turn.done():
+                    self._take(entry.size, entry.user)
+                    entry.turn.set_result(None)
+            elif not self._may_be_passed(entry):
                 return
-            self._waiting.remove(entry)
-            if not entry.turn.done():
-                self._take(entry.size, entry.user)
-                entry.turn.set_result(None)
 
     def _watch(self) -> None:
         if self._look is None and self._held:
@@ -145,28 +196,30 @@ class Flow:
 
     def _cut_slow(self) -> None:
         self._look = None
-        now = time.monotonic()
-        wanted = self.hurry or bool(self._waiting)
-        for held in [held for held in self._held if held.too_slow(now, wanted=wanted)]:
+        self._note_wanted()
+        for held in self._too_slow():
             held.cut()
         self._watch()
 
+    def _kept_out(self) -> Waiting | None:
+        """Who is the first to wait for room that others hold, rather than for their own share."""
+        return next((entry for entry in self._in_turn() if self._has_share(entry)), None)
 
-class Lanes:
-    """Half of ``limit`` for large transfers, half for the others, which these cannot hold up.
+    def _note_wanted(self) -> None:
+        wanted = self.hurry or self._kept_out() is not None
+        for held in self._held:
+            if not wanted:
+                held.wanted = None
+            elif held.wanted is None:
+                held.wanted = (time.monotonic(), held.moved)
 
-    Large is what takes more than an eighth of it, which is also the share of one user
-    among the others.
-    """
-
-    def __init__(self, limit: int, patience: float) -> None:
-        self.share = max(1, limit // 8)
-        self.small = Flow(limit // 2, patience, self.share)
-        self.large = Flow(limit // 2, patience)
-
-    def of(self, size: int) -> Flow:
-        """Where a transfer of so many bytes goes."""
-        return self.large if size > self.share else self.small
+    def _too_slow(self) -> list[Held]:
+        """What stands still, or creeps while what it holds is wanted by others."""
+        return [
+            held
+            for held in self._held
+            if held.slower(max(SLOWEST, held.size / LONGEST) if held.wanted else SLOWEST)
+        ]
 
 
 class Turns:

@@ -19,7 +19,8 @@ from ngshare.metrics import Metrics
 from ngshare.web.auth import Identity
 from ngshare.web.counted import CountedBlobs
 from ngshare.web.encoded import EncodedTrees
-from ngshare.web.flow import Flow, Lanes, Turns
+from ngshare.web.flow import Flow, Turns
+from ngshare.web.lanes import Lanes
 from ngshare.web.rate import Rate
 from ngshare.web.readiness import Readiness
 from ngshare.web.reads import ReadLog

@@ -15,7 +15,8 @@ from tornado.web import Application
 from ngshare.blobs import LocalBlobs
 from ngshare.errors import Unavailable
 from ngshare.web import flow
-from ngshare.web.flow import Flow, Lanes, Turns
+from ngshare.web.flow import Flow, Turns
+from ngshare.web.lanes import Lanes
 from ngshare.web.service import FILE_THREADS, Service
 from tests.conftest import Api, Reply, tree
 from tests.hubstub import HubStub
