@@ -65,6 +65,10 @@ class Metrics:
         self.hub_questions = self._counter(
             "ngshare_hub_questions", "Tokens that the Hub was asked about"
         )
+        self.hub_refreshes = self._counter(
+            "ngshare_hub_refreshes",
+            "Questions to the Hub that nobody waited for, before an answer was too old",
+        )
         self.hub_questions_saved = self._counter(
             "ngshare_hub_questions_saved",
             "Tokens that the Hub was not asked about: known already, or being asked about",

@@ -12,9 +12,11 @@ import hashlib
 import hmac
 import json
 import logging
+import random
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard, TypeVar
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -45,6 +47,15 @@ LOGINS = 5
 
 NEXT_LENGTH = 1000
 """The longest address that a login leads back to; from a longer one, to the start page."""
+
+
+REFRESH = (0.7, 0.9)
+"""At which part of the age to which an answer is believed it is asked again in the background.
+
+Somewhere between, so that the answers of a class are not all asked again in the same second."""
+
+REFRESH_AGAIN = 0.05
+"""After which part of that age once more, when the Hub did not answer."""
 
 
 class HubTrouble(Exception):
@@ -79,9 +90,29 @@ class Identity(Protocol):
         """Count in these metrics what it takes to know who sends requests."""
         ...
 
+    def check_rate_with(self, check: Callable[[str], None]) -> None:
+        """Call this with a user's name before it costs anything to know them again.
+
+        It raises TooMany when the user has sent too many requests.
+        """
+        ...
+
     async def greet(self) -> None:
         """After the start, log it when nobody will get in: once, and without holding up anybody."""
         ...
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the Hub said of a token, in which session, and until when it is believed.
+
+    From ``refresh`` on, whoever uses it has it asked again in the background.
+    """
+
+    model: dict[str, Any]
+    session_id: str
+    refresh: float
+    until: float
 
 
 class SharedHubAuth(HubOAuth):  # type: ignore[misc]  # jupyterhub has no types
@@ -104,11 +135,24 @@ class SharedHubAuth(HubOAuth):  # type: ignore[misc]  # jupyterhub has no types
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._answers: OrderedDict[str, tuple[float, dict[str, Any]]] = OrderedDict()
+        # By token, one for each: whoever makes up sessions pushes nobody out.
+        self._answers: OrderedDict[str, Answer] = OrderedDict()
         # Apart from the others, so that whoever tries many tokens pushes nobody out.
         self._nobodies: OrderedDict[str, float] = OrderedDict()
         self._questions: dict[str, asyncio.Task[dict[str, Any] | None]] = {}
         self.metrics: Metrics | None = None
+        self.check_rate: Callable[[str], None] | None = None
+
+    def get_session_id(self, handler: RequestHandler) -> str:
+        """The session of a browser that is logged in by a cookie.
+
+        A token in the header is no login that could end, so it has none: the cookie of a
+        session beside it says nothing but what the client likes.
+        """
+        if self.get_token(handler, in_cookie=False):
+            return ""
+        session: str = super().get_session_id(handler)
+        return session
 
     def user_for_token(
         self, token: str, use_cache: bool = True, session_id: str = "", *, sync: bool = True
@@ -119,21 +163,25 @@ class SharedHubAuth(HubOAuth):  # type: ignore[misc]  # jupyterhub has no types
         return self._user_for_token(token, session_id)
 
     async def _user_for_token(self, token: str, session_id: str) -> dict[str, Any] | None:
-        # The session is part of the key so that a log-out at the Hub is seen at once.
-        key = hashlib.sha256(f"{session_id}\0{token}".encode("utf8", "replace")).hexdigest()
-        cached = self._answers.get(key)
-        if cached is not None and time.monotonic() < cached[0]:
+        key = hashlib.sha256(token.encode("utf8", "replace")).hexdigest()
+        now = time.monotonic()
+        answer = self._answers.get(key)
+        # One of another session is not believed, so that a log-out at the Hub is seen at once.
+        if answer is not None and answer.session_id == session_id and now < answer.until:
             self._count(saved=True)
-            return cached[1]
-        if time.monotonic() < self._nobodies.get(key, 0):
+            if now >= answer.refresh and key not in self._questions:
+                self._refresh(key, token, answer)
+            return answer.model
+        if now < self._nobodies.get(key, 0):
             self._count(saved=True)
             return None
         question = self._questions.get(key)
-        self._count(saved=question is not None)
         if question is None:
-            question = asyncio.ensure_future(self._ask(key, token))
-            question.add_done_callback(_retrieve)
-            self._questions[key] = question
+            if answer is not None and self.check_rate is not None:
+                self.check_rate(_name(answer.model))
+            question = self._question(key, token, session_id)
+        else:
+            self._count(saved=True)
         # Shielded: a client that stops waiting must not take the answer from the others.
         return await asyncio.shield(question)
 
@@ -144,12 +192,32 @@ class SharedHubAuth(HubOAuth):  # type: ignore[misc]  # jupyterhub has no types
         """
         return await asyncio.wait_for(asking, self.patience)
 
+    def _refresh(self, key: str, token: str, answer: Answer) -> None:
+        """Ask in the background about an answer that will soon be too old, so that nobody waits.
+
+        Those of a class that came together would all wait for the Hub together. If the Hub
+        does not answer, the answer is believed as long as it would have been.
+        """
+        answer.refresh = time.monotonic() + REFRESH_AGAIN * self.cache_max_age
+        if self.metrics is not None:
+            self.metrics.hub_refreshes.inc()
+        self._question(key, token, answer.session_id)
+
+    def _question(
+        self, key: str, token: str, session_id: str
+    ) -> asyncio.Task[dict[str, Any] | None]:
+        self._count(saved=False)
+        question = asyncio.ensure_future(self._ask(key, token, session_id))
+        question.add_done_callback(_retrieve)
+        self._questions[key] = question
+        return question
+
     def _count(self, *, saved: bool) -> None:
         if self.metrics is not None:
             counter = self.metrics.hub_questions_saved if saved else self.metrics.hub_questions
             counter.inc()
 
-    async def _ask(self, key: str, token: str) -> dict[str, Any] | None:
+    async def _ask(self, key: str, token: str, session_id: str) -> dict[str, Any] | None:
         try:
             model: dict[str, Any] | None = await asyncio.wait_for(
                 super().user_for_token(token, use_cache=False, sync=False), self.question_max_age
@@ -160,11 +228,15 @@ class SharedHubAuth(HubOAuth):  # type: ignore[misc]  # jupyterhub has no types
             raise HubTrouble(type(error).__name__) from error
         finally:
             self._questions.pop(key, None)
+        now = time.monotonic()
         if model is None:
-            _keep(self._nobodies, key, time.monotonic() + self.negative_max_age, self.cache_size)
+            self._answers.pop(key, None)
+            _keep(self._nobodies, key, now + self.negative_max_age, self.cache_size)
             return None
         model = self._essence(model)
-        _keep(self._answers, key, (time.monotonic() + self.cache_max_age, model), self.cache_size)
+        age = self.cache_max_age
+        refresh = now + age * random.uniform(*REFRESH)
+        _keep(self._answers, key, Answer(model, session_id, refresh, now + age), self.cache_size)
         self._nobodies.pop(key, None)
         return model
 
@@ -242,6 +314,12 @@ def _is_model(answer: object) -> TypeGuard[dict[str, Any]]:
     )
 
 
+def _name(model: dict[str, Any]) -> str:
+    """What a user or service of the Hub is called here."""
+    name: str = model["name"]
+    return SERVICE_NAMES + name if model["kind"] == "service" else name
+
+
 def _keep(cache: OrderedDict[str, T], key: str, value: T, size: int) -> None:
     """Put a value into a cache that holds so many, in place of the oldest."""
     cache[key] = value
@@ -277,20 +355,20 @@ class HubIdentity:
     async def identify(self, handler: RequestHandler) -> str:
         model = await self._model(handler)
         name: str = model["name"]
-        service = model.get("kind") == "service"
         if not self.hub_auth.check_scopes(self.hub_auth.access_scopes, model):
             raise Forbidden(self._missing_scope(name))
-        if service:
-            return SERVICE_NAMES + name
-        if name.startswith(SERVICE_NAMES):
+        if model["kind"] == "user" and name.startswith(SERVICE_NAMES):
             raise Forbidden(f"A user whose name begins with '{SERVICE_NAMES}' cannot use ngshare")
-        return name
+        return _name(model)
 
     async def may_read_metrics(self, handler: RequestHandler) -> bool:
         return METRICS_SCOPE in (await self._model(handler))["scopes"]
 
     def count_with(self, metrics: Metrics) -> None:
         self.hub_auth.metrics = metrics
+
+    def check_rate_with(self, check: Callable[[str], None]) -> None:
+        self.hub_auth.check_rate = check
 
     async def _model(self, handler: RequestHandler) -> dict[str, Any]:
         """What the Hub says of whoever sent this request. Raises Unauthenticated."""
@@ -369,6 +447,9 @@ class StandaloneIdentity:
 
     def count_with(self, metrics: Metrics) -> None:
         """Nobody is asked, so there is nothing to count."""
+
+    def check_rate_with(self, check: Callable[[str], None]) -> None:
+        """It costs nothing to know who sends a request."""
 
     async def greet(self) -> None:
         """There is nobody to ask."""

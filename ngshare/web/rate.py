@@ -29,14 +29,24 @@ class Rate:
         if not self.per_minute:
             return
         now = self._clock()
-        left, since = self._left.get(user, (float(self.per_minute), now))
-        left = min(self.per_minute, left + (now - since) * self.per_minute / 60)
-        allowed = left >= 1
-        self._left[user] = (left - 1 if allowed else left, now)
+        left = self._left_at(now, user)
+        self._left[user] = (left - 1 if left >= 1 else left, now)
         self._left.move_to_end(user)
         if len(self._left) > USERS:
             self._left.popitem(last=False)
-        if not allowed:
+        self._refuse_below_one(left)
+
+    def check(self, user: str) -> None:
+        """Raise what ``count`` would raise, without counting a request."""
+        if self.per_minute:
+            self._refuse_below_one(self._left_at(self._clock(), user))
+
+    def _left_at(self, now: float, user: str) -> float:
+        left, since = self._left.get(user, (float(self.per_minute), now))
+        return min(self.per_minute, left + (now - since) * self.per_minute / 60)
+
+    def _refuse_below_one(self, left: float) -> None:
+        if left < 1:
             raise TooMany(
                 f"More than {self.per_minute} requests in a minute; please wait",
                 retry_after=max(1, math.ceil((1 - left) * 60 / self.per_minute)),

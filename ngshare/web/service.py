@@ -81,6 +81,7 @@ class Service:
         self.blobs: BlobStore = CountedBlobs(blobs, self.metrics)
         database.retried = self.metrics.database_retries.inc
         identity.count_with(self.metrics)
+        identity.check_rate_with(lambda user: self.rate.check(user))
         self.reads = ReadLog(self._write_reads, self.metrics.reads_not_logged.inc)
         self.readiness = Readiness(database, blobs, readiness_patience)
         self._database_threads = ThreadPoolExecutor(threads, "database")

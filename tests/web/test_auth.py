@@ -18,6 +18,7 @@ from tornado.web import Application, create_signed_value
 from ngshare.actions import maintenance
 from ngshare.database import Database
 from ngshare.web.auth import SharedHubAuth
+from ngshare.web.rate import Rate
 from ngshare.web.service import Service
 from tests.conftest import ADMIN, PREFIX, Api, Reply, tree
 from tests.hubstub import SCOPE, SERVICE, HubStub
@@ -236,9 +237,9 @@ async def test_an_answer_is_believed_for_a_while_and_then_asked_again(
 ) -> None:
     (await courses(api)).success("courses")
     hub.revoke(TOKEN)
-    clock.now += hub_auth.cache_max_age - 1
+    clock.now += hub_auth.cache_max_age * 0.69
     (await courses(api)).success("courses")
-    clock.now += 2
+    clock.now += hub_auth.cache_max_age * 0.31
     assert (await courses(api)).status == 401
     hub.add(TOKEN, STUDENT)
     assert (await courses(api)).status == 401
@@ -280,15 +281,132 @@ async def test_of_an_answer_only_what_is_needed_is_kept(
     for _ in range(2):
         (await courses(api, "of many scopes")).success("courses")
     assert len(hub.questions) == 1
-    ((_, kept),) = hub_auth._answers.values()
-    assert kept == {"kind": "user", "name": STUDENT, "scopes": [SCOPE]}
+    (kept,) = hub_auth._answers.values()
+    assert kept.model == {"kind": "user", "name": STUDENT, "scopes": [SCOPE]}
 
 
 async def test_a_log_out_at_the_hub_is_seen_at_once(api: Api, hub: HubStub) -> None:
     for session in ("one", "one", "two"):
-        headers = {**token(TOKEN), "Cookie": f"jupyterhub-session-id={session}"}
-        (await api.send("GET", "courses", headers=headers)).success("courses")
+        cookie = f"{login_cookie(TOKEN)}; jupyterhub-session-id={session}"
+        reply = await api.send("GET", "courses", headers={**BROWSER, "Cookie": cookie})
+        reply.success("courses")
     assert len(hub.questions) == 2
+    hub.revoke(TOKEN)
+    cookie = f"{login_cookie(TOKEN)}; jupyterhub-session-id=three"
+    reply = await api.send("GET", "courses", headers={"Cookie": cookie})
+    assert reply.status == 401
+
+
+async def test_a_token_in_the_header_has_no_session(api: Api, hub: HubStub) -> None:
+    for number in range(5):
+        cookie = f"jupyterhub-session-id={number}; {login_cookie('another')}"
+        headers = {**token(TOKEN), "Cookie": cookie}
+        (await api.send("GET", "courses", headers=headers)).success("courses")
+    assert hub.questions == [TOKEN]
+
+
+async def test_whoever_makes_up_sessions_pushes_nobody_out(
+    api: Api, hub: HubStub, hub_auth: SharedHubAuth
+) -> None:
+    hub_auth.cache_size = 2
+    (await courses(api)).success("courses")
+    hub.add("of mallory", STRANGER)
+    for number in range(5):
+        cookie = f"jupyterhub-session-id={number}; {login_cookie('of mallory')}"
+        await api.send("GET", "courses", headers={**BROWSER, "Cookie": cookie})
+    assert len(hub_auth._answers) == 2
+    (await courses(api)).success("courses")
+    assert hub.questions.count(TOKEN) == 1
+
+
+async def test_the_hub_is_not_asked_for_those_who_send_too_much(
+    api: Api, hub: HubStub, hub_auth: SharedHubAuth, hub_service: Service
+) -> None:
+    hub_service.rate = Rate(3, lambda: 0.0)
+    replies = []
+    for number in range(6):
+        cookie = f"jupyterhub-session-id={number}; {login_cookie(TOKEN)}"
+        replies.append(await api.send("GET", "courses", headers={**BROWSER, "Cookie": cookie}))
+    assert [reply.status for reply in replies] == [200] * 3 + [429] * 3
+    assert int(replies[-1].headers["Retry-After"]) > 0
+    assert len(hub.questions) == 3
+
+
+async def refreshed(hub_auth: SharedHubAuth) -> None:
+    """Wait until nothing is asked in the background any more."""
+    await asyncio.gather(*hub_auth._questions.values(), return_exceptions=True)
+
+
+async def test_an_answer_in_use_is_asked_again_before_it_is_too_old(
+    api: Api, hub: HubStub, hub_auth: SharedHubAuth, hub_service: Service, clock: SimpleNamespace
+) -> None:
+    (await courses(api)).success("courses")
+    clock.now += hub_auth.cache_max_age * 0.69
+    (await courses(api)).success("courses")
+    assert len(hub.questions) == 1
+    clock.now += hub_auth.cache_max_age * 0.22
+    hub.hold()
+    for _ in range(3):  # nobody waits for it, and it is asked once
+        (await courses(api)).success("courses")
+    await hub.asked(2)
+    hub.release()
+    await refreshed(hub_auth)
+    clock.now += hub_auth.cache_max_age * 0.5  # the first answer would be too old
+    (await courses(api)).success("courses")
+    assert hub.questions == [TOKEN] * 2
+    assert "\nngshare_hub_refreshes_total 1.0\n" in hub_service.metrics.page().decode()
+
+
+async def test_a_hub_that_does_not_answer_in_time_changes_nothing(
+    api: Api, hub: HubStub, hub_auth: SharedHubAuth, clock: SimpleNamespace
+) -> None:
+    (await courses(api)).success("courses")
+    await hub.stop()
+    clock.now += hub_auth.cache_max_age * 0.91
+    for _ in range(3):
+        (await courses(api)).success("courses")
+        await refreshed(hub_auth)
+    clock.now += hub_auth.cache_max_age * 0.1
+    assert (await courses(api)).status == 503, "no answer is believed for longer than it was"
+    hub.start()
+    (await courses(api)).success("courses")
+    hub.broken = (500, "broken")
+    clock.now += hub_auth.cache_max_age * 0.91
+    (await courses(api)).success("courses")
+    await refreshed(hub_auth)
+    hub.broken = None
+    clock.now += hub_auth.cache_max_age * 0.06
+    (await courses(api)).success("courses")  # and this one asks once more
+    await refreshed(hub_auth)
+    clock.now += hub_auth.cache_max_age * 0.5
+    await hub.stop()
+    (await courses(api)).success("courses")
+
+
+async def test_a_token_that_was_revoked_is_refused_once_that_is_known(
+    api: Api, hub: HubStub, hub_auth: SharedHubAuth, clock: SimpleNamespace
+) -> None:
+    (await courses(api)).success("courses")
+    hub.revoke(TOKEN)
+    clock.now += hub_auth.cache_max_age * 0.91
+    (await courses(api)).success("courses")
+    await refreshed(hub_auth)
+    assert (await courses(api)).status == 401
+    assert hub.questions == [TOKEN] * 2
+
+
+async def test_a_class_that_came_together_does_not_ask_again_together(
+    api: Api, hub: HubStub, hub_auth: SharedHubAuth, clock: SimpleNamespace
+) -> None:
+    students = [f"student-{number}" for number in range(30)]
+    for student in students:
+        hub.add(student, student)
+        await courses(api, student)
+    clock.now += hub_auth.cache_max_age * 0.8
+    for student in students:
+        await courses(api, student)
+    await refreshed(hub_auth)
+    assert 30 < len(hub.questions) < 60
 
 
 # A Hub that is slow, away or broken

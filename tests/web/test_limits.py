@@ -181,6 +181,21 @@ def test_the_count_of_few_users_is_kept(monkeypatch: pytest.MonkeyPatch) -> None
     assert sent(rate, "sue", 1) == 1
 
 
+def test_whether_there_were_too_many_can_be_asked_without_counting() -> None:
+    clock = Clock()
+    rate = Rate(2, clock)
+    for _ in range(5):
+        rate.check("sam")
+    assert sent(rate, "sam", 5) == 2
+    with pytest.raises(TooMany) as refused:
+        rate.check("sam")
+    assert refused.value.retry_after == 30
+    rate.check("sue")
+    clock.now += 30
+    rate.check("sam")
+    Rate(0).check("sam")
+
+
 def test_without_a_limit_nothing_is_counted() -> None:
     assert sent(Rate(0), "sam", 10_000) == 10_000
 
