@@ -44,6 +44,7 @@ from ngshare.web.auth import (
     StandaloneIdentity,
     derive_secret,
 )
+from ngshare.web.own_names import OwnNames
 from ngshare.web.server import KnownAnyway, NothingSent
 from ngshare.web.service import Service
 from ngshare.workers import once, supervise
@@ -110,6 +111,9 @@ class Ngshare(Application):
         False, help="Run without a Hub and believe the parameter 'user' of each request"
     ).tag(config=True)
     host = Unicode("127.0.0.1", help="Where to listen, stand-alone only").tag(config=True)
+    host_names = Names(
+        help="Further names in the addresses by which it is called, stand-alone only"
+    ).tag(config=True)
     port = Integer(12121, min=0, max=65535, help="The port, stand-alone only; 0: any").tag(
         config=True
     )
@@ -421,7 +425,7 @@ class Ngshare(Application):
 
     def _make_identity(self) -> Identity:
         if self.standalone:
-            return StandaloneIdentity()
+            return StandaloneIdentity(OwnNames(self.host, self.host_names))
         try:
             hub_auth = SharedHubAuth(parent=self, base_url=self.prefix, api_url=self.hub_api_url)
         except TraitError as error:

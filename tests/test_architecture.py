@@ -46,7 +46,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "actions.restore": {"actions", "blobs", "database", "migrate", "snapshots"},
     "actions": {"actions", "models", "blobs", "wire", "errors"},
-    "web.auth": {"errors", "metrics"},  # it counts what the Hub is asked
+    "web.auth": {"web", "errors", "metrics"},  # it counts what the Hub is asked
+    "web.own_names": set(),
     "web.forms": {"errors", "wire"},
     "web.service": {"web", "actions", "blobs", "database", "metrics", "errors"},
     "web.base": {"web", "actions", "blobs", "database", "logs", "wire", "errors"},

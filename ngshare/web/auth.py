@@ -27,6 +27,7 @@ from traitlets import Float, Integer
 
 from ngshare.errors import Forbidden, Unauthenticated, Unavailable
 from ngshare.metrics import Metrics
+from ngshare.web.own_names import OwnNames
 
 log = logging.getLogger("ngshare")
 
@@ -434,8 +435,11 @@ class StandaloneIdentity:
     reads_body = True
     login_by_redirect = False
 
+    def __init__(self, names: OwnNames | None = None) -> None:
+        self.names = names or OwnNames()
+
     async def identify(self, handler: RequestHandler) -> str:
-        _refuse_other_sites(handler.request)
+        self._refuse_other_sites(handler.request)
         field = getattr(handler, "field", None)
         name = field("user") if field else handler.get_argument("user", None)
         if not name:
@@ -454,9 +458,15 @@ class StandaloneIdentity:
     async def greet(self) -> None:
         """There is nobody to ask."""
 
-
-def _refuse_other_sites(request: HTTPServerRequest) -> None:
-    """Refuse what a page of another site makes a visitor's browser send to this machine."""
-    origin = request.headers.get("Origin")
-    if origin is not None and origin.partition("://")[2] != request.headers.get("Host"):
-        raise Forbidden("Pages of other sites may not use this service")
+    def _refuse_other_sites(self, request: HTTPServerRequest) -> None:
+        """Refuse what a page of another site makes a visitor's browser send to this machine."""
+        host = request.headers.get("Host")
+        if host is not None and not self.names.include(host):  # every browser sends one
+            raise Forbidden(
+                "This stand-alone ngshare is not known by the name in the address. Use localhost "
+                "or the address where it listens, or add the name to c.Ngshare.host_names in "
+                "ngshare_config.py"
+            )
+        origin = request.headers.get("Origin")
+        if origin is not None and origin.partition("://")[2] != host:
+            raise Forbidden("Pages of other sites may not use this service")

@@ -13,7 +13,7 @@ import pytest
 from tests.process.site import Server, Site, form, together, wait_for
 
 HEAD = (
-    b"POST /api/submission/c/a HTTP/1.1\r\nHost: x\r\n"
+    b"POST /api/submission/c/a HTTP/1.1\r\nHost: localhost\r\n"
     b"Content-Type: %s\r\nContent-Length: %d\r\n\r\n"
 )
 FORM = b"application/x-www-form-urlencoded"
@@ -85,7 +85,9 @@ def test_clients_that_take_a_reply_and_do_not_read_it(server: Server) -> None:
     before = memory(server)
     with connected(server, 40) as clients:
         for client in clients:
-            client.sendall(b"GET /api/assignment/c/large?user=ada HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.sendall(
+                b"GET /api/assignment/c/large?user=ada HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            )
         for _ in range(3):
             assert works(server)
         assert memory(server) < before + 400 * 2**20

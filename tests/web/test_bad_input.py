@@ -331,7 +331,7 @@ async def raw(api: Api, head: str, body: bytes = b"", *, end: bool = False) -> l
     return [int(status) for status in re.findall(rb"HTTP/1.1 (\d+)", replies)]
 
 
-POST = f"POST {PREFIX}submission/{quote(COURSE)}/{ASSIGNMENT} HTTP/1.1\nHost: x\n"
+POST = f"POST {PREFIX}submission/{quote(COURSE)}/{ASSIGNMENT} HTTP/1.1\nHost: localhost\n"
 BODY = urlencode({"user": STUDENT, "files": tree(a="1")}).encode()
 
 
@@ -457,14 +457,14 @@ async def test_a_chunked_body_is_understood(api: Api) -> None:
         "GET\n\n",
         "GET /api/courses\n\n",
         "GET /api/courses HTTP/9.9\n\n",
-        "GET http://[ HTTP/1.1\nHost: x\n\n",
-        "GET * HTTP/1.1\nHost: x\n\n",
-        "GET /api/\xff HTTP/1.1\nHost: x\n\n",
-        "GET /api/courses?user=\xff HTTP/1.1\nHost: x\nConnection: close\n\n",
+        "GET http://[ HTTP/1.1\nHost: localhost\n\n",
+        "GET * HTTP/1.1\nHost: localhost\n\n",
+        "GET /api/\xff HTTP/1.1\nHost: localhost\n\n",
+        "GET /api/courses?user=\xff HTTP/1.1\nHost: localhost\nConnection: close\n\n",
         "GET /api/courses HTTP/1.1\n\n",
         "GET /api/courses HTTP/1.1\nHost: \xff\n\n",
-        "GET /api/courses HTTP/1.1\nHost: x\nCookie: \xff=\xff; a\n\n",
-        "GET /api/courses HTTP/1.1\nHost: x\nX: " + "x" * 100_000 + "\n\n",
+        "GET /api/courses HTTP/1.1\nHost: localhost\nCookie: \xff=\xff; a\n\n",
+        "GET /api/courses HTTP/1.1\nHost: localhost\nX: " + "x" * 100_000 + "\n\n",
     ],
     ids=range(12),
 )

@@ -149,6 +149,26 @@ async def test_pages_of_this_site_can(api: Api) -> None:
     reply.success()
 
 
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:12121", "10.0.0.1", "localhost.a"])
+async def test_a_site_whose_name_was_made_to_lead_here_cannot_be_somebody(
+    api: Api, host: str
+) -> None:
+    headers = {"Host": host, "Origin": f"http://{host}"}
+    reply = await api.send("POST", "course", "New", body="user=" + ADMIN, headers=headers)
+    assert reply.status == 403
+    assert "c.Ngshare.host_names" in reply.message
+    reply = await api.send("GET", "courses", query={"user": ADMIN}, headers={"Host": host})
+    assert reply.status == 403
+    assert "New" not in (await api.get("courses", user=ADMIN)).json["courses"]
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1", "[::1]:12121"])
+async def test_the_names_of_this_machine_lead_here(api: Api, host: str) -> None:
+    headers = {"Host": host, "Origin": f"http://{host}"}
+    reply = await api.send("POST", "course", "New", body="user=" + ADMIN, headers=headers)
+    reply.success()
+
+
 # Fields: forms, JSON, the query of a POST
 
 
