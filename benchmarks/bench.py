@@ -60,7 +60,8 @@ class Bench:
         """Every part that was chosen."""
         chosen = [each for each in SCENARIOS if each.name in self.only]
         if chosen or "roster" in self.only:
-            self.beside(chosen)
+            with taking("scenarios and roster"):
+                self.beside(chosen)
         parts = {
             "hub": self.on_hub,
             "shapes": self.shapes,
@@ -69,7 +70,8 @@ class Bench:
         }
         for name, part in parts.items():
             if name in self.only:
-                part()
+                with taking(name):
+                    part()
 
     def beside(self, chosen: Sequence[Scenario]) -> None:
         """The peer, ngshare and the bare handler in turn."""
@@ -275,6 +277,14 @@ class Bench:
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = {"machine": machine, "missed": self.missed, "results": self.results}
         path.write_text(json.dumps(whole, indent=1), "utf8")
+
+
+@contextlib.contextmanager
+def taking(name: str) -> Iterator[None]:
+    """Say how long a part took."""
+    begun = time.monotonic()
+    yield
+    print(f"({name}: {time.monotonic() - begun:.0f} s)", file=sys.stderr)
 
 
 def taking_turns(sites: Sequence[Site], turn: int) -> list[Site]:

@@ -67,6 +67,8 @@ class Run:
     health: float
     """The 99th percentile of the questions about health."""
     requests: float
+    reply: float
+    """The size of a reply, which shows that all sites do the same work."""
 
 
 def percentile(values: list[float], part: float) -> float:
@@ -102,6 +104,7 @@ def summarize(site: Site, outcome: Outcome, cpu: float, disk: float) -> Run:
         client_waited=outcome.client_waited,
         health=percentile(list(outcome.health), 0.99),
         requests=outcome.completed,
+        reply=outcome.received / outcome.completed,
     )
 
 
