@@ -132,13 +132,13 @@ def test_the_more_a_transfer_holds_the_faster_it_must_be(monkeypatch: pytest.Mon
     monkeypatch.setattr(flow, "GRACE", 0.0)
     monkeypatch.setattr(flow, "LONGEST", 0.1)
     looks: list[flow.Held] = []
-    too_slow = flow.Held.too_slow
+    slower = flow.Held.slower
 
-    def look(held: flow.Held, now: float, *, wanted: bool) -> bool:
+    def look(held: flow.Held, speed: float) -> bool:
         looks.append(held)
-        return too_slow(held, now, wanted=wanted)
+        return slower(held, speed)
 
-    monkeypatch.setattr(flow.Held, "too_slow", look)
+    monkeypatch.setattr(flow.Held, "slower", look)
 
     async def scenario() -> None:
         gate = Flow(limit=10**9, patience=60)
