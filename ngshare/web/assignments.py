@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ngshare.actions import assignments
 from ngshare.web.base import BaseHandler
+from ngshare.web.trees import TreeHandler
 from ngshare.web.who import Who, allow
 
 
@@ -15,7 +16,7 @@ class Assignments(BaseHandler):
         self.reply(assignments=await self.ask(assignments.list_assignments, course))
 
 
-class Assignment(BaseHandler):
+class Assignment(TreeHandler):
     """One assignment: fetch, release, remove."""
 
     @allow(Who.MEMBER)

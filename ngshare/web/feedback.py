@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ngshare.actions import feedback
-from ngshare.web.base import BaseHandler
+from ngshare.web.trees import TreeHandler
 from ngshare.web.who import Who, allow
 from ngshare.wire import format_time
 
 
-class Feedback(BaseHandler):
+class Feedback(TreeHandler):
     """The feedback on one submission."""
 
     @allow(Who.INSTRUCTOR)

@@ -8,8 +8,8 @@ from typing import Any
 from ngshare.actions import submissions
 from ngshare.actions.submissions import Handed
 from ngshare.errors import BadRequest
-from ngshare.web.base import BaseHandler
 from ngshare.web.lists import ListHandler
+from ngshare.web.trees import TreeHandler
 from ngshare.web.who import Who, allow
 from ngshare.wire import format_time, parse_time
 
@@ -58,7 +58,7 @@ class OwnSubmissions(ListHandler):
         )
 
 
-class Submit(BaseHandler):
+class Submit(TreeHandler):
     """Where the caller hands in."""
 
     @allow(Who.MEMBER)
@@ -70,7 +70,7 @@ class Submit(BaseHandler):
         self.reply(timestamp=format_time(moment))
 
 
-class Submission(BaseHandler):
+class Submission(TreeHandler):
     """One submission, to collect."""
 
     @allow(Who.INSTRUCTOR)

@@ -16,9 +16,9 @@ import pytest
 import requests
 from tornado.web import Application
 
-from ngshare.web import base, flow
+from ngshare.web import base, flow, transfer
 from ngshare.web.application import routes
-from ngshare.web.flow import Lanes
+from ngshare.web.lanes import Lanes
 from ngshare.web.service import Service
 from ngshare.web.who import METHODS, UNIDENTIFIED, Who, declared
 from tests.conftest import PREFIX, Api, tree
@@ -44,7 +44,7 @@ def app(hub_app: Application, hub: HubStub) -> Application:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests need not wait as long as a proxy may need."""
-    monkeypatch.setattr(base, "HANG_UP_SECONDS", 0.1)
+    monkeypatch.setattr(transfer, "HANG_UP_SECONDS", 0.1)
 
 
 def nobody_is_asked() -> list[str]:
@@ -262,8 +262,8 @@ async def test_the_reply_reaches_who_sends_on_and_the_rest_is_not_taken(
         (line,) = (record for record in caplog.records if record.name == "ngshare.access")
         received = line.fields["received"]  # type: ignore[attr-defined]
         taken = hub_service.max_body if chunked else 0
-        assert base.READ_ON <= received - taken <= base.READ_ON + 2**20
-    assert base.READ_ON <= received <= base.READ_ON + hub_service.max_body + 2**20
+        assert transfer.READ_ON <= received - taken <= transfer.READ_ON + 2**20
+    assert transfer.READ_ON <= received <= transfer.READ_ON + hub_service.max_body + 2**20
 
 
 @pytest.mark.parametrize("mebibytes", [5, 9, 60])
@@ -286,7 +286,7 @@ async def test_todays_clients_read_why_their_submission_is_too_large(
 async def test_who_waits_with_a_body_that_is_too_large_is_hung_up_on(
     api: Api, hub_service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "READ_ON_SECONDS", 0.1)
+    monkeypatch.setattr(transfer, "READ_ON_SECONDS", 0.1)
     async with Connection(api) as connection:
         connection.send(SUBMISSION, TOO_MUCH, b"x")
         assert (await connection.reply())[0] == 413
