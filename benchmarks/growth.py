@@ -48,7 +48,7 @@ START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 LENGTHS = (200, 2_000, 20_000)
 """How many entries the lists hold that show what an entry costs."""
 ROUNDS = 3
-SAMPLES = 70
+SAMPLES = 50
 """How often each read is asked in each round."""
 LONG_SAMPLES = 15
 """And each list that shows what an entry costs."""
