@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -43,6 +44,8 @@ def main() -> None:
             parser.error(f"--only: there is no {name}")
     if chosen.quick:
         chosen.seconds, chosen.rounds = min(chosen.seconds, 0.5), 1
+    # Whoever ends this ends the servers too, and leaves nothing in the folder.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     begun = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="ngshare-bench-", dir=chosen.folder))
     facts = machine.facts(folder)
