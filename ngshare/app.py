@@ -45,6 +45,7 @@ from ngshare.web.auth import (
     derive_secret,
 )
 from ngshare.web.own_names import OwnNames
+from ngshare.web.proxy import is_network
 from ngshare.web.server import KnownAnyway, NothingSent
 from ngshare.web.service import Service
 from ngshare.workers import once, supervise
@@ -112,7 +113,8 @@ class Ngshare(Application):
     ).tag(config=True)
     host = Unicode("127.0.0.1", help="Where to listen, stand-alone only").tag(config=True)
     host_names = Names(
-        help="Further names in the addresses by which it is called, stand-alone only"
+        Unicode(),
+        help="Further names in the addresses by which it is called, stand-alone only",
     ).tag(config=True)
     port = Integer(12121, min=0, max=65535, help="The port, stand-alone only; 0: any").tag(
         config=True
@@ -151,6 +153,10 @@ class Ngshare(Application):
     ).tag(config=True)
     readiness_patience = Float(
         2.0, min=0.1, help="For how many seconds readiness waits for database and storage"
+    ).tag(config=True)
+    trusted_proxies = Names(
+        Unicode(),
+        help="Addresses or networks of the proxies in front of the Hub's, which the log looks past",
     ).tag(config=True)
     json_logs = Bool(False, help="Write the log as JSON, one object for each line").tag(config=True)
     config_file = Unicode("ngshare_config.py", help="The configuration file, if there is one").tag(
@@ -247,6 +253,17 @@ class Ngshare(Application):
                     "write commas between names"
                 )
         return admins
+
+    @validate("trusted_proxies")
+    def _check_trusted_proxies(self, proposal: dict[str, Any]) -> list[str]:
+        proxies: list[str] = proposal["value"]
+        for proxy in proxies:
+            if not is_network(proxy):
+                raise StartError(
+                    f"Ngshare.trusted_proxies names {proxy!r}, which is neither an address nor a "
+                    "network; write them as 10.0.0.7 or 10.0.0.0/8"
+                )
+        return proxies
 
     @default("hub_api_url")
     def _default_hub_api_url(self) -> str:
@@ -391,6 +408,7 @@ class Ngshare(Application):
             requests_per_minute=self.max_requests_per_minute,
             open_metrics=not self.authenticate_prometheus,
             readiness_patience=self.readiness_patience,
+            trusted_proxies=self.trusted_proxies,
         )
         application = make_application(
             service, self.prefix, hub=not self.standalone, cookie_secret=self._cookie_secret()

@@ -113,6 +113,13 @@ def test_flags_without_a_value() -> None:
     assert (app.debug, app.upgrade_database, app.standalone) == (True, False, True)
 
 
+def test_a_trusted_proxy_is_an_address_or_a_network(refusal: Refusal) -> None:
+    assert "'ingress', which is neither" in refusal("--Ngshare.trusted_proxies=10.0.0.0/8,ingress")
+    app = configured("--Ngshare.trusted_proxies=10.0.0.0/8,::1", "--Ngshare.host_names=a.b, c.d")
+    assert app.trusted_proxies == ["10.0.0.0/8", "::1"]
+    assert app.host_names == ["a.b", "c.d"]
+
+
 def test_no_admins_on_the_command_line_wins_over_the_file(folder: Path) -> None:
     (folder / "ngshare_config.py").write_text("c.Ngshare.admins = ['ada']")
     assert configured().admins == ["ada"]

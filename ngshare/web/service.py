@@ -21,6 +21,7 @@ from ngshare.web.counted import CountedBlobs
 from ngshare.web.encoded import EncodedTrees
 from ngshare.web.flow import Flow, Turns
 from ngshare.web.lanes import Lanes
+from ngshare.web.proxy import networks
 from ngshare.web.rate import Rate
 from ngshare.web.readiness import Readiness
 from ngshare.web.reads import ReadLog
@@ -40,6 +41,7 @@ class Service:
     ``max_course_bytes`` of all the trees of a course (None: no limit), and
     ``requests_per_minute`` of one user (0: no limit). With ``open_metrics`` anyone may
     read the metrics. ``readiness_patience`` is for how many seconds readiness waits.
+    ``trusted_proxies`` are addresses or networks of proxies in front of the nearest one.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Service:
         requests_per_minute: int = 0,
         open_metrics: bool = False,
         readiness_patience: float = 2.0,
+        trusted_proxies: Iterable[str] = (),
         metrics: Metrics | None = None,
     ) -> None:
         self.database = database
@@ -77,6 +80,7 @@ class Service:
         self.max_course_bytes = max_course_bytes
         self.rate = Rate(requests_per_minute)
         self.open_metrics = open_metrics
+        self.trusted_proxies = networks(trusted_proxies)
         self.metrics = metrics or Metrics()
         self.blobs: BlobStore = CountedBlobs(blobs, self.metrics)
         database.retried = self.metrics.database_retries.inc

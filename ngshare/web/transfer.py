@@ -55,7 +55,7 @@ class TransferHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc] 
     hub_auth: Any
 
     def initialize(self, service: Service, route: str) -> None:
-        believe_proxy(self.request)
+        believe_proxy(self.request, service.trusted_proxies)
         self.service = service
         self.route = route
         self.hub_auth = getattr(service.identity, "hub_auth", None)
