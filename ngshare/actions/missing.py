@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from ngshare.actions import access, assignments
 from ngshare.actions.access import Caller
+from ngshare.actions.parts import ALL, Part
 from ngshare.models import STUDENT, Membership, Submission, User
 
 
@@ -28,27 +29,36 @@ class Missing:
 
 
 def list_missing(
-    connection: Connection, caller: Caller, course: str, assignment: str, by: datetime | None
+    connection: Connection,
+    caller: Caller,
+    course: str,
+    assignment: str,
+    by: datetime | None,
+    *,
+    part: Part[str] = ALL,
 ) -> list[Missing]:
     """The students who had handed in nothing ``by`` this moment, or until now; for instructors."""
     found = access.require_instructor(connection, caller, course)
     released = assignments.find(connection, found, assignment)
-    first = func.min(Submission.submitted_at)
+    # Looked up for each student, in an index, however many submissions there are.
+    first = (
+        select(func.min(Submission.submitted_at))
+        .where(Submission.assignment_id == released.id, Submission.student_id == Membership.user_id)
+        .correlate(Membership)
+        .scalar_subquery()
+    )
     rows = connection.execute(
         select(User.name, Membership.first_name, Membership.last_name, Membership.email, first)
         .select_from(Membership)
         .join(User, User.id == Membership.user_id)
-        .outerjoin(
-            Submission,
-            (Submission.student_id == User.id) & (Submission.assignment_id == released.id),
-        )
         .where(
             Membership.course_id == found.course_id,
             Membership.role == STUDENT,
             Membership.removed_at.is_(None),
+            User.name > (part.after or ""),
+            first.is_(None) if by is None else first.is_(None) | (first > by),
         )
-        .group_by(User.name, Membership.first_name, Membership.last_name, Membership.email)
-        .having(first.is_(None) if by is None else first.is_(None) | (first > by))
         .order_by(User.name)
+        .limit(part.limit)
     )
     return [Missing(*row) for row in rows]

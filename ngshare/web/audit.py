@@ -69,8 +69,13 @@ class MissingSubmissions(LookUp):
 
     @allow(Who.INSTRUCTOR)
     async def get(self, course: str, assignment: str) -> None:
-        students = await self.ask(missing.list_missing, course, assignment, self.moment("by"))
-        self.reply(missing=[_format(asdict(student)) for student in students])
+        await self.reply_list(
+            "missing",
+            missing.list_missing,
+            *(course, assignment, self.moment("by")),
+            form=lambda student: _format(asdict(student)),
+            key=lambda student: student.username,
+        )
 
 
 class Usage(BaseHandler):

@@ -23,6 +23,7 @@ LISTS = {
     "instructors": (("instructors", COURSE), INSTRUCTOR),
     "students": (("students", COURSE), INSTRUCTOR),
     "everybody's submissions": (("submissions", COURSE, UNTOUCHED), INSTRUCTOR),
+    "who is missing": (("missing", COURSE, ASSIGNMENT), INSTRUCTOR),
     "one student's submissions": (("submissions", COURSE, UNTOUCHED, STUDENT), STUDENT),
 }
 
