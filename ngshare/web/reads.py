@@ -61,7 +61,7 @@ class ReadLog:
             await self._writing
             self._stop_timer()
         if not await self._write_all():
-            log.error("%d reads are missing from the audit log", len(self._kept))
+            log.error("Reads that are missing from the audit log: %d", len(self._kept))
             self._dropped(len(self._kept))
             self._kept.clear()
 

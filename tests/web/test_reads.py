@@ -149,7 +149,7 @@ async def test_at_the_end_nothing_is_left_behind(
     log.add(read(1))
     await log.flush()
     assert database.dropped == 1
-    assert "1 reads are missing from the audit log" in caplog.text
+    assert "Reads that are missing from the audit log: 1" in caplog.text
 
 
 async def test_the_end_waits_for_what_is_being_written(start: Start) -> None:
