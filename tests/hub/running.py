@@ -107,6 +107,9 @@ class RunningHub:
         public, hub, self.proxy_port, service = free_ports(4)
         self.url = f"http://127.0.0.1:{public}{base_url}"
         self.hub_url = f"http://127.0.0.1:{hub}{base_url}hub/"
+        self.hub_port = hub
+        self.api_url = self.hub_url + "api"
+        """Where the service asks the Hub; for tests that put something in between."""
         self.service_url = f"http://127.0.0.1:{service}"
         self.prefix = f"{base_url}services/ngshare/"
         self.ngshare = f"http://127.0.0.1:{public}{self.prefix}"
@@ -192,7 +195,7 @@ class RunningHub:
             JUPYTERHUB_SERVICE_URL=self.service_url,
             JUPYTERHUB_SERVICE_PREFIX=self.prefix,
             JUPYTERHUB_BASE_URL=self.prefix.removesuffix("services/ngshare/"),
-            JUPYTERHUB_API_URL=self.hub_url + "api",
+            JUPYTERHUB_API_URL=self.api_url,
             JUPYTERHUB_API_TOKEN=self.service_token,
             JUPYTERHUB_CLIENT_ID="service-ngshare",
         )
