@@ -234,6 +234,11 @@ def test_an_answer_that_comes_after_ten_seconds_is_used_and_harms_nobody(
         wait_for(lambda: hub.ask("GET", "courses", new, timeout=LIMIT).ok, "the late answer")
         # The Hub is as slow as before: what it said of the first question is kept.
         assert hub.ask("GET", "courses", new, timeout=2).status_code == 200
+        for late in (f"late-{number}" for number in range(10)):
+            wait_for(
+                lambda token=late: hub.ask("GET", "courses", token).status_code == 401,
+                "the late answer that this is nobody",
+            )
     finally:
         relay.delay = 0
     # As many questions at once again need no more connections: none is lost.
