@@ -368,7 +368,7 @@ def test_what_was_there_is_put_aside(
     # Its files are kept as long as it is there.
     make_old(blobs, *CONTENTS, b"after the backup")
     swept = run("storage", "gc", "--yes").stdout
-    assert "1 file (16 bytes) older than 24 hours are kept for databases that restores" in swept
+    assert "1 file (16 bytes) older than 24 hours is kept for databases that restores" in swept
     assert f"  {aside}/ngshare-" in swept
     assert "Nothing to remove" in swept
 

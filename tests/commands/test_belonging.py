@@ -195,7 +195,7 @@ def test_what_a_backup_beside_the_database_names_is_kept(
     run("db", "upgrade")
     age(blobs)
     told = run("storage", "gc", "--yes").stdout
-    assert f"1 file ({len(NEW)} bytes) older than 24 hours are kept for databases that" in told
+    assert f"1 file ({len(NEW)} bytes) older than 24 hours is kept for databases that" in told
     assert f"  {undo}\n" in told
     told = run("db", "revert", undo, "--yes").stdout
     back = told.rpartition("ngshare db revert ")[2].strip()
