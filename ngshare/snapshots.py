@@ -52,7 +52,8 @@ def backup_sqlite(source: Path, target: Path) -> int:
     """Copy the SQLite database ``source`` into the new file ``target``; return its size in bytes.
 
     The copy is one consistent state, also when others write meanwhile, and on a
-    database in WAL mode it holds nobody up. It needs no file beside it. When this
+    database in WAL mode it holds nobody up. It needs no file beside it, and only its owner
+    can read it, however open ``source`` is. When this
     returns it is durable and was found sound; until then there is no ``target``.
     ``source`` is only read, and its journal mode stays as it is.
 
@@ -64,7 +65,7 @@ def backup_sqlite(source: Path, target: Path) -> int:
     try:
         with _reading(source) as database:
             _require_room(database, target.parent)
-            mode = source.stat().st_mode & 0o777
+            mode = source.stat().st_mode & 0o600
             os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
             part.chmod(mode)
             with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as copy:

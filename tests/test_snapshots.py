@@ -59,10 +59,12 @@ def test_the_database_keeps_its_journal_mode(tmp_path: Path, mode: str) -> None:
     assert query(database, "PRAGMA journal_mode") == [(mode,)]
 
 
-def test_only_who_could_read_the_database_can_read_the_copy(database: Path, tmp_path: Path) -> None:
-    database.chmod(0o640)
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o777])
+def test_only_its_owner_can_read_the_copy(database: Path, tmp_path: Path, mode: int) -> None:
+    database.chmod(mode)
     backup_sqlite(database, tmp_path / "copy")
-    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
+    assert database.stat().st_mode & 0o777 == mode
 
 
 def test_a_copy_under_load_is_one_state(tmp_path: Path) -> None:

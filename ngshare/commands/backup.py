@@ -87,13 +87,17 @@ class Restore(Command):
         manifest = backup.read_manifest(folder)
         url = self._database_url()
         self.say(
+            f"This restores into the database {show_url(url)} and the storage "
+            f"{Path(self.storage).absolute()}."
+        )
+        self.say(
             f"{folder} holds {count(manifest.files, 'file')} ({size(manifest.bytes)}) and "
             f"{count(sum(manifest.rows.values()), 'record')}, as of {manifest.made}."
         )
         if self._holds_anything(url):
             self.say(
-                f"{show_url(url)} is not empty: all of its records are replaced. They are put "
-                f"aside in {Path(self.storage) / 'aside'} before."
+                f"{show_url(url)} is not empty. All its records will be replaced. They are first put "
+                f"aside in {Path(self.storage) / 'aside'}."
             )
             self.confirm("Replace them?")
         with self.progress("Checking the backup") as started:
@@ -110,7 +114,7 @@ class Restore(Command):
         leave_mark(url, store)
         self.say(f"Restored {show_url(url)} and {store.folder}.")
         if aside is not None:
-            self.say(f"To go back: ngshare db restore {aside}")
+            self.tell_way_back("To go back:", "ngshare db restore", aside)
         if manifest.damaged:
             self.say(
                 f"{count(len(manifest.damaged), 'file')} had been damaged when the backup was "

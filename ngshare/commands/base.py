@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import inspect
 import os
+import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -19,7 +20,7 @@ from ngshare import help, migrate
 from ngshare.actions.access import Caller
 from ngshare.actions.backup import BackupError
 from ngshare.actions.storage import Unreadable
-from ngshare.app import Ngshare
+from ngshare.app import DATABASE_VARIABLE, DEFAULT_DATABASE, Ngshare
 from ngshare.blobs import LocalBlobs
 from ngshare.blobs.sweep import Busy, NoLocks, kept_still
 from ngshare.commands.owner import CannotBecome, Owner, become, owner_of
@@ -194,6 +195,29 @@ class Command(Ngshare):
             )
         return url
 
+    def tell_way_back(self, lead: str, command: str, path: Path) -> None:
+        """Say by which command this is undone, so that it acts on this site wherever it is pasted.
+
+        ``path`` is what the command takes. The options of the site are left out only where they
+        are what ngshare takes by itself. A database's secrets are never shown.
+        """
+        words = [command, shlex.quote(str(path.absolute()))]
+        url, note = self._database_url(), ""
+        usual = (DEFAULT_DATABASE, help.default(Ngshare.class_traits()["storage"]))
+        if (self.database, self.storage) != usual or os.environ.get(DATABASE_VARIABLE):
+            if url.get_backend_name() == "sqlite":
+                url = url.set(database=str(Path(url.database or "").absolute()))
+            shown = show_url(url)
+            whole = parse_url(shown) == url
+            storage = shlex.quote(str(Path(self.storage).absolute()))
+            words += ["--database", shlex.quote(shown) if whole else "...", "--storage", storage]
+            if not whole:
+                note = f"For ... write the URL of {shown}, with what is secret in it; or leave "
+                note += f"--database out and set {DATABASE_VARIABLE}."
+        self.say(f"{lead} {' '.join(words)}")
+        if note:
+            self.say(note)
+
     @contextmanager
     def open_database(self) -> Iterator[Database]:
         """The database, which must be of this program's revision."""
@@ -202,7 +226,7 @@ class Command(Ngshare):
         if found != head:
             raise CommandError(
                 f"the database {show_url(url)} is at revision {found or 'none'}, this ngshare "
-                f"needs {head}: run ngshare db upgrade, or start the service once"
+                f"needs {head}: run ngshare db upgrade, or start the service once{or_older(found)}"
             )
         database = Database(url, connections=2)
         try:
@@ -261,6 +285,11 @@ class Command(Ngshare):
             raise CommandError("nothing was done: this needs --yes where nobody can be asked")
         if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
             raise CommandError("nothing was done")
+
+
+def or_older(found: str | None) -> str:
+    """What else can be done about a database at this revision, which is not this program's."""
+    return " (or, after ngshare db revert, use the older ngshare)" if found else ""
 
 
 def count(number: int, one: str, many: str | None = None) -> str:

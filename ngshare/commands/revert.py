@@ -9,6 +9,7 @@ from traitlets import Unicode
 from ngshare import revert, snapshots
 from ngshare.commands.base import DONE, YES, Command
 from ngshare.database import show_url
+from ngshare.service_lock import not_in_use
 
 
 class Revert(Command):
@@ -33,10 +34,14 @@ class Revert(Command):
         url = self.url()
         backup = revert.find_backup(url, Path(self.words[0]) if self.words else None)
         found = snapshots.revision_of(Path(url.database or ""))
-        self.say(f"{show_url(url)} is at revision {found or 'none'}.")
-        self.say(f"{backup.path} is of revision {backup.revision}.")
-        self.say("What was stored since then is not in it.")
+        with not_in_use(Path(url.database or "")):
+            pass  # Nobody is asked about what is refused in any case.
+        self.say(
+            f"This will put {backup.path}, of revision {backup.revision}, in place of "
+            f"{show_url(url)}, of revision {found or 'none'}; what was stored since will be "
+            "missing there, and is kept as a backup."
+        )
         self.confirm("Put the backup in place?")
         before = revert.revert(url, backup, self.open_storage())
-        self.say(f"Done. To undo this: ngshare db revert {before}")
+        self.tell_way_back("Done. To undo this:", "ngshare db revert", before)
         return DONE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import shutil
 import subprocess
 import threading
@@ -20,7 +21,7 @@ from ngshare import migrate
 from ngshare.actions import assignments, backup, courses, submissions, transfer
 from ngshare.blobs import LocalBlobs, sha256
 from ngshare.blobs.sweep import SHARDS, entries, kept_still
-from ngshare.database import Database, parse_url
+from ngshare.database import Database, parse_url, show_url
 from tests.commands.conftest import ADMIN, COURSE, IVY, SAM, Run, stored
 from tests.commands.test_storage import make_old
 from tests.databases import Databases, only_postgresql, only_sqlite
@@ -354,17 +355,26 @@ def test_what_was_there_is_put_aside(
     later = everything(database)
 
     refused = run("db", "restore", str(folder), code=1)
-    assert "is not empty: all of its records are replaced" in refused.stdout
+    assert "is not empty. All its records will be replaced. They are first put" in refused.stdout
     assert "needs --yes" in refused.stderr
     assert everything(database) == later
 
     told = run("db", "restore", str(folder), "--yes").stdout
     assert everything(database) != later
-    [aside] = [
-        line.removeprefix("To go back: ngshare db restore ")
+    [back] = [
+        shlex.split(line.removeprefix("To go back: ngshare db restore "))
         for line in told.splitlines()
         if line.startswith("To go back: ")
     ]
+    aside = back[0]
+    url = database.url.render_as_string(hide_password=False)
+    assert back[1:] in (
+        ["--database", show_url(database.url), "--storage", str(blobs.folder)],
+        ["--database", "...", "--storage", str(blobs.folder)],
+    )
+    if "..." in back:
+        assert "\nFor ... write the URL of " in told
+        back[back.index("...")] = url
     # Its files are kept as long as it is there.
     make_old(blobs, *CONTENTS, b"after the backup")
     swept = run("storage", "gc", "--yes").stdout
@@ -372,7 +382,10 @@ def test_what_was_there_is_put_aside(
     assert f"  {aside}/ngshare-" in swept
     assert "Nothing to remove" in swept
 
-    run("db", "restore", aside, "--yes")
+    (blobs.folder.parent / "ngshare_config.py").rename(blobs.folder.parent / "away.py")
+    told = run("db", "restore", *back, "--yes").stdout  # wherever it is pasted
+    assert told.startswith(f"This restores into the database {show_url(database.url)} and the ")
+    (blobs.folder.parent / "away.py").rename(blobs.folder.parent / "ngshare_config.py")
     assert everything(database) == later
     assert "no damage" in run("storage", "check").stdout
 

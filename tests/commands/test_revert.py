@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -36,8 +37,8 @@ def test_back_to_0_6_and_forth_again(run: Run, adopted: Site) -> None:
     database, storage = adopted.database_file, adopted.storage
     ours = our_contents(database, storage)
     told = run("db", "revert", "--yes").stdout
-    assert f"is at revision {migrate.head()}." in told
-    assert "is of revision 1921a169739b." in told
+    assert "of revision 1921a169739b, in place of sqlite:///" in told
+    assert f"ngshare.db, of revision {migrate.head()}; what was stored since" in told
     # Exactly the records of 0.6, in its journal mode, and each of its files under its old name.
     assert dump(database) == dump(REAL_SITE / "ngshare.db")
     with adopted.sql() as connection:
@@ -67,8 +68,10 @@ def test_the_backup_alone_is_adopted_again(run: Run, adopted: Site) -> None:
 def test_it_can_be_undone(run: Run, adopted: Site) -> None:
     ours = dump(adopted.database_file)
     told = run("db", "revert", "--yes").stdout
-    undo = told.rpartition("ngshare db revert ")[2].strip()
-    run("db", "revert", undo, "--yes")
+    undo = shlex.split(told.rpartition("ngshare db revert ")[2])
+    # Wherever it is pasted.
+    (adopted.folder / "ngshare_config.py").unlink()
+    run("db", "revert", *undo, "--yes")
     assert dump(adopted.database_file) == ours
 
 
@@ -84,6 +87,9 @@ def test_it_asks(run: Run, adopted: Site) -> None:
 def test_not_under_a_running_service(run: Run, adopted: Site, workers: str) -> None:
     server = adopted.start("--workers", workers)
     before = dump(adopted.database_file)
+    told = run("db", "revert", code=1)
+    assert told.stdout == ""  # nobody is asked in vain
+    assert told.stderr.startswith(f"ngshare: ngshare serves from {adopted.database_file} now")
     told = run("db", "revert", "--yes", code=1)
     assert told.stderr == (
         f"ngshare: ngshare serves from {adopted.database_file} now: stop it first, then start this "
