@@ -96,8 +96,8 @@ class Restore(Command):
         )
         if self._holds_anything(url):
             self.say(
-                f"{show_url(url)} is not empty. All its records will be replaced. They are first put "
-                f"aside in {Path(self.storage) / 'aside'}."
+                f"{show_url(url)} is not empty. All its records will be replaced. They are first "
+                f"put aside in {Path(self.storage) / 'aside'}."
             )
             self.confirm("Replace them?")
         with self.progress("Checking the backup") as started:
