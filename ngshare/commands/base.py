@@ -224,9 +224,12 @@ class Command(Ngshare):
         url = self.url()
         found, head = migrate.revision_of(url), migrate.head()
         if found != head:
+            older = ""
+            if found is not None and url.get_backend_name() == "sqlite":
+                older = " (or, after ngshare db revert, use the older ngshare)"
             raise CommandError(
                 f"the database {show_url(url)} is at revision {found or 'none'}, this ngshare "
-                f"needs {head}: run ngshare db upgrade, or start the service once{or_older(found)}"
+                f"needs {head}: run ngshare db upgrade, or start the service once{older}"
             )
         database = Database(url, connections=2)
         try:
@@ -285,11 +288,6 @@ class Command(Ngshare):
             raise CommandError("nothing was done: this needs --yes where nobody can be asked")
         if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
             raise CommandError("nothing was done")
-
-
-def or_older(found: str | None) -> str:
-    """What else can be done about a database at this revision, which is not this program's."""
-    return " (or, after ngshare db revert, use the older ngshare)" if found else ""
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
