@@ -61,5 +61,5 @@ $(READY): setup.py pyproject.toml
 		|| { echo "There is no venv module: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing ngshare into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --upgrade pip
-	@$(BIN)/python -m pip install --quiet --editable '.[test,docs,bench]'
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[test,docs,bench]'
 	@touch $@
