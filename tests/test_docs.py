@@ -12,6 +12,7 @@ from traitlets.config import Application
 from traitlets.utils.importstring import import_item
 
 import ngshare
+from ngshare.actions.audit import EVENTS
 from ngshare.actions.roster import STUDENT_IS_INSTRUCTOR
 from ngshare.app import Ngshare
 from ngshare.metrics import Metrics
@@ -124,6 +125,15 @@ def events() -> Iterator[str]:
 @pytest.mark.parametrize("event", sorted(set(events())))
 def test_event_of_the_audit_log_is_documented(event: str) -> None:
     assert f"`{event}`" in (DOCS / "api.md").read_text()
+
+
+def test_events_are_listed() -> None:
+    """What the code writes is what ``ngshare log --event`` takes."""
+    endings = {event.removeprefix("...") for event in events() if event.startswith("...")}
+    whole = {event for event in events() if not event.startswith("...")}
+    assert whole <= set(EVENTS)
+    more = set(EVENTS) - whole - {"site adopted"}  # which an adoption writes by itself
+    assert all(event.endswith(tuple(endings)) for event in more)
 
 
 def test_events_are_found() -> None:

@@ -28,6 +28,21 @@ LIMIT = 1000
 SCAN = 20_000
 """How many entries one page looks through for those that fit, at most."""
 
+EVENTS = (
+    *("course created", "course removed", "course restored", "course purged"),
+    *("instructor added", "instructor removed", "instructor restored", "instructor purged"),
+    *("student added", "student removed", "student restored", "student purged"),
+    *("students imported", "assignment released", "assignment fetched", "assignment removed"),
+    *("assignment restored", "assignment purged", "submission handed in", "submission collected"),
+    *("feedback given", "feedback fetched", "feedback restored", "release restored"),
+    *("replaced trees purged", "site adopted", "site restored", "all records deleted"),
+    "all records replaced by sample data",
+)
+"""Every event that the log may tell of; :func:`record` writes them."""
+
+CHECK_NAME = "check the name with ngshare log or ngshare trash list"
+"""What an administrator can do who named something that never was."""
+
 _COLUMNS = (
     AuditEntry.id,
     AuditEntry.at,
@@ -198,7 +213,7 @@ def _require(connection: Connection, there: Exists, names: dict[str, str]) -> No
         return
     *within, (kind, name) = names.items()
     where = "".join(f" in the {outer} {of}" for outer, of in within)
-    raise NotFound(f"There is no {kind} {name}{where}")
+    raise NotFound(f"There is no {kind} {name}{where}: {CHECK_NAME}")
 
 
 def _page(connection: Connection, wanted: Wanted, *scope: ColumnElement[bool]) -> Page:

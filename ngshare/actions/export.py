@@ -83,7 +83,7 @@ def find(connection: Connection, caller: Caller, course: str) -> Exportable:
             return Exportable(removed.course_id, removed.course, removed.at)
         keys = [thing.key for thing in trash.find_courses(connection, caller, course)]
         if not keys:
-            raise
+            raise NotFound(f"There is no course {course}: {audit.CHECK_NAME}") from error
         named = " and ".join(f"ngshare export {key}" for key in keys)
         raise NotFound(f"Course not found. It is in the trash, for {named}") from error
     return Exportable(found.course_id, course, None)

@@ -25,6 +25,9 @@ class Log(Command):
     submitted? Ask for --missing: it lists the students of the roster without a
     submission, or without one --until that moment. Times are in UTC, to the second or to the day:
     2026-11-20, "2026-11-20 18:00", "2026-11-20T18:00:00+01:00".
+
+    The number of an entry is its name, and not always in the order of time, because some
+    entries are written late; --before takes the number of the last entry that was shown.
     """
 
     name = Unicode("ngshare log")
@@ -72,6 +75,10 @@ class Log(Command):
         if self.missing:
             self._refuse_beside_missing()
             return self._tell_missing(until)
+        if self.event and self.event not in audit.EVENTS:
+            raise CommandError(
+                f"there is no event {self.event!r}; there are: {', '.join(audit.EVENTS)}"
+            )
         wanted = Wanted(
             course=self.course or None,
             assignment=self.assignment or None,

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, update
 
-from ngshare.actions import assignments, courses, feedback, roster, submissions
+from ngshare.actions import assignments, audit, courses, feedback, roster, submissions
 from ngshare.actions.access import Caller
 from ngshare.blobs import LocalBlobs, sha256
 from ngshare.database import Database
@@ -159,7 +159,7 @@ def test_a_course_in_the_trash(run: Run, site: Site, database: Database, course:
         assert index_of(archive)["removed_at"] is None
         assert index_of(archive)["assignments"] == []
     for absent in ("c999", "a1"):
-        assert run("export", absent, code=1).stderr == "ngshare: Course not found\n"
+        assert f"There is no course {absent}: check" in run("export", absent, code=1).stderr
 
 
 def test_names_of_all_kinds(run: Run, site: Site, database: Database, blobs: LocalBlobs) -> None:
@@ -251,7 +251,7 @@ def test_an_archive_that_is_there_is_replaced_only_when_told(
 
 def test_a_course_that_is_not_there(run: Run, site: Site, course: str) -> None:
     refused = run("export", "Physik", code=1).stderr
-    assert refused == "ngshare: Course not found\n"
+    assert refused == f"ngshare: There is no course Physik: {audit.CHECK_NAME}\n"
     assert list(site.folder.glob("*.zip*")) == []
     assert "it wants COURSE; see ngshare export --help" in run("export", code=1).stderr
 

@@ -16,6 +16,8 @@ from tests.commands.conftest import ADMIN, COURSE, SAM, Run, stored
 from tests.databases import only_sqlite
 from tests.process.site import Site
 
+CHECK = ": check the name with ngshare log or ngshare trash list"
+
 
 def test_newest_first(run: Run, course: str) -> None:
     told = run("log").stdout.splitlines()
@@ -56,13 +58,20 @@ def test_a_name_that_never_was_is_no_answer(run: Run, database: Database, course
         assert told.stdout == ""
         return told.stderr
 
-    assert refused("--course", "Typo") == "ngshare: There is no course Typo\n"
-    assert refused("--course", "Typo", "--json") == "ngshare: There is no course Typo\n"
-    assert refused("--student", "zoe") == "ngshare: There is no student zoe\n"
-    assert refused("--assignment", "ps9") == "ngshare: There is no assignment ps9\n"
+    assert refused("--course", "Typo") == f"ngshare: There is no course Typo{CHECK}\n"
+    assert refused("--course", "Typo", "--json") == f"ngshare: There is no course Typo{CHECK}\n"
+    assert refused("--student", "zoe") == f"ngshare: There is no student zoe{CHECK}\n"
+    assert refused("--assignment", "ps9") == f"ngshare: There is no assignment ps9{CHECK}\n"
     database.write(courses.create_course, ADMIN, "Other", [])
     told = refused("--course", "Other", "--assignment", "ps1")
-    assert told == "ngshare: There is no assignment ps1 in the course Other\n"
+    assert told == f"ngshare: There is no assignment ps1 in the course Other{CHECK}\n"
+
+
+def test_an_event_that_does_not_exist(run: Run, course: str) -> None:
+    told = run("log", "--event", "submision", code=1)
+    assert told.stdout == ""
+    assert told.stderr.startswith("ngshare: there is no event 'submision'; there are: course cr")
+    assert "submission handed in" in told.stderr
 
 
 def test_of_a_removed_course_and_a_purged_one(run: Run, database: Database, course: str) -> None:
@@ -70,10 +79,10 @@ def test_of_a_removed_course_and_a_purged_one(run: Run, database: Database, cour
     about = ("--course", course, "--assignment", "ps1")
     nothing = "There is nothing of that in the log.\n"
     assert "submission handed in" in run("log", *about).stdout
-    assert run("log", *about, "--event=nothing").stdout == nothing
+    assert run("log", *about, "--event=feedback fetched").stdout == nothing
     run("trash", "purge", "--days=0", "--yes")
     assert "submission handed in" in run("log", *about).stdout
-    assert run("log", *about, "--event=nothing").stdout == nothing
+    assert run("log", *about, "--event=feedback fetched").stdout == nothing
 
 
 def test_as_json(run: Run, course: str) -> None:
