@@ -52,7 +52,7 @@ class Start:
 
     def facts(self) -> list[str]:
         """A few lines, of which each says one thing."""
-        change = f"upgraded from {self.before or 'nothing'}"
+        change = f"upgraded from {self.before}" if self.before else "newly created"
         if self.before == self.revision:
             change = "up to date"
         mode = f"service of the Hub at {self.hub_api_url}" if self.hub_api_url else "stand-alone"

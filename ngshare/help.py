@@ -69,6 +69,7 @@ def of_service(
     ``of_client`` are those of its client of the Hub.
     """
     yield "ngshare [OPTIONS]          start the service"
+    yield "vngshare [OPTIONS]         start it without a Hub, for trying out"
     yield "ngshare COMMAND [OPTIONS]  one of the commands for administrators"
     yield ""
     yield from paragraphs(app.description)

@@ -252,7 +252,7 @@ def test_it_finds_its_migrations(installation: Installation) -> None:
 
 def test_it_starts_and_starts_again(installation: Installation, site: Site) -> None:
     first = site.start(command=installation.command)
-    assert f"revision {migrate.head()}, upgraded from nothing\n" in first.output
+    assert f"revision {migrate.head()}, newly created\n" in first.output
     for path in ("/healthz", "/api/healthz", "/api/favicon.ico", "/api/?user=ada"):
         connection = http.client.HTTPConnection("127.0.0.1", first.port, timeout=PATIENCE)
         connection.request("GET", path, headers={"Accept": "text/html"})

@@ -15,7 +15,10 @@ ILLEGAL_NAME = "name(s) changed that cannot stand in an address"
 CHANGED_PATH = "path(s) changed that cannot be unpacked as they were"
 ODD_PATH = "path(s) kept that nobody may use for new files"
 BOTH_ROLES = "user(s) both instructor and student of a course. They are its instructors"
-REMOVED = "user(s) no longer in the course they submitted to. Instructors add removed=true to read"
+REMOVED = (
+    "user(s) no longer in the course they submitted to. Instructors can "
+    "read their work with removed=true, see docs/api.md"
+)
 NO_USER = "user(s) named by other records only. They are users now"
 SAME_TIME = "submission(s) of one student at one moment. The later ones were moved by a microsecond"
 NO_TIME = "submission(s) without a readable time. They stand in 1970"

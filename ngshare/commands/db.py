@@ -84,7 +84,8 @@ class Upgrade(Command):
         if before == after:
             self.say(f"{show_url(url)} is up to date, at revision {after}.")
         else:
-            self.say(f"{show_url(url)} is upgraded from {before or 'nothing'} to {after}.")
+            change = f"upgraded from {before} to" if before else "newly created, at revision"
+            self.say(f"{show_url(url)} is {change} {after}.")
         return DONE
 
 

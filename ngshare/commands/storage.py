@@ -61,7 +61,14 @@ class Check(Command):
         progress = Progress("Checking the storage", SHARDS)
         with self.open_database() as database, self.kept_still(store), progress:
             report = storage.check(database, store, progress.advance)
+            adopted = migrate.adopted_names(database.url)
         self._tell(report, store)
+        left = storage.orphans(store, 0, adopted)
+        if left and not migrate.adoption_is_unfinished(database.url):
+            self.say(
+                f"{count(len(left), 'file')} of ngshare 0.6 belonged to nothing when the site was "
+                f"adopted: ngshare storage gc --orphans removes {agree(len(left), 'it', 'them')}."
+            )
         return DAMAGE if report.damage else DONE
 
     def _tell(self, report: Report, store: LocalBlobs) -> None:
@@ -240,9 +247,12 @@ class Gc(Command):
             self.say(f"{what} {age} {verb} named by nothing in {database}.")
         if orphans:
             what = f"{count(len(orphans), 'file')} ({size(sum(one.size for one in orphans))})"
-            how = "removed as well" if self.orphans else "kept; --orphans removes them"
+            how = "will be removed as well" if self.orphans else "kept; --orphans removes them"
             self.say(f"{what} of ngshare 0.6 belonged to nothing when the site was adopted: {how}.")
-        if not found.files and not (orphans and self.orphans):
+        number = found.files + (len(orphans) if self.orphans else 0)
+        if number:
+            self.say(f"{count(number, 'file')} will be removed.")
+        else:
             self.say(f"Nothing to remove: no file that nothing names is {age}.")
 
     def _collect(

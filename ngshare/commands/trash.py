@@ -122,7 +122,7 @@ class Purge(Command):
             if not things:
                 self.say(f"Nothing to purge: nothing was removed {age}.")
                 return DONE
-            self.say(f"Removed {age}, and deleted for good now:")
+            self.say(f"This will be deleted for good (removed {age}):")
             for thing in things:
                 self.say(f"  {thing.key:<6} {describe(thing)}")
             self.confirm("Delete all this for good?")

@@ -213,10 +213,15 @@ def test_what_an_old_site_left_behind(run: Run, blobs: LocalBlobs, course: str) 
         path.write_bytes(b"12345")
     for path in (left, mine):
         os.utime(path, (0, 0))
+    checked = run("storage", "check").stdout
+    assert "2 files of ngshare 0.6 belonged to nothing" in checked
+    assert "ngshare storage gc --orphans removes them." in checked
     told = run("storage", "gc", "--yes").stdout
     assert "1 file (5 bytes) of ngshare 0.6 belonged to nothing" in told
     assert "kept; --orphans removes them" in told
-    assert "needs --yes" in run("storage", "gc", "--orphans", code=1).stderr
+    refused = run("storage", "gc", "--orphans", code=1)
+    assert "needs --yes" in refused.stderr
+    assert "will be removed as well.\n1 file will be removed.\n" in refused.stdout
     assert left.exists()
     assert run("storage", "gc", "--yes", "--orphans").stdout.endswith("Removed 1 file, 5 bytes.\n")
     assert (left.exists(), mine.exists(), young.exists()) == (False, True, True)

@@ -80,7 +80,7 @@ def test_purged_and_its_room_freed(
     assert run("storage", "gc", "--yes").stdout.startswith("Nothing to remove")
 
     refused = run("trash", "purge", code=1)
-    assert "Removed more than 30 days ago, and deleted for good now:" in refused.stdout
+    assert "This will be deleted for good (removed more than 30 days ago):" in refused.stdout
     assert "course Physics 101, 1 submission, removed" in refused.stdout
     assert "nothing was done: this needs --yes" in refused.stderr
     assert run("trash", "purge", "--yes", "--days=32").stdout.startswith("Nothing to purge")

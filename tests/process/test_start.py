@@ -50,7 +50,7 @@ def test_says_what_an_administrator_wants_to_know(empty_site: Site) -> None:
         rf"ngshare {version} listens on http://127\.0\.0\.1:{server.port}/api/\n", server.output
     )
     assert (
-        f"Database: {show_url(parse_url(site.database))}, revision {head}, upgraded from nothing\n"
+        f"Database: {show_url(parse_url(site.database))}, revision {head}, newly created\n"
         in server.output
     )
     assert f"Storage: {site.storage}\n" in server.output
@@ -101,7 +101,7 @@ def test_the_databases_password_is_not_announced(site: Site, postgres_url: str) 
     url = postgres_url.replace("postgres@", "postgres:hunter2@") + "&password=hunter2"
     arguments = ("--database", url, "--debug", "--log-level=DEBUG")
     first = site.start(*arguments)
-    assert f"revision {migrate.head()}, upgraded from nothing\n" in first.output
+    assert f"revision {migrate.head()}, newly created\n" in first.output
     with first.client() as ada:
         assert ada.post("course", "c").status == 200
     assert first.stop() == 0
