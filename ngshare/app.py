@@ -20,6 +20,7 @@ from traitlets.config import Application, Config, Configurable
 from traitlets.utils.importstring import import_item
 
 from ngshare import __version__, help, logs, metrics, startup, wire
+from ngshare.affinity import keep_on_one_core
 from ngshare.announcement import Start
 from ngshare.blobs import LocalBlobs
 from ngshare.commandline import (
@@ -127,6 +128,10 @@ class Ngshare(Application):
     )
     threads = Integer(1, min=1, help="Database workers of one process").tag(config=True)
     workers = Integer(1, min=1, help="Processes that share the port").tag(config=True)
+    one_core = Bool(
+        True,
+        help="Keep each process on one core at a time, the least busy, where Python is fastest",
+    ).tag(config=True)
     end_with_hub = Bool(
         False, help="End when the process that launched this one is gone, as a Hub that was killed"
     ).tag(config=True)
@@ -413,7 +418,9 @@ class Ngshare(Application):
         application = make_application(
             service, self.prefix, hub=not self.standalone, cookie_secret=self._cookie_secret()
         )
-        meanwhile = identity.greet if asks_hub else None
+        meanwhile = [identity.greet] if asks_hub else []
+        if self.one_core:
+            meanwhile.append(keep_on_one_core)
         await serve(service, application, sockets, stop, meanwhile=meanwhile)
 
     def _set_up_logging(self) -> None:

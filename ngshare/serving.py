@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from tornado.web import Application
@@ -40,15 +40,15 @@ async def serve(
     sockets: Sequence[socket.socket],
     stop: asyncio.Event,
     *,
-    meanwhile: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    meanwhile: Iterable[Callable[[], Coroutine[Any, Any, None]]] = (),
 ) -> None:
-    """Serve until ``stop``. ``meanwhile`` runs beside it, and is given up then."""
+    """Serve until ``stop``. What is named as ``meanwhile`` runs beside it, and is given up then."""
     server = make_server(application)
     server.add_sockets(sockets)
-    beside = asyncio.create_task(meanwhile()) if meanwhile else None
+    beside = [asyncio.create_task(each()) for each in meanwhile]
     await stop.wait()
-    if beside:
-        beside.cancel()
+    for task in beside:
+        task.cancel()
     server.stop()
     await _flush(service)  # now, for whoever stops us may not wait until the end
     try:

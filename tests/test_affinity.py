@@ -1,0 +1,98 @@
+"""A process keeps to one core at a time, and leaves it to whoever needs it more."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ngshare.affinity import LOOK_SECONDS, OneCore, busy, choose
+from tests.process.site import Server, Site, wait_for
+from tests.require import require
+
+CORES = sorted(os.sched_getaffinity(0))
+
+
+@pytest.fixture(autouse=True)
+def two_cores() -> None:
+    require(len(CORES) > 1, "a second core", "run the tests on a machine with two")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    site = Site(tmp_path)
+    yield site
+    site.close()
+
+
+@pytest.mark.parametrize(
+    ("used", "core", "expected"),
+    [
+        ({0: 0.9, 1: 0.1}, None, 1),
+        ({0: 0.1, 1: 0.0}, 0, 0),
+        ({0: 0.9, 1: 0.0}, 0, 1),
+        ({1: 0.9, 3: 0.8}, 1, 1),
+        ({0: 0.2, 1: 0.1}, 7, 1),
+    ],
+    ids=["at first", "not worth it", "worth it", "both are busy", "one that may not be used now"],
+)
+def test_where_to_be(used: dict[int, float], core: int | None, expected: int) -> None:
+    assert choose(used, core) == expected
+
+
+def test_how_busy_a_core_was() -> None:
+    assert busy({0: (100, 1000)}, {0: (150, 1100), 1: (1, 4)}) == {0: 0.5, 1: 0.25}
+
+
+def cores_of(pid: int) -> list[set[int]]:
+    """The cores that each thread of a process may use."""
+    return [os.sched_getaffinity(int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir()]
+
+
+def test_every_thread_moves() -> None:
+    end = threading.Event()
+    other = threading.Thread(target=end.wait)
+    other.start()
+    one_core = OneCore()
+    try:
+        one_core.look()
+        assert one_core.core in CORES
+        assert {frozenset(cores) for cores in cores_of(os.getpid())} == {frozenset([one_core.core])}
+    finally:
+        one_core.leave()
+        end.set()
+        other.join()
+    assert os.sched_getaffinity(0) == set(CORES)
+
+
+def on_one_core(server: Server) -> int | None:
+    found = {frozenset(cores) for cores in cores_of(server.pid)}
+    return next(iter(*found)) if len(found) == 1 and len(next(iter(found))) == 1 else None
+
+
+def test_a_service_goes_where_others_are_not(site: Site) -> None:
+    server = site.start()
+    wait_for("one core", lambda: on_one_core(server) is not None)
+    core = on_one_core(server)
+    assert core is not None
+    busy = subprocess.Popen(
+        [sys.executable, "-c", f"import os; os.sched_setaffinity(0, {{{core}}})\nwhile True: pass"]
+    )
+    try:
+        wait_for("the other core", lambda: on_one_core(server) not in (core, None))
+    finally:
+        busy.kill()
+        busy.wait()
+    assert server.healthy()
+
+
+def test_it_can_be_turned_off(site: Site) -> None:
+    server = site.start("--Ngshare.one_core=False")
+    time.sleep(LOOK_SECONDS[1] + 0.5)  # by then it would have looked
+    assert all(cores == set(CORES) for cores in cores_of(server.pid))
