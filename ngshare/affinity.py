@@ -62,7 +62,7 @@ class OneCore:
 def choose(used: Mapping[int, float], core: int | None) -> int:
     """The core of which others use least; the one where we are, unless a move is worth it."""
     best = min(used, key=lambda each: (used[each], random.random()))
-    if core not in used or used[core] > used[best] + WORTH_MOVING:
+    if core is None or used.get(core, 1.0) > used[best] + WORTH_MOVING:
         return best
     return core
 
