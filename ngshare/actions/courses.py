@@ -37,7 +37,7 @@ def list_courses(connection: Connection, caller: Caller, *, part: Part[str] = AL
 
 def list_roles(connection: Connection, caller: Caller) -> list[tuple[str, str]]:
     """The courses that the caller is a member of, sorted, with the role in each."""
-    rows = connection.execute(_ROLES, {"caller": caller.name})
+    rows = connection.execute(_ROLES, {"caller": caller.name}).all()
     return sorted((name, role) for name, role in rows)
 
 

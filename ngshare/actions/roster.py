@@ -307,7 +307,7 @@ def _list(
     wanted = _WITH_ROLE
     if part is not ALL:
         wanted = wanted.where(User.name > (part.after or "")).limit(part.limit)
-    rows = connection.execute(wanted, {"course_id": found.course_id, "role": role})
+    rows = connection.execute(wanted, {"course_id": found.course_id, "role": role}).all()
     return [Person(*row[:4]) for row in rows]
 
 

@@ -46,7 +46,7 @@ def files(connection: Connection, tree_id: int | None) -> list[StoredFile]:
     """The files of a tree, by path; of no tree, none."""
     if tree_id is None:
         return []
-    return [StoredFile(*row) for row in connection.execute(_FILES, {"tree_id": tree_id})]
+    return [StoredFile(*row) for row in connection.execute(_FILES, {"tree_id": tree_id}).all()]
 
 
 def mark_replaced(connection: Connection, tree_id: int | None, at: datetime) -> None:
