@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, bindparam, update
 
 from ngshare.actions import access, assignments, audit, submissions, trees
 from ngshare.actions.access import Caller, Standing
@@ -13,6 +13,13 @@ from ngshare.actions.locks import lock
 from ngshare.actions.submissions import Submitted
 from ngshare.models import Submission
 from ngshare.wire import StoredFile, format_time, parse_time
+
+
+_GIVE = (
+    update(Submission)
+    .where(Submission.id == bindparam("submission_id"))
+    .values(feedback_tree_id=bindparam("tree_id"))
+)
 
 
 def check_give(
@@ -45,9 +52,7 @@ def give(
     moment = audit.now()  # by which the trash finds out whose the replaced tree was
     trees.mark_replaced(connection, submitted.feedback_tree_id, moment)
     tree_id = trees.add(connection, found.course_id, files)
-    connection.execute(
-        update(Submission).where(Submission.id == submitted.id).values(feedback_tree_id=tree_id)
-    )
+    connection.execute(_GIVE, {"submission_id": submitted.id, "tree_id": tree_id})
     audit.record(
         connection,
         caller,

@@ -12,6 +12,7 @@ from ngshare.wire import StoredFile
 
 _TREE = insert(Tree).returning(Tree.id)
 _FILE = insert(File)
+_REPLACED = update(Tree).where(Tree.id == bindparam("tree_id")).values(replaced_at=bindparam("at"))
 _FILES = (
     select(File.path, File.sha256, File.md5, File.size)
     .where(File.tree_id == bindparam("tree_id"))
@@ -52,4 +53,4 @@ def files(connection: Connection, tree_id: int | None) -> list[StoredFile]:
 def mark_replaced(connection: Connection, tree_id: int | None, at: datetime) -> None:
     """Say that nothing points to this tree any more. It is kept until it is purged."""
     if tree_id is not None:
-        connection.execute(update(Tree).where(Tree.id == tree_id).values(replaced_at=at))
+        connection.execute(_REPLACED, {"tree_id": tree_id, "at": at})
