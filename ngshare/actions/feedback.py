@@ -14,11 +14,10 @@ from ngshare.actions.submissions import Submitted
 from ngshare.models import Submission
 from ngshare.wire import StoredFile, format_time, parse_time
 
-
 _GIVE = (
     update(Submission)
     .where(Submission.id == bindparam("submission_id"))
-    .values(feedback_tree_id=bindparam("tree_id"))
+    .values(feedback_tree_id=bindparam("new_tree_id"))
 )
 
 
@@ -52,7 +51,7 @@ def give(
     moment = audit.now()  # by which the trash finds out whose the replaced tree was
     trees.mark_replaced(connection, submitted.feedback_tree_id, moment)
     tree_id = trees.add(connection, found.course_id, files)
-    connection.execute(_GIVE, {"submission_id": submitted.id, "tree_id": tree_id})
+    connection.execute(_GIVE, {"submission_id": submitted.id, "new_tree_id": tree_id})
     audit.record(
         connection,
         caller,
