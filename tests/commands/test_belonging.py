@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -183,6 +184,11 @@ def test_a_leftover_of_an_upload_to_a_site_without_files(run: Run, blobs: LocalB
 # Backups beside the database
 
 
+def way_back(told: str) -> str:
+    """The backup that ``db revert`` names to undo it."""
+    return shlex.split(told.rpartition("ngshare db revert ")[2])[0]
+
+
 @only_sqlite
 def test_what_a_backup_beside_the_database_names_is_kept(
     run: Run, site: Site, course: str, database: Database, blobs: LocalBlobs
@@ -191,14 +197,14 @@ def test_what_a_backup_beside_the_database_names_is_kept(
     early = snapshots.backup_before_upgrade(site.database_file, "older")
     database.write(submissions.submit, SAM, COURSE, "ps1", stored(blobs, a=NEW))
     told = run("db", "revert", str(early), "--yes").stdout
-    undo = told.rpartition("ngshare db revert ")[2].strip()
+    undo = way_back(told)
     run("db", "upgrade")
     age(blobs)
     told = run("storage", "gc", "--yes").stdout
     assert f"1 file ({len(NEW)} bytes) older than 24 hours is kept for databases that" in told
     assert f"  {undo}\n" in told
     told = run("db", "revert", undo, "--yes").stdout
-    back = told.rpartition("ngshare db revert ")[2].strip()
+    back = way_back(told)
     assert "no damage" in run("storage", "check").stdout
     assert blobs.get(sha256(NEW)) == NEW
 
