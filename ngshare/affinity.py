@@ -3,7 +3,7 @@
 Of Python's threads one runs at a time. When the next one is on another core, that core has
 to be woken, which takes longer than many a query, above all on virtual machines: a process
 that may use two cores answered a third fewer requests than on one of them
-(``docs/performance.md``). More cores are used by more processes, ``--workers``.
+(``docs/decisions/``). More cores are used by more processes, ``--workers``.
 """
 
 from __future__ import annotations
