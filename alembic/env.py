@@ -35,7 +35,7 @@ def run_from_command_line():
     url = parse_url(given.get("database") or config.get_main_option("sqlalchemy.url"))
     if "storage" in given:
         config.attributes["blobs"] = LocalBlobs(given["storage"])
-    engine = make_engine(url, wal=False).execution_options(ngshare_writes=True)
+    engine = make_engine(url, wal=False, writes=True)
     with engine.begin() as connection:
         run(connection)
     engine.dispose()

@@ -191,7 +191,7 @@ def grow_to(url: str, submissions: int) -> str:
     The last course has one assignment, which every student handed in once. Its name.
     """
     late = f"late{submissions}"
-    engine = make_engine(parse_url(url)).execution_options(ngshare_writes=True)
+    engine = make_engine(parse_url(url), writes=True)
     if engine.dialect.name == "sqlite":
 
         @event.listens_for(engine, "connect")
@@ -228,7 +228,7 @@ def _spread(submissions: int) -> list[int]:
 
 def add_long_lists(url: str) -> Sequence[int]:
     """Add courses whose lists are long. How long each is. The service must not run."""
-    engine = make_engine(parse_url(url)).execution_options(ngshare_writes=True)
+    engine = make_engine(parse_url(url), writes=True)
     try:
         with engine.begin() as connection:
             for length in LENGTHS:

@@ -137,12 +137,14 @@ def make_engine(
     url: URL,
     *,
     connections: int = 1,
+    writes: bool = False,
     wal: bool = True,
     time_limits: bool = False,
     must_exist: bool = False,
 ) -> Engine:
     """An engine for ``url`` with at most ``connections`` connections, which makes none yet.
 
+    ``writes``: whether its transactions write, and SQLite's ask for the lock when they begin.
     ``wal``: whether a SQLite database is put into WAL mode, and stays in it.
     ``time_limits``: whether PostgreSQL ends what takes longer than a request may, and
     SQLite waits no more than a moment for a lock.
@@ -169,7 +171,16 @@ def make_engine(
         connect_args={"timeout": sqlite.MOMENT_SECONDS if time_limits else sqlite.BUSY_SECONDS},
     )
     sqlite.set_up_connections(engine, url.database or "", wal=wal, must_exist=must_exist)
+    sqlite.begin_transactions(engine, writes=writes)
     return engine
+
+
+def reading(engine: Engine) -> Engine:
+    """An engine with the same connections, each of whose transactions sees one state only."""
+    if engine.dialect.name == "sqlite":
+        return sqlite.reading(engine)
+    # Without that each statement would see a newer state than the one before it.
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
 class Database:
@@ -180,16 +191,10 @@ class Database:
         self.url = url
         self.retried: Callable[[], None] = lambda: None
         """Called each time that a transaction is going to be run again."""
-        self._engine = make_engine(
-            url, connections=connections, time_limits=time_limits, must_exist=True
+        self._writer = make_engine(
+            url, connections=connections, writes=True, time_limits=time_limits, must_exist=True
         )
-        self._writer = self._engine.execution_options(ngshare_writes=True)
-        self._reader = self._engine
-        if url.get_backend_name() != "sqlite":
-            # There, each statement would else see a newer state than the one before it.
-            self._reader = self._engine.execution_options(
-                isolation_level="REPEATABLE READ", postgresql_readonly=True
-            )
+        self._reader = reading(self._writer)
         self._locked_attempts = LOCKED_ATTEMPTS if time_limits else ATTEMPTS
         self._outage = Outage()
         self._held_until = 0.0
@@ -218,20 +223,21 @@ class Database:
 
     def close(self) -> None:
         """Close every connection that is not in use."""
-        self._engine.dispose()
+        self._writer.dispose()
 
     def _attempts(
         self, engine: Engine, action: Action[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> Attempts[T]:
         begun = time.monotonic()
-        if begun < self._held_until and engine is self._writer:
+        writes = engine is self._writer
+        if begun < self._held_until and writes:
             raise Unavailable(BUSY)
         for attempt in count(1):
             try:
                 with self._connect(engine) as connection:
-                    return _transact(connection, action, *args, **kwargs)
+                    return _transact(connection, writes, action, *args, **kwargs)
             except DBAPIError as error:
-                if not _worth_another_try(error, writes=engine is self._writer):
+                if not _worth_another_try(error, writes=writes):
                     raise _explain(error) from error
                 now = time.monotonic()
                 most = self._locked_attempts if sqlite.is_locked(error) else ATTEMPTS
@@ -278,10 +284,11 @@ def _until_done(attempts: Attempts[T]) -> T:
         time.sleep(pause)
 
 
-def _transact(connection: Connection, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def _transact(
+    connection: Connection, writes: bool, action: Action[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
     """Run an action in a transaction. Raises DBAPIError when it certainly left nothing behind."""
     transaction = connection.begin()
-    writes = connection.get_execution_options().get("ngshare_writes", False)
     try:
         result = action(connection, *args, **kwargs)
     except DBAPIError as error:

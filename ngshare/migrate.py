@@ -25,7 +25,13 @@ from sqlalchemy.exc import DBAPIError
 from alembic import command
 from ngshare import adoption, snapshots
 from ngshare.blobs import LocalBlobs
-from ngshare.database import lost_race, make_engine, reason_and_advice, why_not_open
+from ngshare.database import (
+    lost_race,
+    make_engine,
+    reading,
+    reason_and_advice,
+    why_not_open,
+)
 from ngshare.upgrade_lock import MigrationError as MigrationError
 from ngshare.upgrade_lock import alone
 
@@ -112,7 +118,7 @@ def _wants_wal(engine: Engine) -> bool:
     """Whether a SQLite database is not in WAL mode: new, adopted, reverted, or killed before."""
     if engine.dialect.name != "sqlite":
         return False
-    with engine.execution_options(ngshare_writes=False).connect() as connection:
+    with reading(engine).connect() as connection:
         return connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal"
 
 
@@ -256,7 +262,7 @@ def _refuse_others_tables(engine: Engine, revision: str | None) -> None:
     """Raise MigrationError when tables are in the way that no revision of ours accounts for."""
     if revision is not None:
         return
-    with engine.execution_options(ngshare_writes=False).connect() as connection:
+    with reading(engine).connect() as connection:
         taken = {"users", "courses", "files"} & set(inspect(connection).get_table_names())
     if taken:
         raise MigrationError(
@@ -289,7 +295,7 @@ def _back_up(url: URL, revision: str | None) -> None:
 
 def _revision(engine: Engine) -> str | None:
     # Only looks, so that it need not wait for another process that upgrades: that can take long.
-    with engine.execution_options(ngshare_writes=False).connect() as connection:
+    with reading(engine).connect() as connection:
         revision = current(connection)
     _refuse_unknown(engine.url, revision)
     return revision
@@ -321,7 +327,7 @@ def _opened(url: URL) -> Iterator[Engine]:
     """An engine whose transactions write, with its failures put into one line."""
     try:
         # Two connections: one holds the lock while the other upgrades.
-        engine = make_engine(url, connections=2, wal=False).execution_options(ngshare_writes=True)
+        engine = make_engine(url, connections=2, wal=False, writes=True)
     except ImportError as error:
         raise MigrationError(
             f"The driver of the database is missing ({error}): pip install 'ngshare[postgres]'"

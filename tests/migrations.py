@@ -64,7 +64,7 @@ def more_migrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
 
 def migrate_to(url: URL, revision: str) -> None:
     """Make a database as it was at an older revision, or upgrade it to this one."""
-    engine = make_engine(url).execution_options(ngshare_writes=True)
+    engine = make_engine(url, writes=True)
     with migrate._checking_keys_at_the_end(engine) as connection:
         command.upgrade(migrate.alembic_config(connection), revision)
     engine.dispose()
@@ -146,7 +146,7 @@ def losses(
 
 def fill(url: URL, count: int = 3) -> None:
     """Put rows that point to each other into every empty table, whatever the schema is."""
-    engine = make_engine(url).execution_options(ngshare_writes=True)
+    engine = make_engine(url, writes=True)
     metadata = MetaData()
     with engine.begin() as connection:
         metadata.reflect(connection)

@@ -399,7 +399,7 @@ def assert_every_revision_has_a_way_back(url: URL) -> None:
         migrate_to(url, revision)
         fill(url)
         upgraded = described(shown(url)), contents(url)
-        engine = make_engine(url).execution_options(ngshare_writes=True)
+        engine = make_engine(url, writes=True)
         try:
             with migrate._checking_keys_at_the_end(engine) as connection:
                 command.downgrade(migrate.alembic_config(connection), before)

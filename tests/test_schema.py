@@ -68,7 +68,7 @@ def _plain(value: Any) -> Any:
 
 
 def made_from_models(url: str) -> list[str]:
-    engine = make_engine(parse_url(url)).execution_options(ngshare_writes=True)
+    engine = make_engine(parse_url(url), writes=True)
     with engine.begin() as connection:
         Base.metadata.create_all(connection)
     engine.dispose()
@@ -96,7 +96,7 @@ def test_the_migrations_make_what_the_models_say(
 )
 def test_a_difference_would_be_found(database_url: str, change: str) -> None:
     before = described(database_url)
-    engine = make_engine(parse_url(database_url)).execution_options(ngshare_writes=True)
+    engine = make_engine(parse_url(database_url), writes=True)
     with engine.begin() as connection:
         for statement in change.split(";"):
             connection.execute(text(statement))
