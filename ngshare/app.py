@@ -34,6 +34,7 @@ from ngshare.commandline import (
 from ngshare.database import Database
 from ngshare.launcher import ending_with
 from ngshare.logs import PlainFormatter
+from ngshare.memory import give_back_large_pieces
 from ngshare.service_lock import in_use
 from ngshare.serving import serve, told_to_stop
 from ngshare.startup import StartError, check_prefix
@@ -366,6 +367,7 @@ class Ngshare(Application):
 
     def _run(self, url: URL, identity: Identity, launcher: int) -> None:
         """Upgrade, listen, and serve until SIGTERM. ``launcher`` is the process that began this."""
+        give_back_large_pieces()
         blobs = startup.open_storage(self.storage)
         before, revision = self._migrate(url, blobs)
         startup.leave_mark(url, blobs)

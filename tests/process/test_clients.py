@@ -133,11 +133,11 @@ class Settled:
         self.files = len(open_files(server.pid))
         self.memory = memory(server)
 
-    def wait(self, above: int = 100 * 2**20) -> None:
+    def wait(self) -> None:
         wait_for(f"{self.files} open files", lambda: len(open_files(self.server.pid)) <= self.files)
         wait_for(
             "the memory to be given back",
-            lambda: memory(self.server) < self.memory + above,
+            lambda: memory(self.server) < self.memory + 100 * 2**20,
         )
 
 
@@ -337,7 +337,7 @@ def test_more_uploads_than_may_be_in_memory_wait_for_room(hurried: Server) -> No
             assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
         assert all(each.result() >= 1 for each in uploads)
     assert peak(hurried) < before.memory + 260 * 2**20
-    before.wait(above=260 * 2**20)  # what was freed of large buffers stays with the process
+    before.wait()
     with hurried.client() as ada:
         listed = ada.get("submissions", "c", "a").json["submissions"]
         stored = [ada.collect("c", "a", "ada", one["timestamp"]) for one in listed]

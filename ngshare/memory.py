@@ -1,0 +1,29 @@
+"""What the C library does with memory that was freed: give large pieces back at once.
+
+glibc, left alone, learns from the largest buffer that was ever freed, up to 32 MiB: from
+then on it takes buffers of that size from its own pools, of which each thread has one,
+and keeps twice as much of each pool. After a few uploads of 20 MB a process held
+hundreds of MiB of nothing for ever. With limits that are set it does not learn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+
+LARGE = 4 * 2**20
+"""Pieces of so many bytes or more are asked of the system, and given back when they are freed."""
+
+KEPT = 16 * 2**20
+"""Up to so many free bytes stay at the end of a pool: asking again for each request is slow."""
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Parameters of ``mallopt``, from glibc's ``malloc.h``."""
+
+
+def give_back_large_pieces() -> None:
+    """Set the limits for this process, and those that it forks. Does nothing without glibc."""
+    with contextlib.suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, LARGE)
+        mallopt(_TRIM_THRESHOLD, KEPT)
