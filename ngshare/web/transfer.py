@@ -271,9 +271,15 @@ class TransferHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc] 
         return "Transfer-Encoding" in self.request.headers
 
     def _announced_length(self) -> int:
-        """How long the body will be, in bytes; 0 where it says no number, which Tornado refuses."""
-        length = self.request.headers.get("Content-Length", "")
-        return int(length[:20]) if length.isascii() and length.isdigit() else 0
+        """How long the body will be, in bytes; 0 where it says no number, which Tornado refuses.
+
+        Tornado takes a length that is said twice, and zeros before it. Whoever counted on
+        neither would keep such a body without room for it.
+        """
+        length = self.request.headers.get("Content-Length", "").partition(",")[0]
+        if not (length.isascii() and length.isdigit()):
+            return 0
+        return int(length.lstrip("0")[:20] or "0")
 
     def _check_length(self, length: int) -> None:
         if length > self.service.max_body:

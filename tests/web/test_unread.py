@@ -79,8 +79,13 @@ class Connection:
     def send(self, line: str, length: int | None, body: bytes = b"", *headers: str) -> None:
         """Begin a request; without a length, with what is a body in chunks already."""
         size = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
-        head = "\r\n".join([f"{line} HTTP/1.1", "Host: x", size, *headers, "", ""])
-        self.writer.write(head.encode() + body)
+        self.send_head(line, size, *headers)
+        self.writer.write(body)
+
+    def send_head(self, line: str, *headers: str) -> None:
+        """Begin a request with just these headers."""
+        head = "\r\n".join([f"{line} HTTP/1.1", "Host: x", *headers, "", ""])
+        self.writer.write(head.encode())
 
     async def reply(self) -> tuple[int, bytes]:
         """The next reply: its status, its head and its body."""
@@ -215,6 +220,31 @@ async def test_a_refused_body_must_not_creep(
             assert await connection.reader.read() == b""
     await until(lambda: not hub_service.unread._held)
     await hub_service.idle()
+
+
+# Lengths that are said in an odd way
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ["{0}\r\nContent-Length: {0}", "{0},\t{0}, {0}", "00000000000000000000000{0}"],
+    ids=["twice", "list", "zeros"],
+)
+async def test_an_odd_length_takes_room_as_any_other(
+    api: Api, hub_service: Service, odd: str
+) -> None:
+    hub_service.uploads = Lanes(4_000_000, patience=0.2)
+    async with Connection(api) as connection:
+        connection.send_head(SUBMISSION, f"Content-Length: {odd.format(100_000)}", SAM)
+        await until(lambda: hub_service.uploads.small.used == 100_000)
+    async with Connection(api) as connection:
+        connection.send_head(UNKNOWN, f"Content-Length: {odd.format(100_000)}")
+        await until(lambda: hub_service.unread.used == 100_000)
+    async with Connection(api) as connection:
+        connection.send_head(SUBMISSION, f"Content-Length: {odd.format(TOO_MUCH)}", SAM)
+        assert (await connection.reply())[0] == 413
+    await hub_service.idle()
+    assert hub_service.uploads.small.used + hub_service.unread.used == 0
 
 
 # What is too large
