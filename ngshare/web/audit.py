@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -42,9 +44,13 @@ class LookUp(ListHandler):
         text = self.field(name)
         return parse_time(text) if text else None
 
-    def reply_page(self, page: Page) -> None:
-        """Answer with a page of the log."""
-        self.reply(entries=[_format(asdict(entry)) for entry in page.entries], next=page.next)
+    async def reply_page(self, action: Callable[..., Page], *args: Any) -> None:
+        """Answer with a page of the log, which the action finds."""
+        async with self.service.replies.of(self.caller.name):
+            page = await self.ask(action, *args)
+            entries = [_format(asdict(entry)) for entry in page.entries]
+            fields = {"success": True, "entries": entries, "next": page.next}
+            await self.reply_large(json.dumps(fields).encode())
 
 
 class CourseLog(LookUp):
@@ -52,7 +58,7 @@ class CourseLog(LookUp):
 
     @allow(Who.INSTRUCTOR)
     async def get(self, course: str) -> None:
-        self.reply_page(await self.ask(audit.course_entries, course, self.wanted()))
+        await self.reply_page(audit.course_entries, course, self.wanted())
 
 
 class WholeLog(LookUp):
@@ -61,7 +67,7 @@ class WholeLog(LookUp):
     @allow(Who.ADMIN)
     async def get(self) -> None:
         wanted = self.wanted(course=self.field("course"))
-        self.reply_page(await self.ask(audit.all_entries, wanted))
+        await self.reply_page(audit.all_entries, wanted)
 
 
 class MissingSubmissions(LookUp):

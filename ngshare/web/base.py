@@ -120,6 +120,17 @@ class BaseHandler(TransferHandler):
         self.set_header("Content-Type", "application/json")
         self.finish(body)
 
+    async def reply_large(self, body: bytes) -> None:
+        """Answer with what is JSON already, and wait until it is sent, or not read for too long.
+
+        To be called in one of the user's turns (``Service.replies``): else whoever reads nothing
+        on many connections would fill the memory.
+        """
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Content-Length", str(len(body)))
+        await self._watch(len(body))
+        await self._send(body)
+
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         if self._answered:
             self._hang_up()

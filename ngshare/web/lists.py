@@ -40,19 +40,22 @@ class ListHandler(BaseHandler):
         action understands, and raises ValueError when it is none.
         """
         part = self._part(read_key)
-        if part.limit is None:
-            entries, more = await self.ask(action, *args, **kwargs), {}
-        else:
-            # One more than is wanted tells whether there is more.
-            ahead = Part(part.limit + 1, part.after)
-            entries = await self.ask(action, *args, part=ahead, **kwargs)
-            followed = len(entries) > part.limit
-            entries = entries[: part.limit]
-            more = {"next": key(entries[-1]) if followed else None}
-        if len(entries) <= PIECE:
-            self.reply(**{name: [form(entry) for entry in entries]}, **more)
-        else:
-            self.reply_encoded(await self.service.on_files(_encode, name, entries, form, more))
+        async with self.service.replies.of(self.caller.name):
+            if part.limit is None:
+                entries, more = await self.ask(action, *args, **kwargs), {}
+            else:
+                # One more than is wanted tells whether there is more.
+                ahead = Part(part.limit + 1, part.after)
+                entries = await self.ask(action, *args, part=ahead, **kwargs)
+                followed = len(entries) > part.limit
+                entries = entries[: part.limit]
+                more = {"next": key(entries[-1]) if followed else None}
+            if len(entries) <= PIECE:
+                encoded = _encode(name, entries, form, more)
+            else:
+                encoded = await self.service.on_files(_encode, name, entries, form, more)
+            del entries
+            await self.reply_large(encoded)
 
     def number(self, name: str) -> int | None:
         """A field that is a whole number, above 0; None when absent. Raises BadRequest."""

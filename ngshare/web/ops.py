@@ -101,11 +101,12 @@ class Debugging(PageHandler):
 
     async def _dump(self) -> None:
         maintenance.check_dump(self.caller, debug=self.service.debug)
-        tables = await self.service.read(maintenance.dump)
-        # Every record of a site: too much to be made into a reply on the event loop.
-        if not self.flag("human-readable"):
-            self.reply_encoded(await self.service.on_files(_encode, tables))
-            return
+        async with self.service.replies.of(self.caller.name):
+            tables = await self.service.read(maintenance.dump)
+            # Every record of a site: too much to be made into a reply on the event loop.
+            if not self.flag("human-readable"):
+                await self.reply_large(await self.service.on_files(_encode, tables))
+                return
         page = await self.service.on_files(self.render_string, "records.html", tables=tables)
         self.set_header("Content-Type", "text/html; charset=UTF-8")
         self.finish(page)

@@ -33,6 +33,9 @@ T = TypeVar("T")
 FILE_THREADS = 8
 """How many threads write, read and decode files."""
 
+REPLIES = 8
+"""How many lists and kept trees one user is sent at once; each takes up to a few MiB."""
+
 
 class Service:
     """What every handler works with: the parts of the running service.
@@ -72,6 +75,8 @@ class Service:
         self.uploads = Lanes(max_in_flight, patience)
         self.downloads = Lanes(max_in_flight, patience)
         self.unread = Flow(sys.maxsize, 0, hurry=True)  # takes no memory, only a connection
+        self.unsent = Flow(sys.maxsize, 0, hurry=True)  # these turns bound what it takes
+        self.replies = Turns(REPLIES)
         self.large = asyncio.Semaphore(1)
         self.turns = Turns(FILE_THREADS // 2)
         self.large_turns = Turns(1)

@@ -210,6 +210,13 @@ class TransferHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc] 
         if not self._in_flight:  # the client left while this waited
             self._release()
 
+    async def _watch(self, size: int) -> None:
+        """Have a reply of so many bytes, that needs no room, cut off when it is not read."""
+        held = await self.service.unsent.hold(size, self._cut_off)
+        self._held.append((self.service.unsent, held))
+        if not self._in_flight:  # the client left while the reply was made
+            self._release()
+
     async def _moved(self, received: int) -> None:
         """Count what came of the body; one that did not announce its length holds more then."""
         self._count(received)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ngshare import wire
@@ -54,22 +54,32 @@ class TreeHandler(BaseHandler):
         With its contents it is an ``event`` of the audit log, unless it is empty.
         ``popular``: others will soon ask for it too, so it is kept in memory, encoded.
         """
+        service, user = self.service, self.caller.name
         if self.flag("list_only"):
-            self.reply(files=wire.format_tree(files), **fields)
+            async with service.replies.of(user):
+                listed = {"success": True, "files": wire.format_tree(files), **fields}
+                await self.reply_large(json.dumps(listed).encode())
             return
-        kept = self.service.encoded if popular else None
+        kept = service.encoded if popular else None
         tree = kept.get(files) if kept else None
-        if tree is None:
-            await self._hold(self.service.downloads, sum(file.size for file in files) * 4 // 3)
+        if tree is not None:
+            async with service.replies.of(user):
+                await self._watch(len(tree))
+                await self._reply_encoded_tree(tree, fields)
+        else:
+            await self._hold(service.downloads, sum(file.size for file in files) * 4 // 3)
             for _, held in self._held:
                 held.ours = True
-            tree = await self.service.on_files(_load, self.service.blobs, files, kept)
+            tree = await service.on_files(_load, service.blobs, files, kept)
+            await self._reply_encoded_tree(tree, fields)
+        if files and self._finished:
+            self._note_read(event, files=len(files), **fields)
+
+    async def _reply_encoded_tree(self, tree: bytes, fields: Mapping[str, Any]) -> None:
         head = json.dumps({"success": True, **fields}).encode()[:-1] + b', "files": '
         self.set_header("Content-Type", "application/json")
         self.set_header("Content-Length", str(len(head) + len(tree) + 1))
         await self._send(head, tree, b"}")
-        if files and self._finished:
-            self._note_read(event, files=len(files), **fields)
 
     def _note_read(self, event: str, **detail: Any) -> None:
         course, assignment, *student = self.path_args
