@@ -81,4 +81,6 @@ def _share(descriptor: int) -> None:
 
 
 def _path(database: Path) -> Path:
-    return database.with_name(f"{database.name}.service-lock")
+    # Of the file itself: one service may name it, and whoever reverts it a link to it.
+    file = Path(os.path.realpath(database))
+    return file.with_name(f"{file.name}.service-lock")

@@ -25,6 +25,16 @@ def test_many_share_it_and_one_has_it_alone(tmp_path: Path) -> None:
     assert not database.exists()
 
 
+def test_it_is_the_same_by_a_link(tmp_path: Path) -> None:
+    database, link = tmp_path / "real" / "ngshare.db", tmp_path / "link.db"
+    database.parent.mkdir()
+    link.symlink_to(database)
+    for served, replaced in ((database, link), (link, database)):
+        url = parse_url(f"sqlite:///{served}")
+        with in_use(url), pytest.raises(InUse), not_in_use(replaced):
+            raise AssertionError("it is in use")
+
+
 def test_a_forked_worker_goes_on_holding_it(tmp_path: Path) -> None:
     database = tmp_path / "ngshare.db"
     ended, end = os.pipe()
