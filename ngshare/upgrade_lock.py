@@ -46,8 +46,8 @@ def alone(url: URL, engine: Engine) -> Iterator[None]:
 
 @contextlib.contextmanager
 def alone_with_file(database: str | os.PathLike[str]) -> Iterator[None]:
-    """The same for a SQLite database, by its path."""
-    path = f"{os.fspath(database)}.upgrade-lock"
+    """The same for a SQLite database, by its path, which may be a link to it."""
+    path = f"{os.path.realpath(database)}.upgrade-lock"
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:

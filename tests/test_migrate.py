@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from ngshare import migrate, sqlite
 from ngshare.database import make_engine, parse_url
 from ngshare.migrate import MigrationError
 from ngshare.models import Base
+from ngshare.upgrade_lock import alone_with_file
 from tests.migrations import migrate_to, rows, schema
 
 ROOT = Path(__file__).parents[1]
@@ -276,6 +278,26 @@ def test_a_long_upgrade_is_waited_for(
         caplog.messages.count("Another process upgrades the database; waiting until it is done")
         == 1
     )
+
+
+def test_two_by_different_paths_wait_for_each_other_too(tmp_path: Path) -> None:
+    file, link = tmp_path / "real" / "ngshare.db", tmp_path / "link.db"
+    file.parent.mkdir()
+    link.symlink_to(file)
+    began = threading.Event()
+
+    def second() -> None:
+        with alone_with_file(link):
+            began.set()
+
+    with ThreadPoolExecutor(1) as threads:
+        with alone_with_file(file):
+            waiting = threads.submit(second)
+            lock = Path(f"{file}.upgrade-lock").stat().st_ino
+            pattern = re.compile(rf"-> FLOCK .*:{lock} ")
+            wait_for(lambda: began.is_set() or pattern.search(Path("/proc/locks").read_text()))
+            assert not began.is_set()
+        waiting.result(PATIENCE)
 
 
 def wait_for(condition: Callable[[], object]) -> None:
