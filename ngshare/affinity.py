@@ -42,7 +42,14 @@ class OneCore:
         if self.core in used:  # what this process itself used keeps nobody out
             used[self.core] -= min(1.0, (own - self._own) / max(at - self._at, 0.001))
         self._ticks, self._own, self._at = ticks, own, at
-        found = choose({core: used.get(core, 0.0) for core in self.allowed}, self.core)
+        # Of a core that was switched off, or that a container's /proc calls otherwise, nothing
+        # is known: it must not seem to be the idlest.
+        known = {core: used[core] for core in self.allowed if core in used}
+        if len(known) < 2:
+            if self.core is not None:
+                self.leave()
+            return
+        found = choose(known, self.core)
         if found != self.core:
             self._move_to({found})
             self.core = found

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ngshare import affinity
 from ngshare.affinity import LOOK_SECONDS, OneCore, busy, choose
 from tests.process.site import Server, Site, wait_for
 from tests.require import require
@@ -69,6 +70,26 @@ def test_every_thread_moves() -> None:
         end.set()
         other.join()
     assert os.sched_getaffinity(0) == set(CORES)
+
+
+def test_a_core_of_which_nothing_is_known_is_not_gone_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in a container whose /proc/stat has fewer cores, or other numbers, than the system."""
+    ticks = affinity._read_ticks()
+    monkeypatch.setattr(affinity, "_read_ticks", lambda: {CORES[0]: ticks[CORES[0]]})
+    one_core = OneCore()
+    try:
+        for _ in range(20):
+            one_core.look()
+            assert one_core.core is None
+            assert os.sched_getaffinity(0) == set(CORES)
+        one_core._move_to({CORES[0]})
+        one_core.core = CORES[0]
+        one_core.look()  # it was not so before
+        assert os.sched_getaffinity(0) == set(CORES)
+    finally:
+        one_core.leave()
 
 
 def on_one_core(server: Server) -> int | None:
