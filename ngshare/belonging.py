@@ -77,7 +77,7 @@ def read_mark(store: LocalBlobs) -> Mark | None:
         key, shown = str(said["key"]), str(said["database"])
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return Mark("", f"the one that {store.belongs_to} named before it was damaged")
     if key.startswith(_SQLITE):
         return _sqlite_mark(key.removeprefix(_SQLITE), store)

@@ -156,10 +156,11 @@ def test_the_mark_holds_no_password(database: Database, blobs: LocalBlobs) -> No
     assert "wind-rose" not in blobs.belongs_to.read_text()
 
 
+@pytest.mark.parametrize("damaged", ['{"database": ', "[" * 100_000], ids=["cut", "deep"])
 def test_a_mark_that_was_damaged_is_that_of_no_database(
-    run: Run, site: Site, course: str, blobs: LocalBlobs, database_url: str
+    run: Run, site: Site, course: str, blobs: LocalBlobs, database_url: str, damaged: str
 ) -> None:
-    blobs.belongs_to.write_text('{"database": ')
+    blobs.belongs_to.write_text(damaged)
     assert "before it was damaged" in run("storage", "gc", "--yes", code=1).stderr
     site.start("--database", database_url).stop()
     run("storage", "gc", "--yes")
