@@ -112,6 +112,13 @@ class TransferHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc] 
         except ExchangeError as error:
             await self._refuse(error)
         if self._wanted:
+            self._keep(chunk)
+
+    def _keep(self, chunk: bytes) -> None:
+        """Keep a piece of a body. Small ones are joined, for each alone takes 50 bytes besides."""
+        if self._chunks and max(len(chunk), len(self._chunks[-1])) < SMALL:
+            self._chunks[-1] += chunk
+        else:
             self._chunks.append(chunk)
 
     async def _refuse(self, error: ExchangeError) -> None:

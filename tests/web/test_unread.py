@@ -8,7 +8,7 @@ import http.client
 import logging
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -245,6 +245,33 @@ async def test_an_odd_length_takes_room_as_any_other(
         assert (await connection.reply())[0] == 413
     await hub_service.idle()
     assert hub_service.uploads.small.used + hub_service.unread.used == 0
+
+
+async def test_a_body_in_tiny_pieces_takes_no_more_memory(
+    api: Api, hub_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces: list[list[bytes]] = []
+    parse = base.BaseHandler._parse
+
+    def note(handler: base.BaseHandler) -> Awaitable[dict[str, Any]]:
+        pieces.append(handler._chunks.copy())
+        return parse(handler)
+
+    monkeypatch.setattr(base.BaseHandler, "_parse", note)
+    body = urlencode({"files": tree(a="my work")}).encode()
+    async with Connection(api) as connection:
+        connection.send(SUBMISSION, len(body) + 1, b"&", SAM)
+        for at in range(len(body)):
+            # Each piece comes alone.
+            await until(lambda at=at: any(h.moved == at + 1 for h in held_for_uploads(hub_service)))
+            connection.writer.write(body[at : at + 1])
+        status, reply = await connection.reply()
+    assert status == 200, reply
+    assert pieces == [[b"&" + body]]
+
+
+def held_for_uploads(service: Service) -> list[flow.Held]:
+    return [*service.uploads.small._held, *service.uploads.large._held]
 
 
 # What is too large
