@@ -124,8 +124,11 @@ class BaseHandler(TransferHandler):
         """Answer with what is JSON already, and wait until it is sent, or not read for too long.
 
         To be called in one of the user's turns (``Service.replies``): else whoever reads nothing
-        on many connections would fill the memory.
+        on many connections would fill the memory. What is small waits in the system's buffers.
         """
+        if len(body) <= SMALL:
+            self.reply_encoded(body)
+            return
         self.set_header("Content-Type", "application/json")
         self.set_header("Content-Length", str(len(body)))
         await self._watch(len(body))
