@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from ngshare.adoption.names import read_names, unfinished_list
 from ngshare.blobs import LocalBlobs
 from ngshare.database import parse_url
 from tests.adoption.contents import Contents, dump, legacy_contents, our_contents, revision
+from tests.adoption.killed_service import BEGUN, OVER, Killed, copy_site, kill_service
 from tests.process.site import COMMAND, PATIENCE, Site, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -74,10 +77,12 @@ class Victim:
             left = {path.name: path.stat().st_size for path in self.storage.glob("*.*")}
             assert left == self.files
 
-    def complete(self) -> None:
-        """The next start."""
+    def complete(self) -> float:
+        """The next start. Return how many seconds it took to adopt the site, or the rest of it."""
         url = parse_url(f"sqlite:///{self.database}")
+        started = time.monotonic()
         migrate.upgrade(url, LocalBlobs(self.storage))
+        taken = time.monotonic() - started
         assert self.adopted
         self.check()
         assert {path.name for path in self.storage.iterdir() if path.is_file()} <= OURS
@@ -93,6 +98,7 @@ class Victim:
             "ngshare.db.upgrade-lock",
         ]
         assert "Nothing in it was odd" in (self.folder / left[3]).read_text()
+        return taken
 
 
 class VictimWithoutLinks(Victim):
@@ -210,30 +216,52 @@ def test_interrupted_at_the_keyboard(site: Site) -> None:
 
 
 def test_a_service_killed_at_random_moments(site: Site) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"random.Random({seed})")  # a failure shows it
+    chance = random.Random(seed)
+    # How long an adoption takes here and now, a like site shows.
+    legacy_site.make(site.folder / "alike", SUBMISSIONS, kilobytes=1).close()
+    alike = kill_service(site.folder / "alike", site.folder / "log-alike", math.inf)
+    print(f"{SUBMISSIONS:,} submissions: a like site was adopted in {alike.adopting:.2f} s")
     victim = Victim(site.folder / "site", SUBMISSIONS)
+    for number in range(1, 6):
+        print(f"Kill {number}")
+        killed = kill_adoption(victim, site.folder / f"log{number}", alike.adopting, chance)
+        assert BEGUN in killed.said or victim.adopted
+        assert not any(word in killed.said for word in OVER)
+    print(f"The last start took {victim.complete():.2f} s")
     settings = (f"--database=sqlite:///{victim.database}", f"--storage={victim.storage}")
-    for attempt in range(5):
-        with (site.folder / f"log{attempt}").open("w") as log:
-            process = subprocess.Popen(
-                [*COMMAND, "--vngshare", "--port=0", *settings],
-                cwd=site.folder,
-                stdout=log,
-                stderr=log,
-            )
-            # Its start alone takes about a second; the rest is a guess, as a crash is.
-            time.sleep(random.uniform(0.8, max(4, SUBMISSIONS / 350)))
-            process.kill()
-            process.wait()
-        victim.check()
-    started = time.monotonic()
-    victim.complete()
-    print(f"{SUBMISSIONS:,} submissions: the last start took {time.monotonic() - started:.0f} s")
     checked = site.run("storage", "check", *settings)
     assert checked.returncode == 0, checked
+    handed_in: dict[tuple[str, ...], dict[str, str]] = {}
+    for key, md5 in victim.contents.items():
+        if key[0] == "submission":
+            handed_in.setdefault(key[1:5], {})[key[5]] = md5
+    assert len(handed_in) == SUBMISSIONS
     server = site.start(*settings)
-    submitted = [key for key in victim.contents if key[0] == "submission"]
     with server.client() as ada:
-        for key in random.sample(submitted, 100):
-            _, course, assignment, student, moment, path = key
+        for (course, assignment, student, moment), tree in handed_in.items():
             files = ada.collect(course, assignment, student, f"{moment} UTC")
-            assert hashlib.md5(files[path]).hexdigest() == victim.contents[key]
+            assert {path: hashlib.md5(each).hexdigest() for path, each in files.items()} == tree
+    print(f"{checked.stdout.rstrip()}\nEach of {len(handed_in):,} submissions was read over HTTP")
+
+
+def kill_adoption(victim: Victim, log: Path, longest: float, chance: random.Random) -> Killed:
+    """Kill a start while it adopts, at a random moment of what may take so many seconds.
+
+    A start that was done by then is undone, and killed at an earlier moment.
+    """
+    before = victim.folder.with_name("before")
+    copy_site(victim.folder, before)
+    for _ in range(20):
+        killed = kill_service(victim.folder, log, chance.uniform(0, longest))
+        names = len(list(victim.storage.glob("*.*")))
+        print(f"{killed} ({'' if victim.adopted else 'not '}committed, {names:,} old names)")
+        victim.check()
+        if not killed.too_late:
+            shutil.rmtree(before)
+            return killed
+        longest = min(longest, killed.adopting)
+        shutil.rmtree(victim.folder)
+        copy_site(before, victim.folder)
+    raise AssertionError(f"20 starts were done too soon: {killed}")
