@@ -24,6 +24,15 @@ _ADVICE = {
     14: "is it a file, where files can be made? Name another with --database",  # SQLITE_CANTOPEN
     26: f"{_OTHERS_FILE}, or put a backup in its place",  # SQLITE_NOTADB
 }
+_SAID = {
+    "is locked": 5,
+    "disk image is malformed": 11,
+    "malformed database schema": 11,
+    "disk is full": _FULL,
+    "unable to open": 14,
+    "not a database": 26,
+}
+"""SQLite's result codes by what its messages say."""
 
 
 def existing(url: URL) -> URL:
@@ -131,6 +140,4 @@ def _code(error: sqlite3.Error) -> int:
     if code is not None:
         return code & 0xFF
     message = str(error)
-    if "locked" in message:
-        return 5
-    return _FULL if "full" in message else 1
+    return next((code for words, code in _SAID.items() if words in message), 1)
