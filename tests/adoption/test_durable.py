@@ -39,7 +39,7 @@ class Steps:
 def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     """Records syncs, links, unlinks and commits of this process."""
     steps = Steps()
-    fsync, link, unlink = os.fsync, os.link, os.unlink
+    fsync, link, unlink = os.fsync, os.link, Path.unlink
 
     def recorded_fsync(descriptor: int) -> None:
         fsync(descriptor)
@@ -49,13 +49,13 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
         link(source, target, **options)
         steps.add("link", source)
 
-    def recorded_unlink(path: Any, **options: Any) -> None:
+    def recorded_unlink(path: Path, **options: Any) -> None:
         unlink(path, **options)
         steps.add("unlink", path)
 
     monkeypatch.setattr(os, "fsync", recorded_fsync)
     monkeypatch.setattr(os, "link", recorded_link)
-    monkeypatch.setattr(os, "unlink", recorded_unlink)
+    monkeypatch.setattr(Path, "unlink", recorded_unlink)  # that of Python 3.10 holds os.unlink
     return steps
 
 
