@@ -6,7 +6,6 @@ import asyncio
 import functools
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar, cast
 
 from ngshare.actions import audit, roster
@@ -25,6 +24,7 @@ from ngshare.web.proxy import networks
 from ngshare.web.rate import Rate
 from ngshare.web.readiness import Readiness
 from ngshare.web.reads import ReadLog
+from ngshare.web.threads import Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,12 +93,12 @@ class Service:
         identity.check_rate_with(lambda user: self.rate.check(user))
         self.reads = ReadLog(self._write_reads, self.metrics.reads_not_logged.inc)
         self.readiness = Readiness(database, blobs, readiness_patience)
-        self._database_threads = ThreadPoolExecutor(threads, "database")
+        self._database_threads = Threads(threads, "database")
         # A read waits for the writes before it only, and one that finds the database locked waits
         # outside: all of those that a class sends at once must not stand in front of it.
         self._writing = asyncio.Semaphore(threads + 1)
         # Hashing, syncing and base64 let go of the interpreter's lock, and mostly wait.
-        self._file_threads = ThreadPoolExecutor(FILE_THREADS, "files")
+        self._file_threads = Threads(FILE_THREADS, "files")
         self._seen: set[str] = set()
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -137,10 +137,7 @@ class Service:
 
     async def on_files(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run something that computes or waits for the disk, off the event loop."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._file_threads, functools.partial(function, *args, **kwargs)
-        )
+        return await self._file_threads.run(functools.partial(function, *args, **kwargs))
 
     async def see(self, name: str) -> Caller:
         """The caller of this name, remembered in the database when seen for the first time."""
@@ -168,10 +165,9 @@ class Service:
         await self.write(audit.record_reads, reads)
 
     async def _on_database(self, attempts: Attempts[T]) -> T:
-        loop = asyncio.get_running_loop()
         try:
             while True:
-                pause, result = await loop.run_in_executor(self._database_threads, _try, attempts)
+                pause, result = await self._database_threads.run(_try, attempts)
                 if pause is None:
                     return cast(T, result)
                 await asyncio.sleep(pause)
