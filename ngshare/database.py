@@ -12,10 +12,12 @@ write waits: there it is tried for a moment, and the thread is free until the ne
 from __future__ import annotations
 
 import logging
+import os
 import random
 import time
 from collections.abc import Callable, Generator
 from itertools import count
+from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 from urllib.parse import unquote
 
@@ -89,6 +91,8 @@ def parse_url(text: str) -> URL:
                 "is a file: URL inside of a database URL; write the path alone: "
                 f"sqlite:///{_path_of(url.database)}"
             )
+        if Path(url.database).is_symlink():  # backups, locks and reports lie beside the file itself
+            url = url.set(database=os.path.realpath(url.database))
         return url.set(drivername="sqlite")
     if backend in ("postgresql", "postgres"):
         if "@" in f"{url.host}{url.database}":
@@ -224,6 +228,7 @@ class Database:
     def close(self) -> None:
         """Close every connection that is not in use."""
         self._writer.dispose()
+        self._reader.dispose()
 
     def _attempts(
         self, engine: Engine, action: Action[P, T], *args: P.args, **kwargs: P.kwargs

@@ -17,7 +17,10 @@ LARGE = 4 * 2**20
 KEPT = 16 * 2**20
 """Up to so many free bytes stay at the end of a pool: asking again for each request is slow."""
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+POOLS = 2
+"""For all threads, of which one runs at a time: each would have one of its own, with its rest."""
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Parameters of ``mallopt``, from glibc's ``malloc.h``."""
 
 
@@ -27,3 +30,4 @@ def give_back_large_pieces() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_MMAP_THRESHOLD, LARGE)
         mallopt(_TRIM_THRESHOLD, KEPT)
+        mallopt(_ARENA_MAX, POOLS)

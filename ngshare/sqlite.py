@@ -83,7 +83,10 @@ def begin_transactions(engine: Engine, *, writes: bool) -> None:
 
 
 def reading(engine: Engine) -> Engine:
-    """An engine with the same connections whose transactions only read."""
+    """An engine with the same connections whose transactions only read.
+
+    Made before the first connection: else its dialect does not learn SQLite's version.
+    """
     same = create_engine(engine.url, pool=engine.pool, hide_parameters=True)
     begin_transactions(same, writes=False)
     return same

@@ -473,3 +473,9 @@ def test_several_threads_share_the_connections(sqlite_file: Path) -> None:
     )
     assert counted == list(range(40))
     shared.close()
+
+
+def test_a_link_stands_for_its_file(tmp_path: Path) -> None:
+    """What lies beside the database, as its backups, is found whichever name is given."""
+    (tmp_path / "link.db").symlink_to("real.db")
+    assert parse_url(f"sqlite:///{tmp_path}/link.db").database == str(tmp_path / "real.db")

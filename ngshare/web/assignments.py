@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from ngshare.actions import assignments
 from ngshare.web.base import BaseHandler
 from ngshare.web.trees import TreeHandler
@@ -13,7 +15,9 @@ class Assignments(BaseHandler):
 
     @allow(Who.MEMBER)
     async def get(self, course: str) -> None:
-        self.reply(assignments=await self.ask(assignments.list_assignments, course))
+        async with self.service.replies.of(self.caller.name):
+            names = await self.ask(assignments.list_assignments, course)
+            await self.reply_large(json.dumps({"success": True, "assignments": names}).encode())
 
 
 class Assignment(TreeHandler):

@@ -120,16 +120,16 @@ class BaseHandler(TransferHandler):
         self.set_header("Content-Type", "application/json")
         self.finish(body)
 
-    async def reply_large(self, body: bytes) -> None:
-        """Answer with what is JSON already, and wait until it is sent, or not read for too long.
+    async def reply_large(self, body: bytes, kind: str = "application/json") -> None:
+        """Answer with what is encoded already, and wait until it is sent, or not read for too long.
 
         To be called in one of the user's turns (``Service.replies``): else whoever reads nothing
         on many connections would fill the memory. What is small waits in the system's buffers.
         """
+        self.set_header("Content-Type", kind)
         if len(body) <= SMALL:
-            self.reply_encoded(body)
+            self.finish(body)
             return
-        self.set_header("Content-Type", "application/json")
         self.set_header("Content-Length", str(len(body)))
         await self._watch(len(body))
         await self._send(body)

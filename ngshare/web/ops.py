@@ -107,9 +107,8 @@ class Debugging(PageHandler):
             if not self.flag("human-readable"):
                 await self.reply_large(await self.service.on_files(_encode, tables))
                 return
-        page = await self.service.on_files(self.render_string, "records.html", tables=tables)
-        self.set_header("Content-Type", "text/html; charset=UTF-8")
-        self.finish(page)
+            page = await self.service.on_files(self.render_string, "records.html", tables=tables)
+            await self.reply_large(page, "text/html; charset=UTF-8")
 
 
 def _encode(tables: Mapping[str, Sequence[Any]]) -> bytes:

@@ -75,8 +75,8 @@ class Service:
         self.uploads = Lanes(max_in_flight, patience)
         self.downloads = Lanes(max_in_flight, patience)
         self.unread = Flow(sys.maxsize, 0, hurry=True)  # takes no memory, only a connection
-        self.unsent = Flow(sys.maxsize, 0, hurry=True)  # these turns bound what it takes
         self.replies = Turns(REPLIES)
+        self.unsent = Flow(sys.maxsize, 0, hurry=True)  # those turns bound what it takes
         self.large = asyncio.Semaphore(1)
         self.turns = Turns(FILE_THREADS // 2)
         self.large_turns = Turns(1)

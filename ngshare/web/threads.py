@@ -42,7 +42,9 @@ class Threads:
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
         self._done: deque[Done] = deque()
         self._told = False
+        self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        # At exit they are not waited for, unless they were shut down: a stuck disk would keep us.
         self._threads = [
             Thread(target=self._work, name=f"{name} {number}", daemon=True)
             for number in range(count)
@@ -52,13 +54,21 @@ class Threads:
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
         """What the function returns, or raises, when a thread ran it."""
+        if self._closed:
+            raise RuntimeError("these threads were shut down")
         self._loop = asyncio.get_running_loop()
         future = self._loop.create_future()
         self._calls.put(Call(function, args, future))
-        return cast(T, await future)
+        try:
+            return cast(T, await future)
+        finally:
+            # An error names this frame, and the future the error: the ring would keep for long
+            # what the call was about, as a large body.
+            del future
 
     def shutdown(self) -> None:
         """Let what was asked for end, and the threads."""
+        self._closed = True
         for _ in self._threads:
             self._calls.put(None)
         for thread in self._threads:
@@ -67,9 +77,9 @@ class Threads:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             if not call.future.cancelled():  # nobody waits any more for what has not begun
-                self._done.append(_run(call))
-                del call  # it may hold a large body
+                self._done.append(Done(call.future, *_run(call.function, call.args)))
                 self._tell()
+            del call  # it may hold a large body
 
     def _tell(self) -> None:
         if self._told:
@@ -91,8 +101,11 @@ class Threads:
                 future.set_exception(error)
 
 
-def _run(call: Call) -> Done:
+def _run(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
+    """What it returned, or raised. It knows nothing of who waits, whom an error would keep."""
     try:
-        return Done(call.future, call.function(*call.args), None)
+        return function(*args), None
+    except StopIteration as error:  # which no future takes
+        return None, RuntimeError(f"the call ended with {error!r}")
     except BaseException as error:
-        return Done(call.future, None, error)
+        return None, error

@@ -28,7 +28,10 @@ from ngshare.web.who import UNIDENTIFIED
 log = logging.getLogger("ngshare")
 
 STEP = 2**20
-"""In steps of so many bytes a large reply is sent, and a body of unknown length gets room."""
+"""In steps of so many bytes a body of unknown length gets room."""
+
+PART = 256 * 1024
+"""In parts of so many bytes a large reply is sent; how fast is known after each of them."""
 
 READ_ON = 4 * 2**20
 """Of a body that is too large up to so many bytes are read after the reply."""
@@ -195,11 +198,11 @@ class TransferHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc] 
             for part in parts:
                 if len(part) >= SMALL:
                     await self.flush()  # else the two would be copied to be one
-                for start in range(0, len(part), STEP):
-                    self.write(part[start : start + STEP])
+                for start in range(0, len(part), PART):
+                    self.write(part[start : start + PART])
                     if len(part) >= SMALL:
                         await self.flush()
-                    sent += STEP
+                    sent += PART
                     self._count(sent)
             self.finish()
         except StreamClosedError:  # nobody is there any more to send it to

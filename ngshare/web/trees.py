@@ -56,8 +56,8 @@ class TreeHandler(BaseHandler):
         """
         service, user = self.service, self.caller.name
         if self.flag("list_only"):
-            listed = {"success": True, "files": wire.format_tree(files), **fields}
             async with service.replies.of(user):
+                listed = {"success": True, "files": wire.format_tree(files), **fields}
                 await self.reply_large(json.dumps(listed).encode())
             return
         kept = service.encoded if popular else None

@@ -53,7 +53,7 @@ def kill_service(folder: Path, log: Path, seconds: float) -> Killed:
     """Start a service on this site, and kill it after so many seconds of adopting, or when done."""
     database = folder / "ngshare.db"
     adopted = revision(database) == migrate.head()  # and what is left are old names
-    lock = f"{database}.upgrade-lock"
+    lock = f"{os.path.realpath(database)}.upgrade-lock"
     with log.open("w") as output:
         started = time.monotonic()
         process = subprocess.Popen(

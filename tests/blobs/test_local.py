@@ -154,7 +154,7 @@ class DiskLog:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.events: list[tuple[str, str | tuple[str, str]]] = []
         self.synced_sizes: dict[str, int] = {}
-        fsync, rename = os.fsync, Path.rename
+        fsync, rename = os.fsync, os.rename
 
         def record_fsync(descriptor: int) -> None:
             path = os.readlink(f"/proc/self/fd/{descriptor}")
@@ -162,13 +162,12 @@ class DiskLog:
             fsync(descriptor)
             self.events.append(("fsync", path))
 
-        def record_rename(source: Path, target: Path) -> Path:
-            renamed = rename(source, target)
-            self.events.append(("rename", (str(source), str(target))))
-            return renamed
+        def record_rename(source: str, target: str) -> None:
+            rename(source, target)
+            self.events.append(("rename", (source, target)))
 
         monkeypatch.setattr(os, "fsync", record_fsync)
-        monkeypatch.setattr(Path, "rename", record_rename)
+        monkeypatch.setattr(os, "rename", record_rename)
 
 
 def test_a_blob_is_synced_then_renamed_then_its_folder_synced(
@@ -243,10 +242,8 @@ def test_the_names_of_new_folders_above_are_synced(
 
 
 def fail(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException, *, after: int) -> None:
-    """Make a function of ``os``, or ``Path.rename``, fail after it worked so often."""
-    # pathlib of Python 3.10 does not look os.rename up when it renames.
-    owner = Path if name == "rename" else os
-    original, left = getattr(owner, name), [after]
+    """Make a function of ``os`` fail after it worked so often."""
+    original, left = getattr(os, name), [after]
 
     def run(*arguments: object) -> object:
         left[0] -= 1
@@ -254,7 +251,7 @@ def fail(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException, *, af
             raise error
         return original(*arguments)
 
-    monkeypatch.setattr(owner, name, run)
+    monkeypatch.setattr(os, name, run)
 
 
 @pytest.mark.parametrize("name", ["fsync", "rename"])

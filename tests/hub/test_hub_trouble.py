@@ -33,7 +33,7 @@ DEFAULT_POOL = min(32, (os.cpu_count() or 1) + 4)
 """Threads of asyncio's own pool at most, which resolves names: as Python's documentation says."""
 
 MOST_THREADS = 1 + 1 + FILE_THREADS + DEFAULT_POOL
-"""Threads of a service at most: the event loop's, the database's, and two pools."""
+"""Threads of a service at most: the event loop's, the database's, those for files, asyncio's."""
 
 LIMIT = 8
 """Seconds after which a client here gives up; the service promises an answer within 5."""
@@ -67,8 +67,8 @@ def hub(
 def nothing_leaks(hub: RunningHub, relay: Relay) -> Iterator[None]:
     """The service has no more threads than its pools may have, nor connections than before.
 
-    A pool starts a thread when it has nobody idle, so how many there are at one moment
-    is chance; with one left behind for each of this file's questions there would be
+    asyncio's pool starts a thread when it has nobody idle, so how many there are at one
+    moment is chance; with one left behind for each of this file's questions there would be
     more. It keeps a connection for 15 s after an answer, in case that it asks again;
     the relay ends those.
     """

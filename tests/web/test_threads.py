@@ -69,14 +69,21 @@ async def test_what_is_done_is_not_kept(threads: Threads) -> None:
     class Body:
         pass
 
-    body = Body()
-    known = weakref.ref(body)
-    assert await threads.run(id, body)
-    del body
-    for _ in range(2):  # each thread has had something else to do since
-        await threads.run(divmod, 1, 1)
-    gc.collect()
-    assert known() is None
+    def refuse(body: Body) -> None:
+        raise LookupError("refused")
+
+    body, refused = Body(), Body()
+    known = weakref.ref(body), weakref.ref(refused)
+    gc.disable()
+    try:
+        assert await threads.run(id, body)
+        with contextlib.suppress(LookupError):
+            await threads.run(refuse, refused)
+        del body, refused
+        await asyncio.sleep(0.05)  # the threads come to wait for their next calls
+        assert [each() for each in known] == [None, None]
+    finally:
+        gc.enable()
 
 
 async def test_shutdown_lets_end_what_was_asked_for() -> None:
@@ -86,6 +93,8 @@ async def test_shutdown_lets_end_what_was_asked_for() -> None:
     await asyncio.to_thread(threads.shutdown)
     assert done == list(range(50))
     assert await asyncio.gather(*asked) == [None] * 50
+    with pytest.raises(RuntimeError, match="shut down"):
+        await threads.run(divmod, 1, 1)
 
 
 def test_a_loop_that_is_closed_is_told_nothing() -> None:
