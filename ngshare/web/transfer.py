@@ -30,7 +30,7 @@ log = logging.getLogger("ngshare")
 STEP = 2**20
 """In steps of so many bytes a body of unknown length gets room."""
 
-PART = 256 * 1024
+PART = 512 * 1024
 """In parts of so many bytes a large reply is sent; how fast is known after each of them."""
 
 READ_ON = 4 * 2**20
