@@ -42,7 +42,7 @@ class CommandLine(KVArgParseConfigLoader):
 
     def _create_parser(self) -> None:
         super()._create_parser()
-        self.parser.error = self._refuse  # type: ignore[method-assign]
+        self.parser.error = self._refuse  # type: ignore[method-assign]  # argparse would exit with 2
 
     def load_config(self, *args: Any, **kwargs: Any) -> Config:
         try:

@@ -70,7 +70,7 @@ def take_files(
         "CREATE TEMPORARY TABLE taken "
         "(name TEXT PRIMARY KEY, sha256 BLOB, md5 BLOB, size INTEGER) WITHOUT ROWID"
     )
-    total = database.execute(f"SELECT count(*) FROM ({NEEDED})").fetchone()[0]  # noqa: S608
+    total = database.execute(f"SELECT count(*) FROM ({NEEDED})").fetchone()[0]
     earlier = _adopted_earlier(report.database)
     sizes: dict[bytes, int] = {}
     lost = 0

@@ -76,7 +76,7 @@ def _adopt_members(
     # Instructors first: who is both stays one.
     for role in ("instructor", "student"):
         rows = database.execute(
-            "SELECT c._id, a.left_id, a.right_id, a.first_name, a.last_name, a.email "  # noqa: S608
+            "SELECT c._id, a.left_id, a.right_id, a.first_name, a.last_name, a.email "
             f"FROM legacy_{role}_assoc_table a LEFT JOIN legacy_courses c ON c.id = a.right_id "
             "ORDER BY a.rowid"
         ).fetchall()

@@ -36,7 +36,7 @@ class LegacyTrees:
 
     def __init__(self, database: sqlite3.Connection, kind: str) -> None:
         self._rows = database.execute(
-            "SELECT o._id, f.filename, f.actual_name, f.checksum, f.size, "  # noqa: S608
+            "SELECT o._id, f.filename, f.actual_name, f.checksum, f.size, "
             "t.sha256, t.md5, t.size "
             f"FROM legacy_{kind}_files_assoc_table a "
             f"JOIN legacy_{OWNERS[kind]} o ON o._id = a.left_id "
@@ -118,7 +118,7 @@ def report_nowhere(database: sqlite3.Connection, report: Report) -> None:
     """Report what belongs to nothing: its bytes stay where they are."""
     for kind, owners in OWNERS.items():
         for left, right, name, path in database.execute(
-            "SELECT a.left_id, a.right_id, f.actual_name, f.filename "  # noqa: S608
+            "SELECT a.left_id, a.right_id, f.actual_name, f.filename "
             f"FROM legacy_{kind}_files_assoc_table a "
             f"LEFT JOIN legacy_{owners} o ON o._id = a.left_id "
             "LEFT JOIN legacy_files f ON f._id = a.right_id "
@@ -129,8 +129,8 @@ def report_nowhere(database: sqlite3.Connection, report: Report) -> None:
                 f"file number {right} ({quoted(path)}, {quoted(name)}) of the {kind} of {left}",
             )
     tables = (f"legacy_{kind}_files_assoc_table" for kind in OWNERS)
-    every = " UNION ".join(f"SELECT right_id FROM {table}" for table in tables)  # noqa: S608
+    every = " UNION ".join(f"SELECT right_id FROM {table}" for table in tables)
     for path, name in database.execute(
-        f"SELECT filename, actual_name FROM legacy_files WHERE _id NOT IN ({every})"  # noqa: S608
+        f"SELECT filename, actual_name FROM legacy_files WHERE _id NOT IN ({every})"
     ):
         report.odd(odd.UNNAMED, f"{quoted(path)}, in 0.6 {quoted(name)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -17,6 +17,7 @@ from ngshare.web import flow
 from ngshare.web.flow import Turns
 from ngshare.web.service import Service
 from tests.conftest import Api
+from tests.web.waiting import until
 from tests.web.world import ASSIGNMENT, COLLEAGUE, COURSE, INSTRUCTOR, STUDENT
 
 pytestmark = pytest.mark.gen_test
@@ -52,15 +53,6 @@ async def unread(api: Api, target: str) -> AsyncIterator[socket.socket]:
             client, f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
         )
         yield client
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so, but not for ever."""
-    for _ in range(3000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("it never was")
 
 
 @every_large

@@ -8,7 +8,7 @@ import http.client
 import logging
 import re
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -23,6 +23,7 @@ from ngshare.web.service import Service
 from ngshare.web.who import METHODS, UNIDENTIFIED, Who, declared
 from tests.conftest import PREFIX, Api, tree
 from tests.hubstub import HubStub
+from tests.web.waiting import until
 from tests.web.world import ASSIGNMENT, COURSE, STUDENT
 
 pytestmark = pytest.mark.gen_test
@@ -103,15 +104,6 @@ async def works(api: Api) -> None:
     headers = {"Authorization": "token of-sam"}
     reply = await api.send("POST", "submission", COURSE, ASSIGNMENT, headers=headers, body=body)
     reply.success("timestamp")
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Wait until something is so, but not for ever."""
-    for _ in range(3000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("it never was")
 
 
 # Who need not say who they are
