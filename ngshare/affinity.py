@@ -16,11 +16,18 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-LOOK_SECONDS = (0.5, 2.0)
+LOOK_SECONDS = (0.3, 1.0)
 """Between two looks; not always the same, so that two workers do not move at the same moment."""
 
-WORTH_MOVING = 0.25
-"""How much of a core's time others must leave more on another core, for a move to it."""
+WORTH_MOVING = 0.1
+"""How much of a core's time others must leave more on another core, for a move to it.
+
+A tenth is enough: who shares a core has it taken away for many milliseconds at a time, which
+is what the slowest hundredth of the requests waits for.
+"""
+
+IDLE = 0.05
+"""Who used less than this part of a core's time stays where it is, whoever else is there."""
 
 Ticks = Mapping[int, tuple[int, int]]
 """For each core, the ticks that it was busy since the start of the machine, and all of them."""
@@ -39,8 +46,9 @@ class OneCore:
         """Go to the core that others have used least since the last look, if that is worth it."""
         ticks, own, at = _read_ticks(), _own_seconds(), time.monotonic()
         used = busy(self._ticks, ticks)
+        working = min(1.0, (own - self._own) / max(at - self._at, 0.001))
         if self.core in used:  # what this process itself used keeps nobody out
-            used[self.core] -= min(1.0, (own - self._own) / max(at - self._at, 0.001))
+            used[self.core] -= working
         self._ticks, self._own, self._at = ticks, own, at
         # Of a core that was switched off, or that a container's /proc calls otherwise, nothing
         # is known: it must not seem to be the idlest.
@@ -48,6 +56,8 @@ class OneCore:
         if len(known) < 2:
             if self.core is not None:
                 self.leave()
+            return
+        if self.core in known and working < IDLE:
             return
         found = choose(known, self.core)
         if found != self.core:

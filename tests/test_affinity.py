@@ -105,11 +105,24 @@ def test_a_service_goes_where_others_are_not(site: Site) -> None:
     busy = subprocess.Popen(
         [sys.executable, "-c", f"import os; os.sched_setaffinity(0, {{{core}}})\nwhile True: pass"]
     )
+    end = threading.Event()
+
+    def ask() -> None:
+        while not end.is_set():
+            assert server.healthy()
+
+    asking = threading.Thread(target=ask)
     try:
+        time.sleep(2 * LOOK_SECONDS[1])
+        assert on_one_core(server) == core  # it does nothing, so it is in nobody's way
+        asking.start()
         wait_for("the other core", lambda: on_one_core(server) not in (core, None))
     finally:
         busy.kill()
         busy.wait()
+        end.set()
+        if asking.ident is not None:
+            asking.join()
     assert server.healthy()
 
 
