@@ -34,7 +34,7 @@ from ngshare.commandline import (
 from ngshare.database import Database
 from ngshare.launcher import ending_with
 from ngshare.logs import PlainFormatter
-from ngshare.memory import give_back_large_pieces
+from ngshare.memory import give_back_large_pieces, keep_what_is_there
 from ngshare.service_lock import in_use
 from ngshare.serving import serve, told_to_stop
 from ngshare.startup import StartError, check_prefix
@@ -423,6 +423,7 @@ class Ngshare(Application):
         meanwhile = [identity.greet] if asks_hub else []
         if self.one_core:
             meanwhile.append(keep_on_one_core)
+        keep_what_is_there()
         await serve(service, application, sockets, stop, meanwhile=meanwhile)
 
     def _set_up_logging(self) -> None:
