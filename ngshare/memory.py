@@ -1,9 +1,10 @@
 """What becomes of memory that was freed, and what is looked through for memory to free.
 
-The C library gives large pieces back at once. glibc, left alone, learns from the largest buffer that was ever freed, up to 32 MiB: from
-then on it takes buffers of that size from its own pools, of which each thread has one,
-and keeps twice as much of each pool. After a few uploads of 20 MB a process held
-hundreds of MiB of nothing for ever. With limits that are set it does not learn.
+The C library gives large pieces back at once. glibc, left alone, learns from the largest
+buffer that was ever freed, up to 32 MiB: from then on it takes buffers of that size from
+its own pools, of which each thread has one, and keeps twice as much of each pool. After a
+few uploads of 20 MB a process held hundreds of MiB of nothing for ever. With limits that
+are set it does not learn.
 
 Python's collector looks for rings of objects that nobody else knows, now and then among all
 objects that there are. Most of them are modules, classes and compiled queries, which stay for

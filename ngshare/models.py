@@ -44,7 +44,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(DateTime(timezone=dialect.name != "sqlite"))
+        return _kept_as(dialect)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
@@ -57,6 +57,39 @@ class UtcDateTime(TypeDecorator[datetime]):
     ) -> Callable[[Any], datetime | None]:
         """How a value that was read becomes a moment. In one step, for lists have thousands."""
         return _from_sqlite if dialect.name == "sqlite" else _from_postgresql
+
+
+def _kept_as(dialect: Dialect) -> TypeEngine[Any]:
+    return dialect.type_descriptor(DateTime(timezone=dialect.name != "sqlite"))
+
+
+class UtcText(TypeDecorator[str]):
+    """A moment that was written as :class:`UtcDateTime`, read as text for whoever only shows it.
+
+    The text is ``2020-01-01 00:00:00.000000 UTC``, as clients compare it. SQLite keeps it so,
+    but for the zone, and to make a moment of it and text of that is most of a long list's time.
+    """
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return _kept_as(dialect)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], str | None]:
+        return _shown_by_sqlite if dialect.name == "sqlite" else _shown
+
+
+def _shown_by_sqlite(value: str | None) -> str | None:
+    if value is not None and len(value) == 26:  # with its microseconds, as all that we wrote
+        return value + " UTC"
+    return _shown(_from_sqlite(value))
+
+
+def _shown(value: datetime | None) -> str | None:
+    if value is None:
+        return None
+    return value.astimezone(timezone.utc).isoformat(" ", "microseconds")[:26] + " UTC"
 
 
 def _from_sqlite(value: str | None) -> datetime | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, insert, select
+from sqlalchemy import Connection, bindparam, func, insert, select, type_coerce
 
 from ngshare.actions import access, assignments, audit, roster, trees
 from ngshare.actions.access import Caller, Standing
@@ -15,15 +15,15 @@ from ngshare.actions.assignments import Released
 from ngshare.actions.locks import lock
 from ngshare.actions.parts import ALL, Part
 from ngshare.errors import NotFound
-from ngshare.models import Assignment, Submission, User
+from ngshare.models import Assignment, Submission, User, UtcText
 from ngshare.wire import StoredFile, format_time, parse_time
 
 
 class Handed(NamedTuple):
-    """That a student handed something in, and when (UTC); ``id`` is its row's."""
+    """That a student handed something in, and when, as clients compare it; ``id`` is its row's."""
 
     student: str
-    submitted_at: datetime
+    moment: str
     id: int
 
 
@@ -45,7 +45,7 @@ _OF_STUDENT = (
     )
 )
 _ALL = (
-    select(User.name, Submission.submitted_at, Submission.id)
+    select(User.name, type_coerce(Submission.submitted_at, UtcText), Submission.id)
     .join(User, User.id == Submission.student_id)
     .where(Submission.assignment_id == bindparam("assignment_id"))
     .order_by(Submission.submitted_at, Submission.id)
@@ -133,7 +133,7 @@ def list_all(
     released = assignments.find(connection, found, assignment)
     # All at once, which takes half as long as row by row.
     rows = connection.execute(_of(part, _ALL), {"assignment_id": released.id}).all()
-    return [Handed(*row) for row in rows]
+    return list(map(Handed._make, rows))
 
 
 def list_own(
@@ -154,7 +154,7 @@ def list_own(
     released = assignments.find(connection, found, assignment)
     require_participant(connection, found, student, removed=removed)
     values = {"assignment_id": released.id, "student": student}
-    return [Handed(*row) for row in connection.execute(_of(part, _OWN), values).all()]
+    return list(map(Handed._make, connection.execute(_of(part, _OWN), values).all()))
 
 
 def _of(part: Part[tuple[datetime, int]], listed: Any) -> Any:

@@ -15,11 +15,11 @@ from ngshare.wire import format_time, parse_time
 
 
 def _form(handed: Handed) -> dict[str, str]:
-    return {"student_id": handed.student, "timestamp": format_time(handed.submitted_at)}
+    return {"student_id": handed.student, "timestamp": handed.moment}
 
 
 def _key(handed: Handed) -> str:
-    return f"{format_time(handed.submitted_at)} {handed.id}"
+    return f"{handed.moment} {handed.id}"
 
 
 def _read_key(text: str) -> tuple[datetime, int]:

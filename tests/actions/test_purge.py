@@ -170,7 +170,7 @@ def test_a_member_whose_submissions_stay(act: Act, filled: None, role: str) -> N
 def test_what_newer_trees_replaced(act: Act, filled: None) -> None:
     act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
     act(assignments.release, INSTRUCTOR, COURSE, "ps1", tree(b"newer release"))
-    moment = format_time(act(submissions.list_all, INSTRUCTOR, COURSE, "ps1")[0].submitted_at)
+    moment = act(submissions.list_all, INSTRUCTOR, COURSE, "ps1")[0].moment
     act(feedback.give, INSTRUCTOR, COURSE, "ps1", "sam", moment, tree(b"newer feedback"))
     assert act(unnamed_trees) == 2
     assert purge_all(act) == Purged(trees=2)

@@ -113,7 +113,7 @@ def test_an_assignment(act: Act, handed_in: datetime) -> None:
     act(trash.restore, SHELL, thing.key)
     assert fetched(act) == OLD
     [handed] = act(submissions.list_all, INSTRUCTOR, COURSE, "ps1")
-    assert handed.submitted_at == handed_in
+    assert handed.moment == format_time(handed_in)
     assert act(last_event)[1:4] == ("assignment restored", COURSE, "ps1")
     with pytest.raises(NotFound, match=f"There is no {thing.key} in the trash"):
         act(trash.restore, SHELL, thing.key)

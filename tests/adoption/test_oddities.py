@@ -59,7 +59,7 @@ class Adopted:
 
     def times(self, course: str, assignment: str) -> list[tuple[str, str]]:
         return [
-            (one.student, format_time(one.submitted_at).removesuffix(" UTC"))
+            (one.student, one.moment.removesuffix(" UTC"))
             for one in self.ask(submissions.list_all, course, assignment)
         ]
 

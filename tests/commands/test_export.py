@@ -21,7 +21,7 @@ from ngshare.actions.access import Caller
 from ngshare.blobs import LocalBlobs, sha256
 from ngshare.database import Database
 from ngshare.models import File
-from ngshare.wire import StoredFile, format_time
+from ngshare.wire import StoredFile
 from tests.commands.conftest import ADMIN, COURSE, IVY, Run, stored
 from tests.databases import only_sqlite
 from tests.process.site import COMMAND, PATIENCE, Site
@@ -109,7 +109,7 @@ def test_what_newer_trees_replaced_is_in_it(
 ) -> None:
     [(_, moment, _)] = database.read(submissions.list_all, IVY, COURSE, "ps1")
     answer = stored(blobs, ps1__html=b"better feedback")
-    database.write(feedback.give, IVY, COURSE, "ps1", "sam", format_time(moment), answer)
+    database.write(feedback.give, IVY, COURSE, "ps1", "sam", moment, answer)
     database.write(assignments.remove, IVY, COURSE, "ps1")
     database.write(assignments.release, IVY, COURSE, "ps1", stored(blobs, ps1__ipynb=b"newer"))
     told = run("export", COURSE, "--output=out.zip").stdout
@@ -119,7 +119,7 @@ def test_what_newer_trees_replaced_is_in_it(
         given, released = index["replaced"]
         at = f"replaced/feedback/ps1/sam/{STAMP}/{STAMP}"
         assert re.fullmatch(at, given["folder"])
-        assert given["submitted_at"] == format_time(moment)
+        assert given["submitted_at"] == moment
         assert (given["replaced"], given["student"], given["replaced_by"]) == (
             *("feedback", "sam", "ivy"),
         )
