@@ -92,6 +92,8 @@ class Metrics:
         self.reads_not_logged = self._counter(
             "ngshare_reads_not_logged", "Reads that the audit log lacks, for want of a database"
         )
+        self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        """Found once: what has these labels takes longer to find than to count up."""
         build = Gauge(
             "ngshare_build_info",
             "The version that runs; always 1",
@@ -111,8 +113,15 @@ class Metrics:
         """Count one request: its route as a pattern, never a path, and its bodies' bytes."""
         if method not in METHODS:
             method = "other"
-        self.requests.labels(method, route, str(status)).inc()
-        self.request_seconds.labels(method, route).observe(seconds)
+        kind = (method, route, status)
+        if kind not in self._answered:
+            self._answered[kind] = (
+                self.requests.labels(method, route, str(status)),
+                self.request_seconds.labels(method, route),
+            )
+        counter, histogram = self._answered[kind]
+        counter.inc()
+        histogram.observe(seconds)
         self.received_bytes.inc(received)
         self.sent_bytes.inc(sent)
 

@@ -94,10 +94,13 @@ def reading(engine: Engine) -> Engine:
 
 def _check_file(path: str, known: dict[str, Any]) -> None:
     """Refuse a file that was moved away: it stays open, and would take what nobody finds again."""
-    file, journal = _file_at(path), _file_at(f"{path}-wal")
+    file = _file_at(path)
     if known.setdefault("file", file) == file:
-        known["journal"] = journal
+        # Looked for once it is there: as long as this connection is open, it stays the same.
+        if known.get("journal") is None:
+            known["journal"] = _file_at(f"{path}-wal")
         return
+    journal = _file_at(f"{path}-wal")
     if journal is None or journal != known.get("journal"):
         raise DisconnectionError("the database's file was moved, removed or replaced")
     # SQLite would play back what belongs to the old file into the one that is there now.

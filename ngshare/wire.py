@@ -233,19 +233,22 @@ def format_tree(files: Iterable[StoredFile]) -> list[dict[str, str]]:
     return [{"path": file.path, "checksum": file.md5.hex()} for file in files]
 
 
-def format_full_tree(files: Iterable[StoredFile], contents: Iterable[bytes]) -> bytes:
-    """A tree with its contents, as JSON.
+def format_full_tree(
+    files: Iterable[StoredFile], contents: Iterable[bytes], end: bytes = b""
+) -> bytes:
+    """A tree with its contents, as JSON, and then ``end``.
 
-    Joined from its parts, because base64 needs no escaping and a JSON encoder
+    Joined from its parts, all at once, because base64 needs no escaping and a JSON encoder
     would look at every one of its characters to find that out.
     """
-    parts = [
-        b'{"path": %s, "checksum": "%s", "content": "%s"}'
-        % (
-            json.dumps(file.path).encode(),
-            file.md5.hex().encode(),
+    parts: list[bytes] = []
+    for file, content in zip(files, contents, strict=True):
+        parts += (
+            b'{"path": %s, "checksum": "%s", "content": "'
+            % (json.dumps(file.path).encode(), file.md5.hex().encode()),
             pybase64.b64encode(content),
+            b'"}, ',
         )
-        for file, content in zip(files, contents, strict=True)
-    ]
-    return b"[" + b", ".join(parts) + b"]"
+    if parts:
+        parts[-1] = b'"}'
+    return b"".join((b"[", *parts, b"]", end))

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from ngshare.actions import access, audit, trees
-from ngshare.actions.access import Caller, Standing
+from ngshare.actions.access import Caller, Released, Standing
 from ngshare.errors import Conflict, NotFound
 from ngshare.models import Assignment
 from ngshare.wire import StoredFile
 
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """A released assignment: its row's id and its tree's."""
-
-    id: int
-    tree_id: int
-
-
-_RELEASED = select(Assignment.id, Assignment.tree_id).where(
-    Assignment.course_id == bindparam("course_id"),
-    Assignment.name == bindparam("name"),
-    Assignment.removed_at.is_(None),
-)
 _IN_ORDER = (
     select(Assignment.name)
     .where(Assignment.course_id == bindparam("course_id"), Assignment.removed_at.is_(None))
@@ -34,14 +19,14 @@ _IN_ORDER = (
 )
 
 
-def find(connection: Connection, course: Standing, assignment: str) -> Released:
-    """The assignment of this name. Raises NotFound when it was never released, or removed."""
-    row = connection.execute(
-        _RELEASED, {"course_id": course.course_id, "name": assignment}
-    ).one_or_none()
-    if row is None:
+def named(found: Standing) -> Released:
+    """The assignment that the caller's standing was asked with.
+
+    Raises NotFound when it was never released, or removed.
+    """
+    if found.assignment is None:
         raise NotFound("Assignment not found")
-    return Released(*row)
+    return found.assignment
 
 
 def list_assignments(connection: Connection, caller: Caller, course: str) -> list[str]:
@@ -52,17 +37,14 @@ def list_assignments(connection: Connection, caller: Caller, course: str) -> lis
 
 def fetch(connection: Connection, caller: Caller, course: str, assignment: str) -> list[StoredFile]:
     """The files of a released assignment; for every member of the course."""
-    found = access.require_member(connection, caller, course)
-    return trees.files(connection, find(connection, found, assignment).tree_id)
+    found = access.require_member(connection, caller, course, assignment)
+    return trees.files(connection, named(found).tree_id)
 
 
 def check_release(connection: Connection, caller: Caller, course: str, assignment: str) -> Standing:
     """Refuse whoever may not release this, and a name that is taken, before files are stored."""
-    found = access.require_instructor(connection, caller, course)
-    taken = connection.execute(
-        _RELEASED, {"course_id": found.course_id, "name": assignment}
-    ).one_or_none()
-    if taken is not None:
+    found = access.require_instructor(connection, caller, course, assignment)
+    if found.assignment is not None:
         raise Conflict("Assignment already exists")
     return found
 
@@ -126,8 +108,8 @@ def remove(connection: Connection, caller: Caller, course: str, assignment: str)
 
     It can be restored, or released again, until it is purged.
     """
-    found = access.require_instructor(connection, caller, course)
-    released = find(connection, found, assignment)
+    found = access.require_instructor(connection, caller, course, assignment)
+    released = named(found)
     moment = audit.now()
     removed = connection.execute(
         update(Assignment)

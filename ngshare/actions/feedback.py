@@ -30,8 +30,8 @@ def check_give(
     timestamp: str | None,
 ) -> tuple[Standing, Submitted]:
     """Refuse whoever may not give this feedback, before files are stored."""
-    found = access.require_instructor(connection, caller, course)
-    return found, _find(connection, found, assignment, student, timestamp)
+    found = access.require_instructor(connection, caller, course, assignment)
+    return found, _find(connection, caller, found, student, timestamp)
 
 
 def give(
@@ -47,7 +47,7 @@ def give(
     found, submitted = check_give(connection, caller, course, assignment, student, timestamp)
     if lock(connection, Submission, submitted.id):
         # Somebody may have given feedback meanwhile, which this replaces then.
-        submitted = _find(connection, found, assignment, student, timestamp)
+        found, submitted = check_give(connection, caller, course, assignment, student, timestamp)
     moment = audit.now()  # by which the trash finds out whose the replaced tree was
     trees.mark_replaced(connection, submitted.feedback_tree_id, moment)
     tree_id = trees.add(connection, found.course_id, files)
@@ -79,20 +79,20 @@ def fetch(
 
     ``removed``: for instructors also on the work of somebody who is no longer in the course.
     """
-    found = access.require_instructor_or_self(connection, caller, course, student)
-    submitted = _find(connection, found, assignment, student, timestamp, removed=removed)
+    found = access.require_instructor_or_self(connection, caller, course, student, assignment)
+    submitted = _find(connection, caller, found, student, timestamp, removed=removed)
     return submitted.submitted_at, trees.files(connection, submitted.feedback_tree_id)
 
 
 def _find(
     connection: Connection,
+    caller: Caller,
     found: Standing,
-    assignment: str,
     student: str,
     timestamp: str | None,
     *,
     removed: bool = False,
 ) -> Submitted:
-    released = assignments.find(connection, found, assignment)
-    submissions.require_participant(connection, found, student, removed=removed)
+    released = assignments.named(found)
+    submissions.require_participant(connection, caller, found, student, removed=removed)
     return submissions.find(connection, released, student, parse_time(timestamp))

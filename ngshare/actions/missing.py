@@ -38,8 +38,8 @@ def list_missing(
     part: Part[str] = ALL,
 ) -> list[Missing]:
     """The students who had handed in nothing ``by`` this moment, or until now; for instructors."""
-    found = access.require_instructor(connection, caller, course)
-    released = assignments.find(connection, found, assignment)
+    found = access.require_instructor(connection, caller, course, assignment)
+    released = assignments.named(found)
     # Looked up for each student, in an index, however many submissions there are.
     first = (
         select(func.min(Submission.submitted_at))

@@ -212,15 +212,18 @@ class BaseHandler(TransferHandler):
         self.reply_encoded(json.dumps(body).encode())
 
     async def _parse(self) -> dict[str, Any]:
+        query = self.request.query
+        fields = parse_form(query.encode("latin1", "replace")) if query else {}
+        if not self._chunks:
+            return fields
         body = b"".join(self._chunks)
         self._chunks.clear()
         if self.request.headers.get("Content-Encoding", "identity") != "identity":
             raise BadRequest("Content-Encoding is not supported; send the body as it is")
         kind = self.request.headers.get("Content-Type", "")
-        query = parse_form(self.request.query.encode("latin1", "replace"))
         if len(body) <= SMALL:
-            return {**query, **parse_body(kind, body)}
-        return {**query, **await self._compute(parse_body, kind, body)}
+            return {**fields, **parse_body(kind, body)}
+        return {**fields, **await self._compute(parse_body, kind, body)}
 
     async def _compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run something on the request's body, off the event loop; of large ones one at once.

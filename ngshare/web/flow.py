@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ngshare.errors import Unavailable
@@ -233,18 +232,44 @@ class Turns:
         self._of: dict[str, asyncio.Semaphore] = {}
         self._users: Counter[str] = Counter()
 
-    @contextlib.asynccontextmanager
-    async def of(self, user: str | None) -> AsyncIterator[None]:
+    def of(self, user: str | None) -> Turn:
         """Wait for one of the user's turns. Whoever is not known yet waits for none."""
-        if user is None:
-            yield
-            return
+        return Turn(self, user)
+
+    async def take(self, user: str) -> None:
+        """Wait for a turn, which :meth:`give_back` ends."""
         turns = self._of.setdefault(user, asyncio.Semaphore(self._each))
         self._users[user] += 1
         try:
-            async with turns:
-                yield
-        finally:
-            self._users[user] -= 1
-            if not self._users[user]:
-                del self._users[user], self._of[user]
+            await turns.acquire()
+        except BaseException:
+            self._forget(user)
+            raise
+
+    def give_back(self, user: str) -> None:
+        """End a turn."""
+        self._of[user].release()
+        self._forget(user)
+
+    def _forget(self, user: str) -> None:
+        self._users[user] -= 1
+        if not self._users[user]:
+            del self._users[user], self._of[user]
+
+
+class Turn:
+    """One turn: ``async with turns.of(user)``. Each request has one; a generator takes longer."""
+
+    __slots__ = ("_turns", "_user")
+
+    def __init__(self, turns: Turns, user: str | None) -> None:
+        self._turns = turns
+        self._user = user
+
+    async def __aenter__(self) -> None:
+        if self._user is not None:
+            await self._turns.take(self._user)
+
+    async def __aexit__(self, *error: object) -> None:
+        if self._user is not None:
+            self._turns.give_back(self._user)

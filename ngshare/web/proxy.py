@@ -39,7 +39,7 @@ def believe_proxy(request: HTTPServerRequest, trusted: Sequence[Network] = ()) -
     """
     headers = request.headers
     said = headers.get("X-Forwarded-For") or headers.get("X-Real-Ip") or ""
-    for entry in reversed(said.split(",")):
+    for entry in reversed(said.split(",")) if said else ():
         address = _address(entry.strip())
         if address is None:  # what is no address is not believed
             break

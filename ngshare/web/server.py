@@ -48,6 +48,10 @@ class Server(HTTPServer):
             self._complain()
             return
         self._open += 1
+        # Tornado would turn it on after each reply and off again: two calls of the system. We
+        # write what belongs together at once, so nothing is gained by waiting for more.
+        stream.set_nodelay(True)
+        stream.set_nodelay = _leave  # type: ignore[method-assign]
         super().handle_stream(stream, address)
 
     def on_close(self, server_conn: object) -> None:
@@ -62,6 +66,10 @@ class Server(HTTPServer):
                 "allows: new ones are closed at once. Raise it, or find who opens so many.",
                 self._open,
             )
+
+
+def _leave(value: bool) -> None:
+    """Change nothing."""
 
 
 def make_server(application: Application, *, connections: int | None = None) -> Server:

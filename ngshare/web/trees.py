@@ -76,10 +76,11 @@ class TreeHandler(BaseHandler):
             self._note_read(event, files=len(files), **fields)
 
     async def _reply_encoded_tree(self, tree: bytes, fields: Mapping[str, Any]) -> None:
+        """Answer with these fields, and a tree as :func:`_load` encodes it."""
         head = json.dumps({"success": True, **fields}).encode()[:-1] + b', "files": '
         self.set_header("Content-Type", "application/json")
-        self.set_header("Content-Length", str(len(head) + len(tree) + 1))
-        await self._send(head, tree, b"}")
+        self.set_header("Content-Length", str(len(head) + len(tree)))
+        await self._send(head, tree)
 
     def _note_read(self, event: str, **detail: Any) -> None:
         course, assignment, *student = self.path_args
@@ -108,8 +109,10 @@ def _store(blobs: BlobStore, files: Any, most: int) -> list[wire.StoredFile]:
 
 
 def _load(blobs: BlobStore, files: Sequence[wire.StoredFile], kept: EncodedTrees | None) -> bytes:
+    """A tree, encoded, and the brace that ends the reply: sent by itself it costs a packet."""
     contents = [_content(blobs, file) for file in files]
-    encoded = wire.format_full_tree(files, (LOST if each is None else each for each in contents))
+    shown = [LOST if each is None else each for each in contents]
+    encoded = wire.format_full_tree(files, shown, b"}")
     if kept and None not in contents:
         kept.keep(files, encoded)
     return encoded
