@@ -18,6 +18,7 @@ from typing import Any
 
 import pybase64
 
+from ngshare import contents
 from ngshare.errors import BadRequest
 
 NAME_LENGTH = 255
@@ -182,7 +183,7 @@ def parse_tree(files: object) -> list[UploadedFile]:
     if files is None:
         raise BadRequest("Please supply files")
     if isinstance(files, (str, bytes)):
-        files = decode_json(files, "Files cannot be JSON decoded")
+        files = _decode_files(files)
     if not isinstance(files, list):
         raise BadRequest("Files must be a JSON list")
     entries = [_entry(index, entry) for index, entry in enumerate(files)]
@@ -192,13 +193,32 @@ def parse_tree(files: object) -> list[UploadedFile]:
     return [UploadedFile(path, _decode_content(content)) for path, content in entries]
 
 
-def _entry(index: int, entry: object) -> tuple[str, str]:
+def _decode_files(text: str | bytes) -> object:
+    """The list of files, in which contents that were long are bytes already."""
+    message = "Files cannot be JSON decoded"
+    if isinstance(text, bytes):
+        return decode_json(text, message)
+    rest, found = contents.take_out(text)
+    files = decode_json(rest, message)
+    for entry in files if isinstance(files, list) else ():
+        for key in entry if isinstance(entry, dict) else ():
+            content = found.get(entry[key]) if isinstance(entry[key], str) else None
+            if content is None:
+                continue
+            if key == "content":
+                entry[key] = content.decoded
+            else:  # a long path may look like base64 too
+                entry[key] = contents.string(text, content)
+    return files
+
+
+def _entry(index: int, entry: object) -> tuple[str, str | bytes]:
     if not isinstance(entry, dict):
         raise BadRequest(f"Files must be a list of objects: entry {index} is not one")
-    for key in ("path", "content"):
+    for key, kind in (("path", str), ("content", (str, bytes))):
         if key not in entry:
             raise BadRequest(f"Files entry {index} has no {key}")
-        if not isinstance(entry[key], str):
+        if not isinstance(entry[key], kind):
             raise BadRequest(f"Files entry {index}: {key} must be a string")
     return entry["path"], entry["content"]
 
@@ -212,7 +232,9 @@ def _check_distinct(paths: Sequence[str]) -> None:
             raise BadRequest("Illegal path")
 
 
-def _decode_content(content: str) -> bytes:
+def _decode_content(content: str | bytes) -> bytes:
+    if isinstance(content, bytes):
+        return content
     try:
         try:
             # encodebytes breaks its lines, and today's clients use it.
