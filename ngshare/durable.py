@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 
-def sync(path: Path) -> None:
+def sync(path: str | os.PathLike[str]) -> None:
     """Wait until a file's bytes, or the names in a folder, are on the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

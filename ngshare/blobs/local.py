@@ -12,6 +12,7 @@ Both look and act while they hold the lock of the shard's folder, shared by thos
 that put, exclusive for the one that removes. So one of two things happens. The put
 comes first: then the blob is young when the other looks, and stays. Or the removal
 comes first: then the put finds nothing there, and writes the blob anew, young again.
+Whoever sees nothing there, without the lock, writes it as well: that is young anyway.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import logging
 import os
 import secrets
@@ -56,6 +58,9 @@ class LocalBlobs:
         self._shards = str(self._blobs)
         self.incoming = self.folder / "incoming"
         self.belongs_to = self.folder / "belongs-to"
+        # Of names in `incoming`: to ask the system for random ones each time takes longer.
+        self._token = secrets.token_hex(16)
+        self._count = itertools.count()
         if not make:
             return
         make_folder(self.folder)
@@ -87,11 +92,13 @@ class LocalBlobs:
         digests = [sha256(content) for content in contents]
         wanted = dict(zip(digests, contents, strict=True))
         try:
-            shards: dict[int, list[bytes]] = {}
+            # Most blobs are new, and need no lock: it keeps apart those who find one there.
+            seen: dict[int, list[bytes]] = {}
             for digest in wanted:
-                shards.setdefault(digest[0], []).append(digest)
+                if os.path.exists(self._name(digest)):
+                    seen.setdefault(digest[0], []).append(digest)
             present: set[bytes] = set()
-            for number, there in shards.items():
+            for number, there in seen.items():
                 present |= self._lease(number, there)
             missing = [
                 digest
@@ -103,8 +110,8 @@ class LocalBlobs:
                 self._write({d: wanted[d] for d in missing[start : start + TOGETHER]})
             # Synced even when all was there before: another request may have
             # renamed it a moment ago and not have come to its own sync yet.
-            for number in shards:
-                sync(self.shard(number))
+            for shard in {os.path.dirname(self._name(digest)) for digest in wanted}:
+                sync(shard)
         except OSError as error:
             raise self._explain(error) from error
         return digests
@@ -188,7 +195,7 @@ class LocalBlobs:
             with contextlib.ExitStack() as opened:
                 descriptors = []
                 for digest, content in contents.items():
-                    part = f"{incoming}/{secrets.token_hex(16)}"
+                    part = f"{incoming}/{self._token}-{os.getpid()}-{next(self._count)}"
                     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
                     opened.callback(os.close, descriptor)
                     parts[digest] = part

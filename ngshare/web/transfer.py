@@ -12,6 +12,7 @@ import json
 import logging
 import socket
 import time
+from collections.abc import Awaitable
 from typing import Any
 
 from jupyterhub.services.auth import HubOAuthenticated
@@ -101,9 +102,17 @@ class TransferHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc] 
         except ExchangeError as error:
             await self._refuse(error)
 
-    async def data_received(self, chunk: bytes) -> None:
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Keep what is wanted of a body, and read past what is not."""
         self.received += len(chunk)
+        if self._answered or not self._wanted or self._sends_chunks:
+            return self._receive(chunk)
+        # It said how long it is, and has its room: there is nothing to wait for.
+        self._count(self.received)
+        self._keep(chunk)
+        return None
+
+    async def _receive(self, chunk: bytes) -> None:
         if self._answered:
             if self.received > self._read_until:
                 await asyncio.sleep(HANG_UP_SECONDS)  # nothing is read meanwhile
