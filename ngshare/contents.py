@@ -26,6 +26,12 @@ LINE = 76
 
 _BREAK = r"\n"
 
+PIECE = 3360 * (LINE + len(_BREAK))
+"""So many characters are decoded at once, 262 kB: nothing else runs in this process meanwhile.
+
+It is a multiple of a line with its end, and of four, what three bytes take in base64.
+"""
+
 
 class Content(NamedTuple):
     """A string that was taken out: as it stood in the text, and what it says in base64."""
@@ -45,7 +51,7 @@ def take_out(text: str) -> tuple[str, dict[str, Content]]:
     token = secrets.token_hex(16)
     kept_from = 0
     for start, end in _long_strings(text):
-        decoded = _decode(text[start:end])
+        decoded = _decode(text, start, end)
         if decoded is not None:
             mark = f"{token}-{len(found)}"
             found[mark] = Content(start, end, decoded)
@@ -80,15 +86,22 @@ def _escapes(text: str) -> bool:
     return (len(text) - len(text.rstrip("\\"))) % 2 == 1
 
 
-def _decode(string: str) -> bytes | None:
+def _decode(text: str, start: int, end: int) -> bytes | None:
     """What a string of base64 says, in lines or in one; None when it is anything else."""
+    in_lines = text.find("\\", start, end) >= 0
+    decoded = []
     try:
-        characters = bytearray(string, "ascii")
-        if "\\" in string and not _join_lines(characters):
-            return None
-        return pybase64.b64decode(characters, validate=True)
+        for at in range(start, end, PIECE):
+            characters = bytearray(text[at : min(at + PIECE, end)], "ascii")
+            if in_lines and not _join_lines(characters):
+                return None
+            decoded.append(pybase64.b64decode(characters, validate=True))
+            # Padding is for the end only.
+            if at + PIECE < end and len(decoded[-1]) * 4 != len(characters) * 3:
+                return None
     except (UnicodeEncodeError, binascii.Error, ValueError):
         return None
+    return b"".join(decoded)
 
 
 def _join_lines(characters: bytearray) -> bool:

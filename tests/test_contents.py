@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 import secrets
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ngshare import contents
-from ngshare.contents import LONG, QUOTES, take_out
+from ngshare.contents import LINE, LONG, PIECE, QUOTES, take_out
 from ngshare.errors import BadRequest
 from ngshare.wire import UploadedFile, parse_tree
 
@@ -62,6 +63,27 @@ def test_the_last_line_may_have_any_length(size: int) -> None:
         text = text_of(("a", encoded.decode()))
         assert len(take_out(text)[1]) == 1
         assert parse_tree(text) == [UploadedFile("a", content)]
+
+
+@pytest.mark.parametrize("lines", [3360, 3361, 2 * 3360, 5000])
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_contents_of_several_pieces(lines: int, more: int) -> None:
+    content = random.Random(lines).randbytes(lines * 57 + more)
+    for encoded in (base64.encodebytes(content), base64.b64encode(content)):
+        text = text_of(("a", encoded.decode()))
+        assert len(take_out(text)[1]) == 1
+        assert parse_tree(text) == [UploadedFile("a", content)]
+
+
+@pytest.mark.parametrize("in_lines", [False, True])
+def test_padding_between_two_pieces_is_no_base64(in_lines: bool) -> None:
+    line = "A" * LINE + "\n" * in_lines
+    whole = line * (PIECE // (LINE + 2) if in_lines else PIECE // LINE + 1)
+    whole = whole if in_lines else whole[:PIECE]
+    spoiled = whole[:-3] + "==\n" if in_lines else whole[:-2] + "=="
+    assert parse_tree(text_of(("a", whole + whole)))
+    with pytest.raises(BadRequest, match="Content cannot be base64 decoded"):
+        parse_tree(text_of(("a", spoiled + whole)))
 
 
 LEFT = {
