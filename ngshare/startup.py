@@ -97,6 +97,8 @@ def open_storage(folder: str) -> LocalBlobs:
     """The storage in a folder, made where it is missing. Raises StartError."""
     try:
         return LocalBlobs(folder)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StartError(f"--storage {folder} is no folder: name another one") from error
     except OSError as error:
         raise StartError(
             f"--storage {folder} cannot be written ({error.strerror}): create it, "

@@ -214,6 +214,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--database=postgresql://ada:hunter2@host:x/y"], "--database is not a database URL"),
         (["--database=postgresql://ada:x@hunter2@host/y"], "--database has more than one @"),
         (["--database=postgresql://ada:x@h/hunter2@host/y"], "--database has more than one @"),
+        (["--vngshare", "--storage=/etc/passwd"], "--storage /etc/passwd is no folder: name"),
         (["--vngshare", "--storage=/proc/self"], "--storage /proc/self cannot be written ("),
         (["--vngshare", "--host=no such host"], "cannot listen on no such host:12121 ("),
         (["--vngshare", "--host=no such host"], "no address of 'no such host' is known; name"),

@@ -247,7 +247,8 @@ class Command(Ngshare):
         owner = Path(self.storage).stat().st_uid
         if os.geteuid() != owner:
             self.note(f"You are not the owner of {self.storage}; some of this may fail.")
-        return LocalBlobs(self.storage)
+        # Nothing is made, nor tried to be written: gc is what is needed when the disk is full.
+        return LocalBlobs(self.storage, make=False)
 
     @contextmanager
     def kept_still(self, store: LocalBlobs, *, alone: bool = False) -> Iterator[None]:

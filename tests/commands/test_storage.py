@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import os
 import random
+import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, update
@@ -15,9 +18,11 @@ from ngshare.actions import courses, submissions
 from ngshare.blobs import LocalBlobs, sha256
 from ngshare.blobs.sweep import kept_still
 from ngshare.database import Database
+from ngshare.errors import OutOfSpace
 from ngshare.models import File
 from tests.commands.conftest import ADMIN, COURSE, SAM, Run, stored
 from tests.process.site import Site, files_field, together
+from tests.require import require
 
 DAYS = 86400
 
@@ -161,6 +166,36 @@ def test_what_nothing_names_is_removed(run: Run, blobs: LocalBlobs, course: str)
     assert blobs.get(sha256(b"young and nobody's"))
     assert "no damage" in run("storage", "check").stdout
     assert "Nothing to remove" in run("storage", "gc", "--yes").stdout
+
+
+@pytest.fixture
+def small_storage(site: Site) -> Iterator[Path]:
+    """The site's storage on a file system of 2 MiB."""
+    folder = Path(site.storage)
+    folder.mkdir(parents=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    mounted = os.getuid() == 0 and subprocess.run(command, timeout=60).returncode == 0
+    require(mounted, "the right to mount a tmpfs", "run the tests as root of a machine or a VM")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True, timeout=60)
+
+
+def test_a_disk_without_a_free_byte_is_when_it_is_needed(
+    run: Run, small_storage: Path, course: str, blobs: LocalBlobs
+) -> None:
+    blobs.put([b"left by a request"])
+    make_old(blobs, b"left by a request")
+    with (
+        (small_storage / "of-others").open("wb", buffering=0) as others,
+        pytest.raises(OSError, match="No space left"),
+    ):
+        while True:
+            others.write(bytes(4096))
+    with pytest.raises(OutOfSpace):
+        blobs.put([b"more"])
+    assert "no damage" in run("storage", "check").stdout
+    assert "Removed 1 file, 17 bytes" in run("storage", "gc", "--yes").stdout
+    assert not blobs.path(sha256(b"left by a request")).exists()
 
 
 def test_nobody_is_there_to_be_asked(run: Run, blobs: LocalBlobs, course: str) -> None:
