@@ -2,8 +2,8 @@
 
 Today's clients break base64 into lines of 76 characters, each of which ends with an escape.
 To a decoder that is thousands of short strings: for a submission of 400 kB it takes longer
-than all else that is made of it. Only what is nothing but such lines is taken out, so what
-is left is a text for the decoder to judge, as if the long strings were short.
+than all else that is made of it. Only what is nothing but base64, in such lines or in one, is
+taken out, so what is left is a text for the decoder to judge, as if the long strings were short.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ It is a multiple of a line with its end, and of four, what three bytes take in b
 
 
 class Content(NamedTuple):
-    """A string that was taken out: as it stood in the text, and what it says in base64."""
+    """A string that was taken out of a text.
+
+    It stood there from the character ``start`` to before ``end``, without its quotation marks,
+    and is base64 of ``decoded``.
+    """
 
     start: int
     end: int
@@ -44,7 +48,9 @@ class Content(NamedTuple):
 def take_out(text: str) -> tuple[str, dict[str, Content]]:
     """The text with a mark for each long string of base64, and what each mark stands for.
 
-    A mark cannot be guessed, so nothing that a client sends is taken for one.
+    The marks are strings as others are, so the text is JSON if it was before. A mark cannot be
+    guessed, so nothing that a client sends is taken for one. Raises nothing: what is not
+    understood stays where it is.
     """
     found: dict[str, Content] = {}
     pieces: list[str] = []
@@ -61,12 +67,12 @@ def take_out(text: str) -> tuple[str, dict[str, Content]]:
 
 
 def string(text: str, content: Content) -> str:
-    """The string itself that was taken out of the text."""
+    """The string that was taken out of this text, as the decoder would have read it."""
     return text[content.start : content.end].replace(_BREAK, "\n")
 
 
 def _long_strings(text: str) -> Iterator[tuple[int, int]]:
-    """Where long strings begin and end, among the first of the text."""
+    """Where long strings begin and end, among the first :data:`QUOTES` quotation marks."""
     opened = before = -1
     for _ in range(QUOTES):
         quote = text.find('"', before + 1)

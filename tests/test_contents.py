@@ -86,11 +86,24 @@ def test_padding_between_two_pieces_is_no_base64(in_lines: bool) -> None:
         parse_tree(text_of(("a", spoiled + whole)))
 
 
+@pytest.mark.parametrize("path", ['a"b', 'a"b"', "a\\", 'a\\"', '"'])
+def test_quotation_marks_and_backslashes_before_it_hide_no_content(path: str) -> None:
+    [taken] = take_out(text_of((path, WHOLE), ("b", NOT_LONG)))[1].values()
+    assert taken.decoded == LETTERS
+
+
+def test_only_long_strings_are_taken_out() -> None:
+    assert len(take_out(f'["{WHOLE[:LONG]}"]')[1]) == 1
+    assert take_out(f'["{WHOLE[: LONG - 4]}"]')[1] == {}
+
+
 LEFT = {
     "other lines": BROKEN.replace("\n", "\r\n"),
     "lines of another length": "\n".join(WHOLE[at : at + 64] for at in range(0, len(WHOLE), 64)),
     "an empty line": BROKEN + "\n",
     "a line break within": BROKEN[:10] + "\n" + BROKEN[10:],
+    "one break, and then one long line": WHOLE[:76] + "\n" + WHOLE[76 : 76 + 16 * 78],
+    "a tab for a line break": BROKEN.replace("\n", "\t", 1),
     "a quotation mark": BROKEN[:100] + '"' + BROKEN[100:],
     "a backslash before each": BROKEN.replace("\n", "\\\n"),
     "n after a backslash": BROKEN.replace("\n", "\\n"),
@@ -113,6 +126,9 @@ def test_what_is_left_to_the_decoder(
 
 ODD = {
     "a path like base64": text_of(("/".join([WHOLE[:200]] * 6), "MQ==")),
+    "a path like base64 behind quotation marks": text_of(
+        ('x"y"' + "/".join([WHOLE[:200]] * 6), "MQ==")
+    ),
     "a path too long": text_of((WHOLE, "MQ==")),
     "a path with line breaks": text_of((BROKEN, "MQ==")),
     "one path twice": text_of(*[("/".join([WHOLE[:200]] * 6), "MQ==")] * 2),
