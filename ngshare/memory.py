@@ -7,8 +7,8 @@ few uploads of 20 MB a process held hundreds of MiB of nothing for ever. With li
 are set it does not learn.
 
 Python's collector looks for rings of objects that nobody else knows, now and then among all
-objects that there are. Most of them are modules, classes and compiled queries, which stay for
-ever: to look through those stops everything for tens of milliseconds, in the middle of a storm,
+objects that there are. Most of them are modules, classes and functions, which stay for ever: to
+look through those stops everything for tens of milliseconds, in the middle of a storm,
 and made an entry of a long list cost three times as much as one of a short list.
 """
 

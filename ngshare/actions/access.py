@@ -108,7 +108,11 @@ def require_admin(caller: Caller) -> None:
 def require_instructor(
     connection: Connection, caller: Caller, course: str, assignment: str | None = None
 ) -> Standing:
-    """Refuse everybody who is neither an instructor of the course nor an admin."""
+    """Refuse everybody who is neither an instructor of the course nor an admin.
+
+    As all that follow: ``assignment`` is looked up along with it, and may be missing. Raises
+    NotFound when there is no such course, and Forbidden.
+    """
     found = standing(connection, caller, course, assignment)
     if not found.teaches:
         raise Forbidden(reason=NOT_INSTRUCTOR)

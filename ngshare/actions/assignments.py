@@ -20,7 +20,7 @@ _IN_ORDER = (
 
 
 def named(found: Standing) -> Released:
-    """The assignment that the caller's standing was asked with.
+    """The assignment that was asked for along with the caller's standing.
 
     Raises NotFound when it was never released, or removed.
     """

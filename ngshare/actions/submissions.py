@@ -19,7 +19,10 @@ from ngshare.wire import StoredFile, format_time, parse_time
 
 
 class Handed(NamedTuple):
-    """That a student handed something in, and when, as clients compare it; ``id`` is its row's."""
+    """That a student handed something in, and when; ``id`` is its row's.
+
+    ``moment`` is the text that clients compare: ``2020-01-01 00:00:00.000000 UTC``.
+    """
 
     student: str
     moment: str
@@ -205,6 +208,8 @@ def require_participant(
     connection: Connection, caller: Caller, course: Standing, student: str, *, removed: bool = False
 ) -> None:
     """Raise NotFound unless this user is in the course. Instructors may submit too.
+
+    ``course`` is the caller's standing in it, which tells of themselves without another question.
 
     ``removed``: to whoever teaches it, somebody who ever handed in to it is as good.
     """

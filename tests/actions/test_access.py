@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Connection
 
-from ngshare.actions import access, courses, roster
+from ngshare.actions import access, assignments, courses, roster, submissions
 from ngshare.actions.access import NOT_ADMIN, NOT_INSTRUCTOR, NOT_RELATED, Caller
 from ngshare.errors import Forbidden, NotFound
 from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STRANGER, STUDENT, Act
@@ -87,3 +87,51 @@ def test_what_somebody_is_in_a_course(act: Act) -> None:
 
 def test_an_admin_need_not_be_known_to_the_database(act: Act) -> None:
     assert act(access.require_instructor, Caller("never seen", admin=True), COURSE).teaches
+
+
+def test_the_assignment_that_a_standing_is_asked_with(act: Act) -> None:
+    def named(course: str, assignment: str | None) -> access.Released | None:
+        released: access.Released | None = act(
+            access.standing, INSTRUCTOR, course, assignment
+        ).assignment
+        return released
+
+    for course, assignment in ((COURSE, "ps1"), (COURSE, "ps2"), (COURSE, "gone"), ("Other", "x")):
+        act(assignments.release, ADMIN, course, assignment, [])
+    act(assignments.remove, ADMIN, COURSE, "gone")
+    found = [named(COURSE, "ps1"), named(COURSE, "ps2"), named("Other", "x")]
+    assert None not in found
+    assert len(set(found)) == 3
+    for missing in ("PS1", "x", "gone", "", None):  # of another course, removed, not asked for
+        assert named(COURSE, missing) is None
+
+
+def test_a_stranger_hears_nothing_of_an_assignment(act: Act) -> None:
+    """Else anybody could find out what will be in an examination of another course."""
+    act(assignments.release, INSTRUCTOR, COURSE, "ps1", [])
+    for assignment in ("ps1", "no such assignment"):
+        with pytest.raises(Forbidden):
+            act(assignments.fetch, STRANGER, COURSE, assignment)
+
+
+def test_whoever_is_in_the_course_is_a_participant(act: Act) -> None:
+    def participant(caller: Caller, student: str) -> bool:
+        def require(connection: Connection) -> None:
+            found = access.standing(connection, caller, COURSE)
+            submissions.require_participant(connection, caller, found, student)
+
+        try:
+            act(require)
+        except NotFound as error:
+            assert error.message == "Student not found"
+            return False
+        return True
+
+    for caller in (STUDENT, INSTRUCTOR, ADMIN):
+        assert participant(caller, STUDENT.name)
+        assert participant(caller, INSTRUCTOR.name)
+        assert not participant(caller, FORMER.name)
+        assert not participant(caller, STRANGER.name)
+    # An admin may ask about themselves, but takes part only where they are in the course.
+    assert not participant(ADMIN, ADMIN.name)
+    assert not participant(Caller(FORMER.name, admin=True), FORMER.name)

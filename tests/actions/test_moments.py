@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import Connection, literal_column, select, type_coerce, update
+from sqlalchemy import Connection, literal_column, select, text, type_coerce, update
 
 from ngshare.actions import assignments, submissions
 from ngshare.models import Submission, UtcText
 from ngshare.wire import format_time
 from tests.actions.conftest import COURSE, INSTRUCTOR, STUDENT, Act
-from tests.databases import only_sqlite
+from tests.databases import only_postgresql, only_sqlite
 
 MOMENTS = [
     datetime(2026, 3, 29, 1, 30, tzinfo=timezone.utc),
@@ -49,3 +49,13 @@ def test_one_that_another_program_wrote_without_its_microseconds(act: Act) -> No
         return connection.scalar(select(type_coerce(written, UtcText)))
 
     assert act(read) == "2026-01-01 10:00:00.000000 UTC"
+
+
+@only_postgresql
+def test_one_that_the_server_tells_in_a_zone_of_its_own(act: Act) -> None:
+    def read(connection: Connection) -> object:
+        connection.execute(text("SET LOCAL TIME ZONE 'America/New_York'"))
+        written = literal_column("TIMESTAMPTZ '2026-01-01 10:00:00.5+00'")
+        return connection.scalar(select(type_coerce(written, UtcText)))
+
+    assert act(read) == "2026-01-01 10:00:00.500000 UTC"
