@@ -27,7 +27,7 @@ is what the slowest hundredth of the requests waits for.
 """
 
 IDLE = 0.05
-"""Who used less than this part of a core's time stays where it is, whoever else is there."""
+"""A process that used less of a core's time than this stays where it is, whoever joins it."""
 
 Ticks = Mapping[int, tuple[int, int]]
 """For each core, the ticks that it was busy since the start of the machine, and all of them."""
@@ -43,7 +43,10 @@ class OneCore:
         self._own, self._at = _own_seconds(), time.monotonic()
 
     def look(self) -> None:
-        """Go to the core that others have used least since the last look, if that is worth it."""
+        """Go to the core that others have used least since the last look, if that is worth it.
+
+        A process that hardly works stays where it is.
+        """
         ticks, own, at = _read_ticks(), _own_seconds(), time.monotonic()
         used = busy(self._ticks, ticks)
         working = min(1.0, (own - self._own) / max(at - self._at, 0.001))

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,9 +40,13 @@ def site(tmp_path: Path) -> Iterator[Site]:
         ({0: 0.1, 1: 0.0}, 0, 0),
         ({0: 0.9, 1: 0.0}, 0, 1),
         ({1: 0.9, 3: 0.8}, 1, 1),
+        ({0: 0.2, 1: 0.0}, 0, 1),
         ({0: 0.2, 1: 0.1}, 7, 1),
     ],
-    ids=["at first", "not worth it", "worth it", "both are busy", "one that may not be used now"],
+    ids=[
+        *("at first", "not worth it", "worth it", "both are busy", "a little is worth it"),
+        "one that may not be used now",
+    ],
 )
 def test_where_to_be(used: dict[int, float], core: int | None, expected: int) -> None:
     assert choose(used, core) == expected
@@ -49,6 +54,37 @@ def test_where_to_be(used: dict[int, float], core: int | None, expected: int) ->
 
 def test_how_busy_a_core_was() -> None:
     assert busy({0: (100, 1000)}, {0: (150, 1100), 1: (1, 4)}) == {0: 0.5, 1: 0.25}
+
+
+@pytest.mark.parametrize(
+    ("working", "others", "moves"),
+    [(0.9, 0.0, False), (0.3, 0.05, False), (0.3, 0.2, True), (0.01, 0.9, False)],
+    ids=["alone", "beside next to nothing", "beside another", "idle"],
+)
+def test_who_works_makes_room_for_others(
+    working: float, others: float, moves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = CORES[:2]
+    moments = iter([0, 1])
+    own = iter([0.0, working])
+    ticks = iter(
+        [
+            dict.fromkeys(CORES, (0, 0)),
+            {
+                **dict.fromkeys(CORES, (100, 100)),
+                here: (round(100 * (working + others)), 100),
+                there: (0, 100),
+            },
+        ]
+    )
+    monkeypatch.setattr(affinity, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    monkeypatch.setattr(affinity, "_own_seconds", lambda: next(own))
+    monkeypatch.setattr(affinity, "_read_ticks", lambda: next(ticks))
+    monkeypatch.setattr(OneCore, "_move_to", lambda one_core, cores: None)
+    one_core = OneCore()
+    one_core.core = here
+    one_core.look()
+    assert one_core.core == (there if moves else here)
 
 
 def cores_of(pid: int) -> list[set[int]]:
