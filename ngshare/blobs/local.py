@@ -12,7 +12,7 @@ Both look and act while they hold the lock of the shard's folder, shared by thos
 that put, exclusive for the one that removes. So one of two things happens. The put
 comes first: then the blob is young when the other looks, and stays. Or the removal
 comes first: then the put finds nothing there, and writes the blob anew, young again.
-Whoever sees nothing there, without the lock, writes it as well: that is young anyway.
+Whoever sees nothing there to begin with asks for no lock: what they write is young anyway.
 """
 
 from __future__ import annotations

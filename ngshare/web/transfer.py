@@ -103,7 +103,10 @@ class TransferHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc] 
             await self._refuse(error)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        """Keep what is wanted of a body, and read past what is not."""
+        """Keep what is wanted of a body, and read past what is not.
+
+        Return what Tornado has to wait for before it reads on; None for nothing.
+        """
         self.received += len(chunk)
         if self._answered or not self._wanted or self._sends_chunks:
             return self._receive(chunk)

@@ -104,6 +104,37 @@ def test_a_file_system_without_locks_keeps_files_all_the_same(
         assert blobs.get(digest) == b"content"
 
 
+def test_only_who_finds_a_blob_there_asks_for_the_lock_of_its_folder(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked: list[tuple[str, int]] = []
+
+    def flock(descriptor: int, operation: int) -> None:
+        locked.append((os.readlink(f"/proc/self/fd/{descriptor}"), operation))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    [digest] = blobs.put([b"content"])
+    assert locked == []
+    blobs.put([b"new", b"content"])
+    assert locked == [(str(blobs.shard(digest[0])), fcntl.LOCK_SH)]
+
+
+def test_what_is_removed_after_it_was_seen_is_written_again(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [digest] = blobs.put([b"content"])
+    waited: list[int] = []
+
+    def flock(descriptor: int, operation: int) -> None:
+        waited.append(operation)
+        blobs.path(digest).unlink()  # by the one that had the lock before
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert blobs.put([b"content"]) == [digest]
+    assert waited == [fcntl.LOCK_SH]
+    assert blobs.get(digest) == b"content"
+
+
 def test_missing(blobs: LocalBlobs) -> None:
     with pytest.raises(BlobMissing) as error:
         blobs.get(digest_of(b"never put"))
