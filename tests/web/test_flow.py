@@ -243,7 +243,9 @@ def test_one_user_has_so_many_turns_at_once_and_others_have_theirs() -> None:
         tasks = [asyncio.ensure_future(work(user)) for user in users]
         await settle()
         assert begun == ["mallory", "mallory", "ada", None, None, None]
-        tasks[2].cancel()  # its turn goes to the next
+        tasks[2].cancel()  # it had no turn to give back, and is in nobody's way
+        await settle()
+        assert begun.count("mallory") == 2
         end.set()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert begun.count("mallory") == 4
