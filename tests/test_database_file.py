@@ -6,11 +6,13 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DisconnectionError
 
-from ngshare import outage
+from ngshare import outage, sqlite
 from ngshare.database import Database, parse_url
 from ngshare.errors import Unavailable
 
@@ -98,3 +100,19 @@ def test_another_file_beside_the_old_ones_log_is_left_alone(
     again.write(add_user, "linus")
     assert again.read(names) == ["linus"]
     again.close()
+
+
+def test_a_log_that_came_after_the_first_look_is_known_too(tmp_path: Path) -> None:
+    file, log, fresh = (tmp_path / name for name in ("site.db", "site.db-wal", "fresh.db"))
+    known: dict[str, Any] = {}
+    file.touch()
+    sqlite._check_file(str(file), known)
+    log.touch()
+    sqlite._check_file(str(file), known)
+    fresh.touch()
+    fresh.rename(file)
+    with pytest.raises(sqlite3.OperationalError, match="still that of the one before"):
+        sqlite._check_file(str(file), known)
+    log.unlink()
+    with pytest.raises(DisconnectionError):
+        sqlite._check_file(str(file), known)
