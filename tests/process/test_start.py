@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -471,3 +472,18 @@ def test_generated_configuration_works(site: Site) -> None:
     assert "# c.Ngshare.database = 'sqlite:////srv/ngshare/ngshare.db'" in text
     assert os.listdir(site.folder) == ["ngshare_config.py"]
     site.start()
+
+
+NOTE_WHAT_IS_KEPT = """
+import gc, os
+freeze = gc.freeze
+gc.freeze = lambda: (freeze(), os.write(1, b"kept %d\\n" % (gc.get_freeze_count() > 10_000)))
+from ngshare.app import main
+main()
+"""
+
+
+def test_every_worker_leaves_what_is_there_out_of_garbage_collections(migrated_site: Site) -> None:
+    server = migrated_site.start("--workers=2", command=(sys.executable, "-c", NOTE_WHAT_IS_KEPT))
+    wait_for("both workers", lambda: server.output.count("kept 1\n") == 2)
+    assert server.stop() == 0
