@@ -115,6 +115,8 @@ def _join_lines(characters: bytearray) -> bool:
     if characters.endswith(_BREAK.encode()):
         del characters[-len(_BREAK) :]
     line = LINE + len(_BREAK)
+    if len(characters) % line > LINE:  # half an escape is left: its backslash was itself escaped
+        return False
     for at, sign in enumerate(_BREAK.encode(), LINE):
         if characters[at::line].strip(bytes([sign])):
             return False

@@ -107,6 +107,7 @@ LEFT = {
     "a quotation mark": BROKEN[:100] + '"' + BROKEN[100:],
     "a backslash before each": BROKEN.replace("\n", "\\\n"),
     "n after a backslash": BROKEN.replace("\n", "\\n"),
+    "a backslash and n after full lines": base64.encodebytes(LETTERS[:1140]).decode()[:-1] + "\\n",
     "no base64": "Not base64! " * 200,
     "a letter of another script": BROKEN[:500] + "ü" + BROKEN[501:],
     "one letter too many": WHOLE + "A",
