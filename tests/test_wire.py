@@ -282,6 +282,17 @@ def test_what_is_no_base64_is_refused(content: str) -> None:
         parse_tree([entry(content=content)])
 
 
+def test_other_scripts_are_refused_before_blanks_are_looked_for() -> None:
+    """One call over all of a long text, with nothing else done meanwhile: seconds of it."""
+
+    class Long(str):
+        def translate(self, table: object) -> str:
+            raise AssertionError("it is no base64, whatever its blanks")
+
+    with pytest.raises(BadRequest, match=r"^Content cannot be base64 decoded$"):
+        parse_tree([{"path": "a", "content": Long("MQ=\u00fc=")}])
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
