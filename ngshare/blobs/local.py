@@ -13,6 +13,7 @@ that put, exclusive for the one that removes. So one of two things happens. The 
 comes first: then the blob is young when the other looks, and stays. Or the removal
 comes first: then the put finds nothing there, and writes the blob anew, young again.
 Whoever sees nothing there to begin with asks for no lock: what they write is young anyway.
+A file that is there and may not be touched is replaced under the lock, for the same reason.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ngshare.blobs.store import BlobMissing, sha256
@@ -106,8 +107,9 @@ class LocalBlobs:
                 # One that was cut short, as by a repair of the file system, is made again.
                 if digest not in present or os.stat(self._name(digest)).st_size != len(content)
             ]
+            taken = {digest for there in seen.values() for digest in there} - present
             for start in range(0, len(missing), TOGETHER):
-                self._write({d: wanted[d] for d in missing[start : start + TOGETHER]})
+                self._write({d: wanted[d] for d in missing[start : start + TOGETHER]}, taken)
             # Synced even when all was there before: another request may have
             # renamed it a moment ago and not have come to its own sync yet.
             for shard in {os.path.dirname(self._name(digest)) for digest in wanted}:
@@ -171,15 +173,9 @@ class LocalBlobs:
             probe.unlink(missing_ok=True)
 
     def _lease(self, shard: int, digests: Iterable[bytes]) -> set[bytes]:
-        """Make those blobs of a shard young that are there already, and return them.
-
-        A file system that has no locks for folders has no removal either:
-        :func:`ngshare.blobs.sweep.sweep` refuses there.
-        """
+        """Make those blobs of a shard young that are there already, and return them."""
         present = set()
-        with open_folder(self.shard(shard)) as folder:
-            with contextlib.suppress(OSError):
-                fcntl.flock(folder, fcntl.LOCK_SH)
+        with self._shared(shard):
             for digest in digests:
                 # Somebody else's file that may not be touched is written again, as ours.
                 with contextlib.suppress(FileNotFoundError, PermissionError):
@@ -187,8 +183,23 @@ class LocalBlobs:
                     present.add(digest)
         return present
 
-    def _write(self, contents: Mapping[bytes, bytes]) -> None:
-        """Make these blobs. All are written before the first is synced: it takes less time so."""
+    @contextlib.contextmanager
+    def _shared(self, shard: int) -> Iterator[None]:
+        """Hold the lock of a shard's folder, together with others that put.
+
+        A file system that has no locks for folders has no removal either:
+        :func:`ngshare.blobs.sweep.sweep` refuses there.
+        """
+        with open_folder(self.shard(shard)) as folder:
+            with contextlib.suppress(OSError):
+                fcntl.flock(folder, fcntl.LOCK_SH)
+            yield
+
+    def _write(self, contents: Mapping[bytes, bytes], taken: Collection[bytes]) -> None:
+        """Make these blobs. All are written before the first is synced: it takes less time so.
+
+        Of those ``taken`` there was a file that could not be made young.
+        """
         parts: dict[bytes, str] = {}
         incoming = str(self.incoming)
         try:
@@ -206,7 +217,12 @@ class LocalBlobs:
                 for descriptor in descriptors:
                     os.fsync(descriptor)
             for digest, part in parts.items():
-                os.rename(part, self._name(digest))
+                if digest in taken:
+                    # Who removes may have seen that this file is old, and takes it by its name.
+                    with self._shared(digest[0]):
+                        os.rename(part, self._name(digest))
+                else:
+                    os.rename(part, self._name(digest))
         except BaseException:
             for part in parts.values():
                 with contextlib.suppress(FileNotFoundError):

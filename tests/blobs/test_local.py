@@ -9,8 +9,9 @@ import os
 import resource
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -405,11 +406,11 @@ def test_equal_contents_from_many_threads(
     barrier, waited = threading.Barrier(CLIENTS), threading.local()
     write = LocalBlobs._write
 
-    def write_together(store: LocalBlobs, contents: Mapping[bytes, bytes]) -> None:
+    def write_together(store: LocalBlobs, *arguments: Any) -> None:
         if not getattr(waited, "done", False):
             waited.done = True
             barrier.wait(60)
-        write(store, contents)
+        write(store, *arguments)
 
     monkeypatch.setattr(LocalBlobs, "_write", write_together)
     results: list[list[bytes]] = []

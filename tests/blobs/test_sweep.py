@@ -136,6 +136,30 @@ def test_who_puts_waits_while_names_are_asked_for(blobs: LocalBlobs) -> None:
     assert blobs.get(digest) == b"content"
 
 
+def test_a_file_that_may_not_be_touched_is_replaced_while_nobody_removes(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what was put would be removed for the age of the file that was there before."""
+    digest = put_old(blobs, b"content")
+    rename, replaced = os.rename, []
+
+    def refuse(path: object) -> None:
+        raise PermissionError(errno.EPERM, "Not permitted")
+
+    def watched(source: str, target: str) -> None:
+        with open_folder(blobs.shard(digest[0])) as descriptor, pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        rename(source, target)
+        replaced.append(target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "utime", refuse)
+        patched.setattr(os, "rename", watched)
+        assert blobs.put([b"content"]) == [digest]
+    assert replaced == [str(blobs.path(digest))]
+    assert sweep_all(blobs) == Removed(0, 0)
+
+
 def test_thousands_of_equal_contents_beside_removals(
     blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
