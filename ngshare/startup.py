@@ -97,7 +97,7 @@ def open_storage(folder: str) -> LocalBlobs:
     """The storage in a folder, made where it is missing. Raises StartError."""
     try:
         return LocalBlobs(folder)
-    except (FileExistsError, NotADirectoryError) as error:
+    except FileExistsError as error:
         raise StartError(f"--storage {folder} is no folder: name another one") from error
     except OSError as error:
         raise StartError(
