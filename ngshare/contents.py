@@ -1,8 +1,8 @@
 """What files hold, taken out of a JSON text before a decoder looks at each of its characters.
 
 Today's clients break base64 into lines of 76 characters, each of which ends with an escape.
-To a decoder that is thousands of short strings: for a submission of 400 kB it takes longer
-than all else that is made of it. Only what is nothing but base64, in such lines or in one, is
+To a decoder that is thousands of short strings: with a submission of 400 kB it takes as long
+as to undo the escapes of the form. Only what is nothing but base64, in such lines or in one, is
 taken out, so what is left is a text for the decoder to judge, as if the long strings were short.
 """
 

@@ -150,7 +150,7 @@ def _then_with(configured: Callable[[Any], Any], scope: str) -> Callable[[Any], 
     async def later(scopes: Any) -> list[str]:
         return _with(await scopes, scope)
 
-    server_token_scopes.ngshare_scope = scope  # type: ignore[attr-defined]
+    server_token_scopes.ngshare_scope = scope  # type: ignore[attr-defined]  # our mark
     return server_token_scopes
 
 

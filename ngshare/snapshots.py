@@ -159,7 +159,7 @@ def holds_rows(database: Path) -> bool:
     with _reading(database) as connection:
         tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         return any(
-            connection.execute(f'SELECT 1 FROM "{name}" LIMIT 1').fetchone()  # noqa: S608
+            connection.execute(f'SELECT 1 FROM "{name}" LIMIT 1').fetchone()  # noqa: S608  # SQLite names it
             for (name,) in tables.fetchall()
             if name != "alembic_version" and not name.startswith("sqlite_")
         )

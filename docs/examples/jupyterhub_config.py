@@ -49,7 +49,7 @@ c.Spawner.environment = {
 c.Spawner.start_timeout = 120
 
 # Of the whole file a real Hub needs only these lines, after all else, and other folders.
-from ngshare.hub import configure_hub  # noqa: E402
+from ngshare.hub import configure_hub  # noqa: E402  # see above
 
 configure_hub(
     c,
