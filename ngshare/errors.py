@@ -13,17 +13,24 @@ class ExchangeError(Exception):
 
     ``message`` is shown to the caller. ``reason`` is added to it in debug
     mode only, because it tells a stranger something about the course.
-    ``retry_after`` is in seconds.
+    ``log_reason`` is never shown to the caller; the request's line in the log
+    has it. ``retry_after`` is in seconds.
     """
 
     status = 500
 
     def __init__(
-        self, message: str, *, reason: str | None = None, retry_after: int | None = None
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        log_reason: str | None = None,
+        retry_after: int | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason
+        self.log_reason = log_reason
         self.retry_after = retry_after
 
 

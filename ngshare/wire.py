@@ -30,6 +30,9 @@ PATH_PART_BYTES = 255
 PATH_BYTES = 2048
 """The longest path, in UTF-8 bytes: what PostgreSQL can index, and half of Linux's PATH_MAX."""
 
+PATH_SHOWN = 200
+"""The most characters of an illegal path that the log shows."""
+
 JSON_VALUES = 500_000
 """The most values in a JSON text: a roster of 100,000 students, a tree of as many files."""
 
@@ -128,17 +131,40 @@ def parse_time(text: str | None) -> datetime:
 def check_path(path: str) -> str:
     """Return ``path`` if it is legal in a tree, else raise BadRequest ``Illegal path``.
 
-    Legal is relative, in Unix style, with no part that is empty, ``.`` or ``..``,
+    A legal path is relative, in Unix style, has no part that is empty, ``.`` or ``..``,
     and nothing that would hurt whoever unpacks it.
     """
-    if _CONTROL.search(path) or _UNENCODABLE.search(path) or "\\" in path:
-        raise BadRequest("Illegal path")
-    if len(path.encode()) > PATH_BYTES:
-        raise BadRequest("Illegal path")
-    for part in path.split("/"):
-        if part in ("", ".", "..") or len(part.encode()) > PATH_PART_BYTES:
-            raise BadRequest("Illegal path")
+    if fault := _path_fault(path):
+        raise illegal_path(path, fault)
     return path
+
+
+def illegal_path(path: str, fault: str) -> BadRequest:
+    """Return the error for a path that cannot be in a tree. Only the log names path and fault."""
+    shown = path if len(path) <= PATH_SHOWN else path[:PATH_SHOWN] + "..."
+    return BadRequest("Illegal path", log_reason=f"{json.dumps(shown)} {fault}")
+
+
+def _path_fault(path: str) -> str | None:
+    """Return what is illegal about a path by itself, as the end of a sentence; else None."""
+    if _CONTROL.search(path):
+        return "has a control character"
+    if _UNENCODABLE.search(path):
+        return "has half of a surrogate pair"
+    if "\\" in path:
+        return "has a backslash"
+    if len(path.encode()) > PATH_BYTES:
+        return f"is longer than {PATH_BYTES} bytes"
+    if not path:
+        return "is empty"
+    if path.startswith("/"):
+        return "is absolute"
+    for part in path.split("/"):
+        if part in ("", ".", ".."):
+            return f"has a part that is {part or 'empty'}"
+        if len(part.encode()) > PATH_PART_BYTES:
+            return f"has a part longer than {PATH_PART_BYTES} bytes"
+    return None
 
 
 def decode_json(text: str | bytes, message: str) -> Any:
@@ -228,8 +254,10 @@ def _check_distinct(paths: Sequence[str]) -> None:
     # NUL is in no path and sorts before all else, so a folder comes right before what is in it.
     keys = sorted(path.replace("/", "\0") for path in paths)
     for key, following in pairwise(keys):
-        if following == key or following.startswith(key + "\0"):
-            raise BadRequest("Illegal path")
+        if following == key:
+            raise illegal_path(key.replace("\0", "/"), "is there twice")
+        if following.startswith(key + "\0"):
+            raise illegal_path(key.replace("\0", "/"), "is a file and another's folder")
 
 
 def _decode_content(content: str | bytes) -> bytes:

@@ -189,6 +189,29 @@ def test_an_illegal_path(path: str) -> None:
         check_path(path)
 
 
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/a", '"/a" is absolute'),
+        ("", '"" is empty'),
+        ("../etc", '"../etc" has a part that is ..'),
+        ("a/./b", '"a/./b" has a part that is .'),
+        ("a//b", '"a//b" has a part that is empty'),
+        ("a\nb", '"a\\nb" has a control character'),
+        ("a\x9b", '"a\\u009b" has a control character'),
+        ("\ud800", '"\\ud800" has half of a surrogate pair'),
+        ("C:\\a", '"C:\\\\a" has a backslash'),
+        ("n" * 256, '"' + "n" * 200 + '..." has a part longer than 255 bytes'),
+        ("a/" * 1024 + "b", '"' + "a/" * 100 + '..." is longer than 2048 bytes'),
+    ],
+)
+def test_the_log_is_told_which_path_is_illegal_and_why(path: str, reason: str) -> None:
+    with pytest.raises(BadRequest) as raised:
+        check_path(path)
+    assert raised.value.log_reason == reason
+    assert raised.value.reason is None, "the caller is told in debug mode"
+
+
 @given(paths)
 def test_a_path_is_legal_only_if_unpacking_it_stays_inside(path: str) -> None:
     """The rule again, in other words than the code's."""
@@ -334,6 +357,19 @@ def test_a_tree_of_the_wrong_shape_is_refused_with_what_is_wrong(files: Any, mes
 def test_a_path_stands_once_and_is_not_anothers_folder(paths: list[str]) -> None:
     with pytest.raises(BadRequest, match=r"^Illegal path$"):
         parse_tree([entry(path) for path in paths])
+
+
+@pytest.mark.parametrize(
+    ("paths", "reason"),
+    [
+        (["a/b", "c", "a/b"], '"a/b" is there twice'),
+        (["a/b/c", "a/b"], '"a/b" is a file and another\'s folder'),
+    ],
+)
+def test_the_log_is_told_which_paths_exclude_each_other(paths: list[str], reason: str) -> None:
+    with pytest.raises(BadRequest) as raised:
+        parse_tree([entry(path) for path in paths])
+    assert raised.value.log_reason == reason
 
 
 @given(

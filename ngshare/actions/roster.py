@@ -22,6 +22,7 @@ CHUNK = 500
 
 STUDENT_IS_INSTRUCTOR = "Cannot add instructor as student"
 
+_USER_ID = select(User.id).where(User.name == bindparam("name"))
 _CHANGE_MEMBER = (
     update(Membership)
     .where(Membership.id == bindparam("membership_id"))
@@ -52,8 +53,13 @@ class ImportStatus:
     message: str | None = None
 
 
+def is_known(connection: Connection, name: str) -> bool:
+    """Return whether the database has a user of this name."""
+    return connection.scalar(_USER_ID, {"name": name}) is not None
+
+
 def see_user(connection: Connection, name: str) -> None:
-    """Remember somebody who was seen for the first time."""
+    """Add a user who sent a first request."""
     user_ids(connection, [name])
 
 

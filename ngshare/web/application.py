@@ -108,7 +108,7 @@ def log_request(handler: RequestHandler) -> None:
     user, course = handler.caller.name, handler.path_args[0] if handler.path_args else None
     log.log(
         level,
-        "%d %s %s (%s@%s) %.2fms%s%s",
+        "%d %s %s (%s@%s) %.2fms%s%s%s",
         status,
         request.method,
         request.path,
@@ -117,6 +117,7 @@ def log_request(handler: RequestHandler) -> None:
         1000 * seconds,
         f" course={json.dumps(course, ensure_ascii=False)}" if course else "",
         f" error={handler.error_id}" if handler.error_id else "",
+        f" reason={handler.log_reason}" if handler.log_reason else "",
         extra=logs.fields(
             status=status,
             method=request.method,
@@ -129,6 +130,7 @@ def log_request(handler: RequestHandler) -> None:
             received=handler.received,
             sent=handler.sent,
             error=handler.error_id,
+            reason=handler.log_reason,
         ),
     )
 

@@ -52,6 +52,7 @@ class BaseHandler(TransferHandler):
         self.caller = Caller("")
         self.path_args = []
         self.error_id: str | None = None
+        self.log_reason: str | None = None
         self._fields: dict[str, Any] = {}
 
     def get_current_user(self) -> Any:
@@ -196,7 +197,9 @@ class BaseHandler(TransferHandler):
             )
             return
         if isinstance(error, (ExchangeError, HTTPError)):
-            return  # the line of the request says it all
+            # The line of the request says it all.
+            self.log_reason = getattr(error, "log_reason", None)
+            return
         self.error_id = secrets.token_hex(4)
         log.error(
             "Internal error %s at %s %s",

@@ -142,7 +142,8 @@ class Service:
     async def see(self, name: str) -> Caller:
         """The caller of this name, remembered in the database when seen for the first time."""
         if name not in self._seen:
-            await self.write(roster.see_user, name)
+            if not await self.read(roster.is_known, name):
+                await self.write(roster.see_user, name)
             self._seen.add(name)
         return Caller(name, name in self.admins)
 

@@ -16,11 +16,12 @@ from jupyterhub.services.auth import HubOAuth
 from tornado.web import Application, create_signed_value
 
 from ngshare.actions import maintenance
-from ngshare.database import Database
+from ngshare.database import Database, make_engine
 from ngshare.web.auth import SharedHubAuth
 from ngshare.web.rate import Rate
 from ngshare.web.service import Service
 from tests.conftest import ADMIN, PREFIX, Api, Reply, tree
+from tests.databases import only_sqlite
 from tests.hubstub import SCOPE, SERVICE, HubStub
 from tests.web.conftest import COOKIE_SECRET, SERVICE_TOKEN
 from tests.web.world import ASSIGNMENT, COURSE, INSTRUCTOR, OTHER_COURSE, STRANGER, STUDENT
@@ -171,6 +172,15 @@ async def test_a_user_comes_into_being_when_first_seen(
     assert "newcomer" not in before
     await courses(api, "new token")
     assert known() == before | {"newcomer"}
+
+
+@only_sqlite
+async def test_the_first_request_of_a_known_user_writes_nothing(
+    api: Api, hub: HubStub, database: Database
+) -> None:
+    hub.add("of sam", STUDENT)
+    with make_engine(database.url, writes=True).begin():  # else it would wait for this one
+        assert (await courses(api, "of sam")).status == 200
 
 
 # How often the Hub is asked

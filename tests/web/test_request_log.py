@@ -76,6 +76,7 @@ async def test_a_request_is_an_object_in_json(api: Api, caplog: pytest.LogCaptur
         "address": "127.0.0.1",
         "sent": len(reply.body),
         "error": None,
+        "reason": None,
     }
     assert (second["route"], second["user"], second["course"]) == ("unknown", "", None)
     assert second["level"] == "WARNING"
@@ -95,6 +96,19 @@ async def test_a_name_cannot_forge_a_line(api: Api, lines: Callable[[], list[str
     (line,) = lines()
     assert json.loads(line.partition("course=")[2]) == forged
     assert "\n" not in line
+
+
+async def test_an_illegal_path_is_named(
+    api: Api, lines: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    files = json.dumps([{"path": path, "content": ""} for path in ("a", "b/\u202e\n", "c")])
+    reply = await api.post("submission", COURSE, ASSIGNMENT, user=STUDENT, files=files)
+    assert reply.failure == (400, "Illegal path")
+    (line,) = lines()
+    assert line.endswith(' reason="b/\\u202e\\n" has a control character')
+    (record,) = [record for record in caplog.records if record.name == ACCESS]
+    fields = json.loads(JsonFormatter().format(record))
+    assert fields["reason"] == '"b/\\u202e\\n" has a control character'
 
 
 class TestBehindAHub:
