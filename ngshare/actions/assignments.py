@@ -8,6 +8,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from ngshare.actions import access, audit, trees
 from ngshare.actions.access import Caller, Released, Standing
+from ngshare.actions.locks import lock
 from ngshare.errors import Conflict, NotFound
 from ngshare.models import Assignment
 from ngshare.wire import StoredFile
@@ -62,14 +63,17 @@ def release(
     nbgrader's ``release_assignment --force`` removes and releases again.
     """
     found = check_release(connection, caller, course, assignment)
-    moment = audit.now()
-    tree_id = trees.add(connection, found.course_id, files)
     # Locked: somebody else may be releasing it again.
     removed = connection.execute(
         select(Assignment.id, Assignment.tree_id)
         .where(Assignment.course_id == found.course_id, Assignment.name == assignment)
         .with_for_update(key_share=True)
     ).one_or_none()
+    if removed is not None:
+        # Meanwhile it may have been released, or the caller removed from the course.
+        found = check_release(connection, caller, course, assignment)
+    moment = audit.now()
+    tree_id = trees.add(connection, found.course_id, files)
     if removed is None:
         connection.execute(
             insert(Assignment),
@@ -84,14 +88,11 @@ def release(
         )
     else:
         trees.mark_replaced(connection, removed.tree_id, moment)
-        brought_back = connection.scalar(
+        connection.execute(
             update(Assignment)
-            .where(Assignment.id == removed.id, Assignment.removed_at.is_not(None))
+            .where(Assignment.id == removed.id)
             .values(tree_id=tree_id, released_at=moment, removed_at=None)
-            .returning(Assignment.id)
         )
-        if brought_back is None:  # somebody else did a moment ago
-            raise Conflict("Assignment already exists")
     audit.record(
         connection,
         caller,
@@ -109,15 +110,13 @@ def remove(connection: Connection, caller: Caller, course: str, assignment: str)
     It can be restored, or released again, until it is purged.
     """
     found = access.require_instructor(connection, caller, course, assignment)
-    released = named(found)
+    if lock(connection, Assignment, named(found).id):
+        # Meanwhile somebody else may have removed it, or the caller from the course.
+        found = access.require_instructor(connection, caller, course, assignment)
     moment = audit.now()
-    removed = connection.execute(
-        update(Assignment)
-        .where(Assignment.id == released.id, Assignment.removed_at.is_(None))
-        .values(removed_at=moment)
+    connection.execute(
+        update(Assignment).where(Assignment.id == named(found).id).values(removed_at=moment)
     )
-    if not removed.rowcount:  # somebody else did a moment ago
-        raise NotFound("Assignment not found")
     audit.record(
         connection, caller, "assignment removed", course=found, assignment=assignment, at=moment
     )

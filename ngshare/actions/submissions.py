@@ -90,7 +90,9 @@ def submit(
     """
     found, released = check_submit(connection, caller, course, assignment)
     student_id = found.caller_id or roster.user_ids(connection, [caller.name])[caller.name]
-    lock(connection, User, student_id)
+    if lock(connection, User, student_id):
+        # Meanwhile the assignment may have been removed, or the caller from the course.
+        found, released = check_submit(connection, caller, course, assignment)
     moment = audit.now()
     last = connection.scalar(_LAST_TIME, {"assignment_id": released.id, "student_id": student_id})
     if last is not None and moment <= last:

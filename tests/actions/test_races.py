@@ -186,6 +186,54 @@ def test_submissions_of_one_student_at_one_instant(race: Race, database: Databas
     assert database.read(lambda connection: connection.scalar(count)) == 2
 
 
+remove_instructor = step(roster.remove_instructor, ADMIN, COURSE, INSTRUCTOR.name)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "error"),
+    [
+        (remove, NotFound),
+        (step(courses.remove_course, ADMIN, COURSE), NotFound),
+        (step(roster.remove_student, INSTRUCTOR, COURSE, STUDENT.name), Forbidden),
+    ],
+)
+def test_a_submission_that_waited_is_checked_again(
+    race: Race, database: Database, meanwhile: Step, error: type[Exception]
+) -> None:
+    result = race.run(
+        step(submissions.submit, STUDENT, COURSE, ASSIGNMENT, tree("first")),
+        step(submissions.submit, STUDENT, COURSE, ASSIGNMENT, tree("second")),
+        then=meanwhile,
+    )
+    assert race.waited
+    assert isinstance(result, error)
+    assert events(database, "submission handed in") == 1
+
+
+def test_a_release_that_waited_is_checked_again(race: Race, database: Database) -> None:
+    database.write(remove)
+    twice = steps(release("first"), remove)
+    assert isinstance(race.run(twice, release("second"), then=remove_instructor), Forbidden)
+    assert race.waited
+    assert replaced(database) == {"released": True, "first": False}
+
+
+def test_a_removal_that_waited_is_checked_again(race: Race, database: Database) -> None:
+    again = steps(remove, release("again"))
+    assert isinstance(race.run(again, remove, then=remove_instructor), Forbidden)
+    assert race.waited
+    assert events(database, "assignment removed") == 1
+
+
+def test_feedback_that_waited_is_checked_again(race: Race, act: Act) -> None:
+    moment = act(submissions.submit, STUDENT, COURSE, ASSIGNMENT, tree("submitted"))
+    give = step(
+        feedback.give, *(INSTRUCTOR, COURSE, ASSIGNMENT, STUDENT.name), format_time(moment), []
+    )
+    assert isinstance(race.run(give, give, then=remove), NotFound)
+    assert race.waited
+
+
 def test_submissions_of_two_students_wait_for_nobody(race: Race) -> None:
     other = step(submissions.submit, INSTRUCTOR, COURSE, ASSIGNMENT, tree("second"))
     race.run(step(submissions.submit, STUDENT, COURSE, ASSIGNMENT, tree("first")), other)
