@@ -21,25 +21,33 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import itertools
 import logging
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ngshare.blobs.store import BlobMissing, sha256
+from ngshare.blobs.store import PIECE, Blob, BlobDamaged, BlobMissing, sha256
 from ngshare.durable import make_folder, sync
 from ngshare.errors import ExchangeError, OutOfSpace, Unavailable
 
 log = logging.getLogger("ngshare")
 
 TOGETHER = 64
-"""How many blobs of one request are written and synced together; each has a file open.
+"""How many blobs of one upload are written and synced together; each has a file open.
 
-No request may have more than these open: eight at once must stay far below the 1,024
+No upload may have more than these open: eight at once must stay far below the 1,024
 that many systems allow a process.
+"""
+
+BUFFER = 1 << 20
+"""Up to so many bytes, the content of a stream is hashed before any of it is written.
+
+A small file that is there already is then not written again.
 """
 
 _NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
@@ -58,6 +66,7 @@ class LocalBlobs:
         self._blobs = self.folder / "blobs"
         self._shards = str(self._blobs)
         self.incoming = self.folder / "incoming"
+        self._incoming = str(self.incoming)
         self.belongs_to = self.folder / "belongs-to"
         # Of names in `incoming`: to ask the system for random ones each time takes longer.
         self._token = secrets.token_hex(16)
@@ -73,6 +82,10 @@ class LocalBlobs:
         for made in (self._blobs, self.folder):
             sync(made)
 
+    def temporary(self) -> str:
+        """A new name in ``incoming``."""
+        return f"{self._incoming}/{self._token}-{os.getpid()}-{next(self._count)}"
+
     def __str__(self) -> str:
         return f"folder {self.folder}"
 
@@ -82,46 +95,49 @@ class LocalBlobs:
 
     def path(self, digest: bytes) -> Path:
         """Where the blob of this digest is, or would be."""
-        return Path(self._name(digest))
+        return Path(self.name(digest))
 
-    def _name(self, digest: bytes) -> str:
+    def name(self, digest: bytes) -> str:
+        """The same as text."""
         # Text where requests wait for it: a Path takes ten times as long to make.
         name = digest.hex()
         return f"{self._shards}/{name[:2]}/{name}"
 
+    def upload(self) -> LocalUpload:
+        return LocalUpload(self)
+
     def put(self, contents: Sequence[bytes]) -> list[bytes]:
-        digests = [sha256(content) for content in contents]
-        wanted = dict(zip(digests, contents, strict=True))
-        try:
-            # Most blobs are new, and need no lock: it keeps apart those who find one there.
-            seen: dict[int, list[bytes]] = {}
-            for digest in wanted:
-                if os.path.exists(self._name(digest)):
-                    seen.setdefault(digest[0], []).append(digest)
-            present: set[bytes] = set()
-            for number, there in seen.items():
-                present |= self._lease(number, there)
-            missing = [
-                digest
-                for digest, content in wanted.items()
-                # One that was cut short, as by a repair of the file system, is made again.
-                if digest not in present or os.stat(self._name(digest)).st_size != len(content)
-            ]
-            taken = {digest for there in seen.values() for digest in there} - present
-            for start in range(0, len(missing), TOGETHER):
-                self._write({d: wanted[d] for d in missing[start : start + TOGETHER]}, taken)
-            # Synced even when all was there before: another request may have
-            # renamed it a moment ago and not have come to its own sync yet.
-            for shard in {os.path.dirname(self._name(digest)) for digest in wanted}:
-                sync(shard)
-        except OSError as error:
-            raise self._explain(error) from error
+        with self.upload() as upload:
+            # Known before it is written, so that what is there already is not written at all.
+            digests = [upload.keep(Blob(sha256(each), len(each)), [each]) for each in contents]
+            upload.commit()
         return digests
 
-    def get(self, digest: bytes) -> bytes:
+    def read(self, digest: bytes) -> bytes:
+        with self._reading(digest), open(self.name(digest), "rb", buffering=0) as file:
+            return file.readall()
+
+    def open(
+        self, digest: bytes, start: int = 0, size: int | None = None
+    ) -> Generator[bytes, None, None]:
+        pieces = self._pieces(digest, start, size)
+        next(pieces)  # open it now
+        return pieces
+
+    def _pieces(self, digest: bytes, start: int, size: int | None) -> Generator[bytes, None, None]:
+        with self._reading(digest), open(self.name(digest), "rb", buffering=0) as file:
+            yield b""
+            file.seek(start)
+            left = sys.maxsize if size is None else size
+            while left and (piece := file.read(min(PIECE, left))):
+                left -= len(piece)
+                yield piece
+
+    @contextlib.contextmanager
+    def _reading(self, digest: bytes) -> Iterator[None]:
+        """Raise BlobMissing or Unavailable in the place of an OSError."""
         try:
-            with open(self._name(digest), "rb", buffering=0) as blob:
-                return blob.readall()
+            yield
         except OSError as error:
             # Without its folder it is not this blob that is missing, but the disk.
             if isinstance(error, FileNotFoundError) and self.shard(digest[0]).is_dir():
@@ -142,7 +158,7 @@ class LocalBlobs:
         the blob. Raises OSError.
         """
         blob = self.path(digest)
-        if self._lease(digest[0], [digest]):
+        if self.lease(digest[0], [digest]):
             return True
         try:
             if path.is_symlink():
@@ -172,19 +188,19 @@ class LocalBlobs:
         finally:
             probe.unlink(missing_ok=True)
 
-    def _lease(self, shard: int, digests: Iterable[bytes]) -> set[bytes]:
+    def lease(self, shard: int, digests: Iterable[bytes]) -> set[bytes]:
         """Make those blobs of a shard young that are there already, and return them."""
         present = set()
-        with self._shared(shard):
+        with self.shared(shard):
             for digest in digests:
                 # Somebody else's file that may not be touched is written again, as ours.
                 with contextlib.suppress(FileNotFoundError, PermissionError):
-                    os.utime(self._name(digest))
+                    os.utime(self.name(digest))
                     present.add(digest)
         return present
 
     @contextlib.contextmanager
-    def _shared(self, shard: int) -> Iterator[None]:
+    def shared(self, shard: int) -> Iterator[None]:
         """Hold the lock of a shard's folder, together with others that put.
 
         A file system that has no locks for folders has no removal either:
@@ -194,40 +210,6 @@ class LocalBlobs:
             with contextlib.suppress(OSError):
                 fcntl.flock(folder, fcntl.LOCK_SH)
             yield
-
-    def _write(self, contents: Mapping[bytes, bytes], taken: Collection[bytes]) -> None:
-        """Make these blobs. All are written before the first is synced: it takes less time so.
-
-        Of those ``taken`` there was a file that could not be made young.
-        """
-        parts: dict[bytes, str] = {}
-        incoming = str(self.incoming)
-        try:
-            with contextlib.ExitStack() as opened:
-                descriptors = []
-                for digest, content in contents.items():
-                    part = f"{incoming}/{self._token}-{os.getpid()}-{next(self._count)}"
-                    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-                    opened.callback(os.close, descriptor)
-                    parts[digest] = part
-                    descriptors.append(descriptor)
-                    view = memoryview(content)
-                    while view:
-                        view = view[os.write(descriptor, view) :]
-                for descriptor in descriptors:
-                    os.fsync(descriptor)
-            for digest, part in parts.items():
-                if digest in taken:
-                    # Who removes may have seen that this file is old, and takes it by its name.
-                    with self._shared(digest[0]):
-                        os.rename(part, self._name(digest))
-                else:
-                    os.rename(part, self._name(digest))
-        except BaseException:
-            for part in parts.values():
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(part)
-            raise
 
     def _copy(self, source: Path, path: Path) -> None:
         part = self.incoming / secrets.token_hex(16)
@@ -241,7 +223,8 @@ class LocalBlobs:
             part.unlink(missing_ok=True)
             raise
 
-    def _explain(self, error: OSError) -> ExchangeError:
+    def explain(self, error: OSError) -> ExchangeError:
+        """Log why the store cannot be written to, and return what to tell the client."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             log.error(
                 "No room in %s. Free some space or enlarge the disk; "
@@ -255,6 +238,139 @@ class LocalBlobs:
             error.strerror,
         )
         return Unavailable("The exchange cannot store files at the moment; please try again")
+
+
+class LocalUpload:
+    """A :class:`ngshare.blobs.BlobUpload` into a :class:`LocalBlobs`.
+
+    All files of a batch are written before the first is synced: it takes less time so.
+    """
+
+    def __init__(self, store: LocalBlobs) -> None:
+        self._store = store
+        self._written: dict[bytes, str] = {}
+        self._open: list[int] = []
+        self._shards: set[str] = set()
+        self._failure: OSError | None = None
+
+    def __enter__(self) -> LocalUpload:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for descriptor in self._open:
+            os.close(descriptor)
+        self._open.clear()
+        for temporary in self._written.values():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+        self._written.clear()
+
+    def add(self, pieces: Iterable[bytes], *, digest: bytes | None = None) -> Blob:
+        hashed, size = hashlib.sha256(), 0
+        buffered: list[bytes] = []
+        file: tuple[str, int] | None = None
+        try:
+            for piece in pieces:
+                hashed.update(piece)
+                size += len(piece)
+                buffered.append(piece)
+                if size > BUFFER:
+                    file = file or self._create()
+                    self._write(file[1], buffered)
+                    buffered.clear()
+            blob = Blob(hashed.digest(), size)
+            if digest is not None and blob.digest != digest:
+                raise BlobDamaged(digest)
+        except BaseException:
+            if file is not None:
+                self._discard(*file)
+            raise
+        self.keep(blob, buffered, file)
+        return blob
+
+    def keep(
+        self, blob: Blob, pieces: Iterable[bytes], file: tuple[str, int] | None = None
+    ) -> bytes:
+        """Add a blob that has been hashed: ``pieces``, or ``file`` if it is written already."""
+        if self._is_there(blob):
+            if file is not None:
+                self._discard(*file)
+            return blob.digest
+        if file is None:
+            file = self._create()
+            try:
+                self._write(file[1], pieces)
+            except BaseException:
+                self._discard(*file)
+                raise
+        self._written[blob.digest], descriptor = file
+        self._open.append(descriptor)
+        if len(self._open) == TOGETHER:
+            self._sync()
+        return blob.digest
+
+    def commit(self) -> None:
+        self._sync()
+        store = self._store
+        if self._failure is not None:  # of a batch before
+            raise store.explain(self._failure)
+        try:
+            for digest, temporary in self._written.items():
+                os.rename(temporary, store.name(digest))
+            # Synced even when all was there before: another request may have
+            # renamed it a moment ago and not have come to its own sync yet.
+            for shard in self._shards:
+                sync(shard)
+        except OSError as error:
+            raise store.explain(error) from error
+        self._written.clear()
+        self._shards.clear()
+
+    def _is_there(self, blob: Blob) -> bool:
+        name = self._store.name(blob.digest)
+        self._shards.add(os.path.dirname(name))
+        if blob.digest in self._written:
+            return True
+        try:
+            # One that was cut short, as by a repair of the file system, is made again.
+            there = os.stat(name).st_size == blob.size
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise self._store.explain(error) from error
+        return there and bool(self._store.lease(blob.digest[0], [blob.digest]))
+
+    def _create(self) -> tuple[str, int]:
+        temporary = self._store.temporary()
+        try:
+            return temporary, os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except OSError as error:
+            raise self._store.explain(error) from error
+
+    def _write(self, descriptor: int, pieces: Iterable[bytes]) -> None:
+        try:
+            for piece in pieces:
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+        except OSError as error:
+            raise self._store.explain(error) from error
+
+    def _discard(self, temporary: str, descriptor: int) -> None:
+        os.close(descriptor)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+    def _sync(self) -> None:
+        try:
+            for descriptor in self._open:
+                os.fsync(descriptor)
+        except OSError as error:
+            self._failure = error
+            raise self._store.explain(error) from error
+        finally:
+            while self._open:
+                os.close(self._open.pop())
 
 
 @contextlib.contextmanager

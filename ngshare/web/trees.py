@@ -122,7 +122,7 @@ def _content(blobs: BlobStore, file: wire.StoredFile) -> bytes | None:
     """A file's bytes; None when they are lost, so that the rest can be read."""
     if file.sha256 is not None:
         try:
-            content = blobs.get(file.sha256)
+            content = blobs.read(file.sha256)
         except BlobMissing:
             content = None
         if content is not None and len(content) == file.size:

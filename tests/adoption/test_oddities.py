@@ -45,7 +45,7 @@ class Adopted:
     def tree(self, files: Any) -> dict[str, bytes | None]:
         """The contents of a tree by path; None for what is missing."""
         return {
-            file.path: None if file.sha256 is None else self.blobs.get(file.sha256)
+            file.path: None if file.sha256 is None else self.blobs.read(file.sha256)
             for file in files
         }
 

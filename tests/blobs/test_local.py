@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
-from ngshare.blobs import BlobMissing, LocalBlobs
+from ngshare.blobs import Blob, BlobDamaged, BlobMissing, LocalBlobs
+from ngshare.blobs.local import BUFFER, LocalUpload
+from ngshare.blobs.store import PIECE
 from ngshare.errors import OutOfSpace, Unavailable
 from tests.require import require
 
@@ -41,7 +43,7 @@ def incoming(blobs: LocalBlobs) -> list[Path]:
 def test_what_was_put_is_got(blobs: LocalBlobs, content: bytes) -> None:
     [digest] = blobs.put([content])
     assert digest == digest_of(content)
-    assert blobs.get(digest) == content
+    assert blobs.read(digest) == content
     assert incoming(blobs) == []
 
 
@@ -67,7 +69,7 @@ def test_what_cannot_be_read_now_is_not_called_missing(
 ) -> None:
     blobs.path(digest_of(b"x")).mkdir()
     with pytest.raises(Unavailable, match="cannot read files now"):
-        blobs.get(digest_of(b"x"))
+        blobs.read(digest_of(b"x"))
     assert f"Cannot read from {blobs.folder}" in caplog.text
 
 
@@ -82,17 +84,6 @@ def test_the_same_content_is_stored_once_and_made_young(blobs: LocalBlobs) -> No
     assert len(files_in(blobs.folder)) == 1
 
 
-def test_content_whose_file_may_not_be_touched_is_written_again(
-    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    [digest] = blobs.put([b"content"])
-    before = blobs.path(digest).stat().st_ino
-    fail(monkeypatch, "utime", PermissionError(errno.EPERM, "Not permitted"), after=0)
-    assert blobs.put([b"content"]) == [digest]
-    assert blobs.path(digest).stat().st_ino != before
-    assert blobs.get(digest) == b"content"
-
-
 def test_a_file_system_without_locks_keeps_files_all_the_same(
     blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,7 +93,7 @@ def test_a_file_system_without_locks_keeps_files_all_the_same(
     monkeypatch.setattr(fcntl, "flock", flock)
     for _ in range(2):
         [digest] = blobs.put([b"content"])
-        assert blobs.get(digest) == b"content"
+        assert blobs.read(digest) == b"content"
 
 
 def test_only_who_finds_a_blob_there_asks_for_the_lock_of_its_folder(
@@ -133,12 +124,12 @@ def test_what_is_removed_after_it_was_seen_is_written_again(
     monkeypatch.setattr(fcntl, "flock", flock)
     assert blobs.put([b"content"]) == [digest]
     assert set(waited) == {fcntl.LOCK_SH}
-    assert blobs.get(digest) == b"content"
+    assert blobs.read(digest) == b"content"
 
 
 def test_missing(blobs: LocalBlobs) -> None:
     with pytest.raises(BlobMissing) as error:
-        blobs.get(digest_of(b"never put"))
+        blobs.read(digest_of(b"never put"))
     assert error.value.digest == digest_of(b"never put")
     assert digest_of(b"never put").hex() in str(error.value)
 
@@ -147,13 +138,13 @@ def test_one_that_was_cut_short_is_made_again(blobs: LocalBlobs) -> None:
     [digest] = blobs.put([b"content"])
     blobs.path(digest).write_bytes(b"cont")
     assert blobs.put([b"content", b"other"])[0] == digest
-    assert blobs.get(digest) == b"content"
+    assert blobs.read(digest) == b"content"
 
 
 def test_it_is_there_when_the_store_is_opened_again(blobs: LocalBlobs) -> None:
     [digest] = blobs.put([b"content"])
     again = LocalBlobs(str(blobs.folder))
-    assert again.get(digest) == b"content"
+    assert again.read(digest) == b"content"
     assert str(again) == f"folder {blobs.folder}"
 
 
@@ -161,7 +152,7 @@ def test_what_a_crash_left_behind_is_in_nobodys_way(blobs: LocalBlobs) -> None:
     (blobs.folder / "incoming" / "left-behind").write_bytes(b"half of")
     again = LocalBlobs(blobs.folder)
     [digest] = again.put([b"content"])
-    assert again.get(digest) == b"content"
+    assert again.read(digest) == b"content"
 
 
 def test_opening_makes_every_folder(tmp_path: Path) -> None:
@@ -175,6 +166,114 @@ def test_opening_says_when_the_folder_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         LocalBlobs(tmp_path / "file" / "storage")
+
+
+# In streams
+
+
+SIZES = (0, 1, PIECE - 1, PIECE, BUFFER, BUFFER + 1, 3 * PIECE + 5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_was_uploaded_in_pieces_is_read_in_pieces(blobs: LocalBlobs, size: int) -> None:
+    content = os.urandom(size)
+    with blobs.upload() as upload:
+        blob = upload.add(content[start : start + 70_000] for start in range(0, size, 70_000))
+        assert not blobs.path(blob.digest).exists()
+        upload.commit()
+    assert blob == Blob(digest_of(content), size)
+    pieces = list(blobs.open(blob.digest))
+    assert b"".join(pieces) == content == blobs.read(blob.digest)
+    assert all(0 < len(piece) <= PIECE for piece in pieces)
+    assert incoming(blobs) == []
+
+
+@pytest.mark.parametrize("start", [0, 5, PIECE, 3 * PIECE])
+@pytest.mark.parametrize("size", [None, 0, 1, PIECE, PIECE + 1, 9 * PIECE])
+def test_a_range(blobs: LocalBlobs, start: int, size: int | None) -> None:
+    content = os.urandom(2 * PIECE + 100)
+    [digest] = blobs.put([content])
+    end = len(content) if size is None else start + size
+    assert b"".join(blobs.open(digest, start, size)) == content[start:end]
+
+
+def test_a_stream_of_what_is_missing_says_so_at_once(blobs: LocalBlobs) -> None:
+    with pytest.raises(BlobMissing):
+        blobs.open(digest_of(b"never put"))
+
+
+def test_a_stream_that_is_not_read_to_its_end_keeps_no_file_open(blobs: LocalBlobs) -> None:
+    [digest] = blobs.put([bytes(2 * PIECE)])
+    before = os.listdir("/proc/self/fd")
+    unread, begun = blobs.open(digest), blobs.open(digest)
+    next(begun)
+    assert len(os.listdir("/proc/self/fd")) == len(before) + 2
+    unread.close()
+    begun.close()
+    assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("size", [10, 2 * BUFFER])
+def test_an_upload_without_a_commit_leaves_nothing(blobs: LocalBlobs, size: int) -> None:
+    before = os.listdir("/proc/self/fd")
+    with blobs.upload() as upload:
+        for number in range(100):
+            upload.add([b"%d" % number, bytes(size if number < 3 else 1)])
+    assert files_in(blobs.folder) == []
+    assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("size", [10, 2 * BUFFER])
+def test_an_interrupted_stream_leaves_the_others(blobs: LocalBlobs, size: int) -> None:
+    def broken() -> Iterator[bytes]:
+        yield bytes(size)
+        raise KeyError("the source")
+
+    with blobs.upload() as upload:
+        upload.add([b"first"])
+        with pytest.raises(KeyError):
+            upload.add(broken())
+        upload.add([b"second"])
+        upload.commit()
+    assert sorted(files_in(blobs.folder)) == sorted(
+        blobs.path(digest_of(content)) for content in (b"first", b"second")
+    )
+
+
+@pytest.mark.parametrize("size", [10, 2 * BUFFER])
+def test_content_that_is_not_what_its_digest_names_is_not_kept(
+    blobs: LocalBlobs, size: int
+) -> None:
+    with blobs.upload() as upload:
+        with pytest.raises(BlobDamaged):
+            upload.add([bytes(size)], digest=digest_of(b"other"))
+        assert upload.add([b"right"], digest=digest_of(b"right")).size == 5
+        upload.commit()
+    assert files_in(blobs.folder) == [blobs.path(digest_of(b"right"))]
+
+
+@pytest.mark.parametrize("size", [10, 2 * BUFFER])
+def test_equal_content_in_one_upload_and_after_it(blobs: LocalBlobs, size: int) -> None:
+    for _ in range(2):
+        with blobs.upload() as upload:
+            upload.add([bytes(size)])
+            upload.add([bytes(size)])
+            upload.commit()
+        assert files_in(blobs.folder) == [blobs.path(digest_of(bytes(size)))]
+
+
+def test_an_upload_whose_batch_was_not_synced_is_never_committed(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with blobs.upload() as upload:
+        with monkeypatch.context() as broken:
+            fail(broken, "fsync", OSError(errno.EIO, "Input/output error"), after=3)
+            with pytest.raises(Unavailable):
+                for number in range(100):
+                    upload.add([b"%d" % number])
+        with pytest.raises(Unavailable):
+            upload.commit()
+    assert files_in(blobs.folder) == []
 
 
 # Durable, in this order
@@ -298,7 +397,7 @@ def test_no_room(
     assert error.value.status == 507
     assert files_in(blobs.folder) == []
     [digest] = blobs.put([b"content"])
-    assert blobs.get(digest) == b"content"
+    assert blobs.read(digest) == b"content"
 
 
 def test_another_failure_of_the_disk(
@@ -330,7 +429,7 @@ def test_the_second_of_three_fails(blobs: LocalBlobs, monkeypatch: pytest.Monkey
     assert incoming(blobs) == []
     # The first may stay, whole, without a row that names it.
     assert files_in(blobs.folder) == [blobs.path(digest_of(b"first"))]
-    assert blobs.get(digest_of(b"first")) == b"first"
+    assert blobs.read(digest_of(b"first")) == b"first"
 
 
 def test_an_interrupted_put_leaves_nothing(
@@ -380,14 +479,14 @@ def test_a_disk_that_is_really_full(small_disk: Path) -> None:
     with pytest.raises(OutOfSpace):
         blobs.put([b"small"])
     assert incoming(blobs) == []
-    assert blobs.get(kept) == b"kept"
+    assert blobs.read(kept) == b"kept"
     # Nothing new is needed for what is there already.
     assert blobs.put([b"kept"]) == [kept]
 
     (small_disk / "of-others").unlink()
     blobs.check()
     [small] = blobs.put([b"small"])
-    assert blobs.get(small) == b"small"
+    assert blobs.read(small) == b"small"
 
 
 def _room(folder: Path) -> int:
@@ -404,15 +503,15 @@ def test_equal_contents_from_many_threads(
     contents = [os.urandom(10_000) for _ in range(5)]
     # All see that the first is missing, before any of them has written it.
     barrier, waited = threading.Barrier(CLIENTS), threading.local()
-    write = LocalBlobs._write
+    create = LocalUpload._create
 
-    def write_together(store: LocalBlobs, *arguments: Any) -> None:
+    def create_together(upload: LocalUpload) -> Any:
         if not getattr(waited, "done", False):
             waited.done = True
             barrier.wait(60)
-        write(store, *arguments)
+        return create(upload)
 
-    monkeypatch.setattr(LocalBlobs, "_write", write_together)
+    monkeypatch.setattr(LocalUpload, "_create", create_together)
     results: list[list[bytes]] = []
     threads = [
         threading.Thread(target=lambda: results.append(blobs.put(contents))) for _ in range(CLIENTS)
@@ -423,7 +522,7 @@ def test_equal_contents_from_many_threads(
         thread.join(60)
     digests = [digest_of(content) for content in contents]
     assert results == [digests] * CLIENTS
-    assert [blobs.get(digest) for digest in digests] == contents
+    assert [blobs.read(digest) for digest in digests] == contents
     assert sorted(files_in(blobs.folder)) == sorted(map(blobs.path, digests))
 
 

@@ -58,7 +58,7 @@ def test_the_old_database_after_a_move_removes_nothing(
     assert refused.stderr.count("\n") == 1
     assert f"the files in {blobs.folder} belong to the database " in refused.stderr
     assert "start ngshare with it once, or add --take-over" in refused.stderr
-    assert blobs.get(sha256(NEW)) == NEW
+    assert blobs.read(sha256(NEW)) == NEW
     assert "Nothing to remove" in run("storage", "gc", "--yes", "--database", other_url).stdout
 
 
@@ -207,7 +207,7 @@ def test_what_a_backup_beside_the_database_names_is_kept(
     told = run("db", "revert", undo, "--yes").stdout
     back = way_back(told)
     assert "no damage" in run("storage", "check").stdout
-    assert blobs.get(sha256(NEW)) == NEW
+    assert blobs.read(sha256(NEW)) == NEW
 
     run("db", "revert", back, "--yes")
     for backup in snapshots.list_backups(site.database_file):

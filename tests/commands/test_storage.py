@@ -163,7 +163,7 @@ def test_what_nothing_names_is_removed(run: Run, blobs: LocalBlobs, course: str)
     assert told.endswith("Removed 2 files, 20 bytes.\n")
     assert not cut_off.exists()
     assert not blobs.path(sha256(b"old and nobody's")).exists()
-    assert blobs.get(sha256(b"young and nobody's"))
+    assert blobs.read(sha256(b"young and nobody's"))
     assert "no damage" in run("storage", "check").stdout
     assert "Nothing to remove" in run("storage", "gc", "--yes").stdout
 
@@ -206,7 +206,7 @@ def test_nobody_is_there_to_be_asked(run: Run, blobs: LocalBlobs, course: str) -
     assert result.stderr == (
         "ngshare: nothing was done: this needs --yes where nobody can be asked\n"
     )
-    assert blobs.get(sha256(b"nobody's"))
+    assert blobs.read(sha256(b"nobody's"))
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("Yes\n", 0), ("\n", 1), ("n\n", 1)])
@@ -269,7 +269,7 @@ def test_the_wrong_database_does_not_empty_the_storage(run: Run, blobs: LocalBlo
     refused = run("storage", "gc", "--yes", code=1)
     assert "names not one file in" in refused.stderr
     assert "is it the database of these files? If so, add --even-all" in refused.stderr
-    assert blobs.get(sha256(b"of another site"))
+    assert blobs.read(sha256(b"of another site"))
     assert "Removed 1 file" in run("storage", "gc", "--yes", "--even-all").stdout
 
 

@@ -116,7 +116,8 @@ async def test_failures_of_the_storage(
     def fail(*args: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(LocalBlobs, "get" if kind == "missing" else "put", fail)
+    for name in ("read", "open") if kind == "missing" else ("put", "upload"):
+        monkeypatch.setattr(LocalBlobs, name, fail)
     if kind == "missing":
         await api.get("submission", COURSE, ASSIGNMENT, STUDENT, user=INSTRUCTOR)
     else:
