@@ -7,7 +7,7 @@ a disk (``web/reads.py``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -78,19 +78,43 @@ def record(
     ``event`` is a thing and what happened to it, as in ``assignment released``.
     ``detail`` is whatever else the event needs, in types that JSON has.
     """
-    connection.execute(
-        _ENTRY,
-        {
-            "at": at or now(),
-            "actor": caller.name,
-            "event": event,
-            "course_id": course.course_id if course else None,
-            "course": course.course if course else None,
-            "assignment": assignment,
-            "student": student,
-            "detail": detail or None,
-        },
-    )
+    connection.execute(_ENTRY, _row(caller, event, course, assignment, student, at, detail))
+
+
+def record_students(
+    connection: Connection,
+    caller: Caller,
+    event: str,
+    *,
+    course: Standing,
+    students: Iterable[str],
+    at: datetime,
+) -> None:
+    """Write one row for each of these students, as :func:`record` does for one."""
+    rows = [_row(caller, event, course, None, student, at, {}) for student in students]
+    if rows:
+        connection.execute(_ENTRY, rows)
+
+
+def _row(
+    caller: Caller,
+    event: str,
+    course: Standing | None,
+    assignment: str | None,
+    student: str | None,
+    at: datetime | None,
+    detail: dict[str, Any],
+) -> dict[str, Any]:
+    return {
+        "at": at or now(),
+        "actor": caller.name,
+        "event": event,
+        "course_id": course.course_id if course else None,
+        "course": course.course if course else None,
+        "assignment": assignment,
+        "student": student,
+        "detail": detail or None,
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,8 +220,9 @@ def import_students(
 ) -> list[ImportStatus]:
     """Enrol many students at once; for instructors.
 
-    Lines that cannot be followed are reported and passed over. When a username
-    stands twice, its last line counts.
+    Return the outcome of each line; lines that cannot be followed are skipped. The last
+    line of a username counts. The audit log gets an entry for each student who is new or
+    whose names or address changed, and one with their number for the import.
     """
     found = _in_turn(connection, caller, course)
     instructors = {person.username for person in _list(connection, found, INSTRUCTOR)}
@@ -235,8 +236,22 @@ def import_students(
         else:
             statuses.append(ImportStatus(person.username))
             enrolled[person.username] = person
+    before = {person.username: person for person in _list(connection, found, STUDENT)}
     set_members(connection, found.course_id, STUDENT, list(enrolled.values()))
-    audit.record(connection, caller, "students imported", course=found, students=sorted(enrolled))
+    changed = sorted(name for name in enrolled if before.get(name) != enrolled[name])
+    moment = audit.now()
+    audit.record_students(
+        connection, caller, "student added", course=found, students=changed, at=moment
+    )
+    audit.record(
+        connection,
+        caller,
+        "students imported",
+        course=found,
+        at=moment,
+        count=len(enrolled),
+        changed=len(changed),
+    )
     return statuses
 
 

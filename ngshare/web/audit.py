@@ -48,9 +48,7 @@ class LookUp(ListHandler):
         """Answer with a page of the log, which the action finds."""
         async with self.service.replies.of(self.caller.name):
             page = await self.ask(action, *args)
-            entries = [_format(asdict(entry)) for entry in page.entries]
-            fields = {"success": True, "entries": entries, "next": page.next}
-            await self.reply_large(json.dumps(fields).encode())
+            await self.reply_large(await self.service.on_files(_encode_page, page))
 
 
 class CourseLog(LookUp):
@@ -91,6 +89,12 @@ class Usage(BaseHandler):
     async def get(self, course: str) -> None:
         used = await self.ask(quota.usage, course)
         self.reply(bytes=used, quota=self.service.max_course_bytes)
+
+
+def _encode_page(page: Page) -> bytes:
+    """Return the reply as JSON: up to 1,000 entries, too many to encode on the event loop."""
+    entries = [_format(asdict(entry)) for entry in page.entries]
+    return json.dumps({"success": True, "entries": entries, "next": page.next}).encode()
 
 
 def _format(row: dict[str, Any]) -> dict[str, Any]:

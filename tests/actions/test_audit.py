@@ -94,8 +94,32 @@ def test_a_change_leaves_a_row(
 
 def test_a_row_says_what_its_event_needs_besides(act: Act) -> None:
     act(roster.import_students, INSTRUCTOR, COURSE, [roster.Person("b"), roster.Person("a")])
-    assert act(last_entry).detail == {"students": ["a", "b"]}
+    assert act(last_entry).detail == {"count": 2, "changed": 2}
     act(courses.create_course, ADMIN, "New", ["b", "a", "b"])
     assert act(last_entry).detail == {"instructors": ["b", "a"]}
     act(feedback.give, INSTRUCTOR, COURSE, "ps1", "sam", format_time(NOW), FILES)
     assert act(last_entry).detail == {"files": 1, "timestamp": format_time(NOW)}
+
+
+def students_added(connection: Connection) -> list[str | None]:
+    query = select(AuditEntry.student).where(AuditEntry.event == "student added")
+    return list(connection.scalars(query.order_by(AuditEntry.id)))
+
+
+def test_an_import_leaves_a_row_for_each_student_who_is_new_or_changed(act: Act) -> None:
+    before = act(students_added)
+    people = [roster.Person(name, "", "", "") for name in ("b", "a", "b")]
+    act(roster.import_students, INSTRUCTOR, COURSE, people)
+    act(roster.remove_student, INSTRUCTOR, COURSE, "b")
+    people.append(roster.Person("a", "", "", "a@x.edu"))
+    act(roster.import_students, INSTRUCTOR, COURSE, people)
+    assert act(students_added) == [*before, "a", "b", "a", "b"]
+    act(roster.import_students, INSTRUCTOR, COURSE, people)
+    assert act(students_added) == [*before, "a", "b", "a", "b"]
+    assert act(last_entry).detail == {"count": 2, "changed": 0}
+
+
+def test_the_row_of_an_import_does_not_grow_with_it(act: Act) -> None:
+    names = (f"student {number}" for number in range(2000))
+    act(roster.import_students, INSTRUCTOR, COURSE, [roster.Person(name) for name in names])
+    assert act(last_entry).detail == {"count": 2000, "changed": 2000}

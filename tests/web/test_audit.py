@@ -6,8 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 from tornado.web import Application
 
+from ngshare.actions import access, audit
+from ngshare.actions.access import Caller
+from ngshare.database import Database
 from ngshare.web.service import Service
 from tests.conftest import ADMIN, Api, tree
 from tests.web.world import (
@@ -119,6 +123,19 @@ async def test_numbers_of_json_are_numbers(api: Api) -> None:
         headers = {"Content-Type": "application/json"}
         reply = await api.send("GET", "log", COURSE, body=body, headers=headers)
         assert reply.status == 400, value
+
+
+async def test_an_import_that_was_logged_with_all_its_names(api: Api, database: Database) -> None:
+    names = [f"student {number}" for number in range(3)]
+    caller = Caller(INSTRUCTOR)
+
+    def record(connection: Connection) -> None:
+        course = access.standing(connection, caller, COURSE)
+        audit.record(connection, caller, "students imported", course=course, students=names)
+
+    database.write(record)
+    [entry] = await log(api, event="students imported")
+    assert entry["detail"] == {"students": names}
 
 
 # Reads, which are written a little later
