@@ -1,28 +1,51 @@
-"""Every permission rule, once.
+"""Decide what a caller may do: every permission rule of the service.
 
-The order matters to clients: first whether the course exists, then whether the
-caller may. So anybody with an identity can find out whether a course of some
-name exists, and a stranger to it nothing more: an assignment that is looked up
-along with it is spoken of only to those who may.
+A role in a course (:data:`CAPABILITIES`) grants capabilities; an action names the capability
+that it needs. No other module compares names of roles to decide about permission.
+
+The order of checks is part of the HTTP contract: whether the course exists, then whether the
+caller may, then everything else. Anyone with an identity can therefore find out whether a course
+of some name exists, but nothing inside it: an assignment is looked up in the same query for
+speed, and reported as missing only after the caller's permission is established.
 """
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, select
 
 from ngshare.errors import Forbidden, NotFound
-from ngshare.models import INSTRUCTOR, Assignment, Course, Membership, User
+from ngshare.models import INSTRUCTOR, STUDENT, Assignment, Course, Membership, User
 
 NOT_ADMIN = "not admin"
 NOT_INSTRUCTOR = "not course instructor"
 NOT_RELATED = "not related to course"
 
 
+class Capability(enum.Enum):
+    """What somebody may do in one course."""
+
+    TAKE_PART = "list and fetch assignments, submit, see who teaches"
+    RELEASE = "release and remove assignments"
+    GRADE = "list and collect everybody's submissions, give and see feedback"
+    SEE_ROSTER = "see all students"
+    CHANGE_ROSTER = "add, change and remove students"
+    AUDIT = "see the course's log and its use of the quota, export the course"
+
+
+CAPABILITIES: Mapping[str, frozenset[Capability]] = {
+    INSTRUCTOR: frozenset(Capability),
+    STUDENT: frozenset({Capability.TAKE_PART}),
+}
+"""The capabilities of each role. Admins have all of them in every course."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a request. An admin may do whatever an instructor of any course may."""
+    """The authenticated sender of a request. An admin has every capability in every course."""
 
     name: str
     admin: bool = False
@@ -30,40 +53,41 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """A released assignment: its row's id and its tree's."""
+    """A released assignment: the ids of its row and of its tree."""
 
     id: int
     tree_id: int
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What a caller is in a course: ``role`` is None for somebody who is not in it.
-
-    ``caller_id`` is the caller's row among the users; None for one never seen.
-    ``assignment`` is the one that was asked for along with it; None when there is none.
-    """
+class CourseRef:
+    """A course: the id of its row and its name. It grants nothing."""
 
     course_id: int
     course: str
+
+
+@dataclass(frozen=True, slots=True)
+class Access(CourseRef):
+    """A caller's access to a course.
+
+    ``role`` is None for somebody who is not in the course, ``caller_id`` (the id of the caller's
+    row in the table of users) for somebody never seen before. ``assignment`` is the one that was
+    looked up along with the course; None when none was named, or none of that name exists.
+    """
+
     role: str | None
     admin: bool
-    caller_id: int | None = None
-    assignment: Released | None = None
+    caller_id: int | None
+    assignment: Released | None
 
-    @property
-    def teaches(self) -> bool:
-        """Whether the caller may do what instructors may."""
-        return self.admin or self.role == INSTRUCTOR
-
-    @property
-    def related(self) -> bool:
-        """Whether the caller may do what every member of the course may."""
-        return self.admin or self.role is not None
+    def may(self, capability: Capability) -> bool:
+        """Return whether the caller has this capability in the course."""
+        return self.admin or capability in CAPABILITIES.get(self.role or "", ())
 
 
-# The assignment in the same question: most requests name one, and each question takes a while.
-_STANDING = (
+# One query for both: most requests name an assignment, and a query costs more than a join.
+_ACCESS = (
     select(Course.id, Membership.role, User.id, Assignment.id, Assignment.tree_id)
     .select_from(Course)
     .outerjoin(User, User.name == bindparam("caller"))
@@ -83,57 +107,68 @@ _STANDING = (
 )
 
 
-def standing(
+def look_up(
     connection: Connection, caller: Caller, course: str, assignment: str | None = None
-) -> Standing:
-    """What the caller is in the course, and the assignment of this name in it, if there is one.
+) -> Access:
+    """Return the caller's access to a course, and the assignment of this name if there is one.
 
-    Raises NotFound when there is no such course.
+    This checks no permission: use one of the ``require`` functions, unless permission is not the
+    question. Raises NotFound when there is no such course.
     """
     names = {"caller": caller.name, "course": course, "assignment": assignment}
-    row = connection.execute(_STANDING, names).one_or_none()
+    row = connection.execute(_ACCESS, names).one_or_none()
     if row is None:
         raise NotFound("Course not found")
     course_id, role, caller_id, assignment_id, tree_id = row
     released = None if assignment_id is None else Released(assignment_id, tree_id)
-    return Standing(course_id, course, role, caller.admin, caller_id, released)
+    return Access(course_id, course, role, caller.admin, caller_id, released)
 
 
 def require_admin(caller: Caller) -> None:
-    """Refuse everybody who is not an admin, before anything is looked up."""
+    """Raise Forbidden unless the caller is an admin. It comes before any lookup."""
     if not caller.admin:
         raise Forbidden(reason=NOT_ADMIN)
 
 
-def require_instructor(
-    connection: Connection, caller: Caller, course: str, assignment: str | None = None
-) -> Standing:
-    """Refuse everybody who is neither an instructor of the course nor an admin.
+def require(
+    connection: Connection,
+    caller: Caller,
+    course: str,
+    capability: Capability,
+    assignment: str | None = None,
+) -> Access:
+    """Return the caller's access to a course in which they have this capability.
 
-    As all that follow: ``assignment`` is looked up along with it, and may be missing. Raises
+    As in the functions below, ``assignment`` is looked up too, and may be missing. Raises
     NotFound when there is no such course, and Forbidden.
     """
-    found = standing(connection, caller, course, assignment)
-    if not found.teaches:
+    access = look_up(connection, caller, course, assignment)
+    if not access.may(capability):
         raise Forbidden(reason=NOT_INSTRUCTOR)
-    return found
+    return access
 
 
 def require_member(
     connection: Connection, caller: Caller, course: str, assignment: str | None = None
-) -> Standing:
-    """Refuse everybody who neither teaches nor takes the course and is no admin."""
-    found = standing(connection, caller, course, assignment)
-    if not found.related:
+) -> Access:
+    """Return the caller's access to a course that they teach or take. Admins always may."""
+    access = look_up(connection, caller, course, assignment)
+    if not access.may(Capability.TAKE_PART):
         raise Forbidden(reason=NOT_RELATED)
-    return found
+    return access
 
 
-def require_instructor_or_self(
-    connection: Connection, caller: Caller, course: str, user: str, assignment: str | None = None
-) -> Standing:
-    """Refuse everybody but instructors, admins, and the member whom it is about."""
-    found = require_member(connection, caller, course, assignment)
-    if not found.teaches and caller.name != user:
+def require_or_self(
+    connection: Connection,
+    caller: Caller,
+    course: str,
+    capability: Capability,
+    user: str,
+    assignment: str | None = None,
+) -> Access:
+    """Return the access of a caller who has this capability, or is ``user`` and in the course."""
+    access = look_up(connection, caller, course, assignment)
+    is_self = caller.name == user and access.may(Capability.TAKE_PART)
+    if not is_self and not access.may(capability):
         raise Forbidden(reason=NOT_INSTRUCTOR)
-    return found
+    return access

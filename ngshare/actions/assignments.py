@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from ngshare.actions import access, audit, trees
-from ngshare.actions.access import Caller, Released, Standing
+from ngshare.actions.access import Access, Caller, Capability, Released
 from ngshare.actions.locks import lock
 from ngshare.errors import Conflict, NotFound
 from ngshare.models import Assignment
@@ -20,8 +20,8 @@ _IN_ORDER = (
 )
 
 
-def named(found: Standing) -> Released:
-    """The assignment that was asked for along with the caller's standing.
+def named(found: Access) -> Released:
+    """The assignment that was asked for along with the caller's access.
 
     Raises NotFound when it was never released, or removed.
     """
@@ -42,9 +42,9 @@ def fetch(connection: Connection, caller: Caller, course: str, assignment: str) 
     return trees.files(connection, named(found).tree_id)
 
 
-def check_release(connection: Connection, caller: Caller, course: str, assignment: str) -> Standing:
+def check_release(connection: Connection, caller: Caller, course: str, assignment: str) -> Access:
     """Refuse whoever may not release this, and a name that is taken, before files are stored."""
-    found = access.require_instructor(connection, caller, course, assignment)
+    found = access.require(connection, caller, course, Capability.RELEASE, assignment)
     if found.assignment is not None:
         raise Conflict("Assignment already exists")
     return found
@@ -109,10 +109,10 @@ def remove(connection: Connection, caller: Caller, course: str, assignment: str)
 
     It can be restored, or released again, until it is purged.
     """
-    found = access.require_instructor(connection, caller, course, assignment)
+    found = access.require(connection, caller, course, Capability.RELEASE, assignment)
     if lock(connection, Assignment, named(found).id):
         # Meanwhile somebody else may have removed it, or the caller from the course.
-        found = access.require_instructor(connection, caller, course, assignment)
+        found = access.require(connection, caller, course, Capability.RELEASE, assignment)
     moment = audit.now()
     connection.execute(
         update(Assignment).where(Assignment.id == named(found).id).values(removed_at=moment)

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Exists, exists, insert, select
 
 from ngshare.actions import access
-from ngshare.actions.access import Caller, Standing
+from ngshare.actions.access import Caller, Capability, CourseRef
 from ngshare.errors import BadRequest, NotFound
 from ngshare.models import Assignment, AuditEntry, Course, User
 
@@ -67,7 +67,7 @@ def record(
     caller: Caller,
     event: str,
     *,
-    course: Standing | None = None,
+    course: CourseRef | None = None,
     assignment: str | None = None,
     student: str | None = None,
     at: datetime | None = None,
@@ -86,7 +86,7 @@ def record_students(
     caller: Caller,
     event: str,
     *,
-    course: Standing,
+    course: CourseRef,
     students: Iterable[str],
     at: datetime,
 ) -> None:
@@ -99,7 +99,7 @@ def record_students(
 def _row(
     caller: Caller,
     event: str,
-    course: Standing | None,
+    course: CourseRef | None,
     assignment: str | None,
     student: str | None,
     at: datetime | None,
@@ -198,7 +198,7 @@ class Page:
 
 def course_entries(connection: Connection, caller: Caller, course: str, wanted: Wanted) -> Page:
     """A page of one course's log; for its instructors."""
-    found = access.require_instructor(connection, caller, course)
+    found = access.require(connection, caller, course, Capability.AUDIT)
     return _page(connection, wanted, AuditEntry.course_id == found.course_id)
 
 

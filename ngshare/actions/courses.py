@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from ngshare.actions import access, audit, roster
-from ngshare.actions.access import Caller, Standing
+from ngshare.actions.access import Caller, CourseRef
 from ngshare.actions.parts import ALL, Part
 from ngshare.errors import Conflict, NotFound
 from ngshare.models import INSTRUCTOR, Course, Membership, User
@@ -69,7 +69,7 @@ def create_course(
         connection,
         caller,
         "course created",
-        course=Standing(course_id, course, None, caller.admin),
+        course=CourseRef(course_id, course),
         at=moment,
         instructors=[person.username for person in people],
     )
@@ -78,7 +78,7 @@ def create_course(
 def remove_course(connection: Connection, caller: Caller, course: str) -> None:
     """Hide a course and all that is in it; for admins. It can be restored until it is purged."""
     access.require_admin(caller)
-    found = access.standing(connection, caller, course)
+    found = access.look_up(connection, caller, course)
     moment = audit.now()
     removed = connection.execute(
         update(Course)

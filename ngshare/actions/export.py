@@ -23,7 +23,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, select
 
 from ngshare.actions import access, audit, trash, trees
-from ngshare.actions.access import Caller
+from ngshare.actions.access import Caller, Capability
 from ngshare.actions.archive import Names
 from ngshare.blobs import LocalBlobs
 from ngshare.errors import NotFound
@@ -74,7 +74,7 @@ def find(connection: Connection, caller: Caller, course: str) -> Exportable:
     Raises NotFound, which names the keys of removed courses of that name, and Forbidden.
     """
     try:
-        found = access.require_instructor(connection, caller, course)
+        found = access.require(connection, caller, course, Capability.AUDIT)
     except NotFound as error:
         if not caller.admin:
             raise

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, update
 
 from ngshare.actions import access, assignments, audit, submissions, trees
-from ngshare.actions.access import Caller, Standing
+from ngshare.actions.access import Access, Caller, Capability
 from ngshare.actions.locks import lock
 from ngshare.actions.submissions import Submitted
 from ngshare.models import Submission
@@ -28,9 +28,9 @@ def check_give(
     assignment: str,
     student: str,
     timestamp: str | None,
-) -> tuple[Standing, Submitted]:
+) -> tuple[Access, Submitted]:
     """Refuse whoever may not give this feedback, before files are stored."""
-    found = access.require_instructor(connection, caller, course, assignment)
+    found = access.require(connection, caller, course, Capability.GRADE, assignment)
     return found, _find(connection, caller, found, student, timestamp)
 
 
@@ -79,7 +79,9 @@ def fetch(
 
     ``removed``: for instructors also on the work of somebody who is no longer in the course.
     """
-    found = access.require_instructor_or_self(connection, caller, course, student, assignment)
+    found = access.require_or_self(
+        connection, caller, course, Capability.GRADE, student, assignment
+    )
     submitted = _find(connection, caller, found, student, timestamp, removed=removed)
     return submitted.submitted_at, trees.files(connection, submitted.feedback_tree_id)
 
@@ -87,7 +89,7 @@ def fetch(
 def _find(
     connection: Connection,
     caller: Caller,
-    found: Standing,
+    found: Access,
     student: str,
     timestamp: str | None,
     *,

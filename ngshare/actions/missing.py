@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, func, select
 
 from ngshare.actions import access, assignments
-from ngshare.actions.access import Caller
+from ngshare.actions.access import Caller, Capability
 from ngshare.actions.parts import ALL, Part
 from ngshare.models import STUDENT, Membership, Submission, User
 
@@ -38,7 +38,7 @@ def list_missing(
     part: Part[str] = ALL,
 ) -> list[Missing]:
     """The students who had handed in nothing ``by`` this moment, or until now; for instructors."""
-    found = access.require_instructor(connection, caller, course, assignment)
+    found = access.require(connection, caller, course, Capability.GRADE, assignment)
     released = assignments.named(found)
     # Looked up for each student, in an index, however many submissions there are.
     first = (

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, exists, select
 
 from ngshare.actions import access, audit
-from ngshare.actions.access import Caller, Standing
+from ngshare.actions.access import Caller, CourseRef
 from ngshare.actions.locks import lock
 from ngshare.models import Assignment, Course, File, Membership, Submission, Tree, User
 from ngshare.wire import format_time
@@ -84,7 +84,7 @@ def _purge_course(
         connection,
         caller,
         "course purged",
-        course=Standing(course_id, row.name, None, caller.admin),
+        course=CourseRef(course_id, row.name),
         removed=format_time(row.removed_at),
         assignments=assignments,
         submissions=submissions,
@@ -125,7 +125,7 @@ def _purge_assignment(
         connection,
         caller,
         "assignment purged",
-        course=Standing(row.course_id, row.course, None, caller.admin),
+        course=CourseRef(row.course_id, row.course),
         assignment=row.name,
         removed=format_time(row.removed_at),
         submissions=len(submissions),
@@ -163,7 +163,7 @@ def _purge_member(
         connection,
         caller,
         f"{row.role} purged",
-        course=Standing(row.course_id, row.course, None, caller.admin),
+        course=CourseRef(row.course_id, row.course),
         student=row.user if row.role == "student" else None,
         **({"instructor": row.user} if row.role == "instructor" else {}),
     )
@@ -195,7 +195,7 @@ def _purge_trees(
             connection,
             caller,
             "replaced trees purged",
-            course=Standing(course_id, name, None, caller.admin),
+            course=CourseRef(course_id, name),
             trees=len(ids),
         )
     return Purged(trees=sum(map(len, courses.values())))

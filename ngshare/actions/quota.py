@@ -13,7 +13,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, bindparam, func, select
 
 from ngshare.actions import access
-from ngshare.actions.access import Caller
+from ngshare.actions.access import Caller, Capability
 from ngshare.actions.locks import lock
 from ngshare.errors import OverQuota
 from ngshare.models import Course, Tree
@@ -29,13 +29,14 @@ _USED = select(func.coalesce(func.sum(Tree.size), 0)).where(
 
 def usage(connection: Connection, caller: Caller, course: str) -> int:
     """How many bytes the course keeps; for instructors."""
-    return _used(connection, access.require_instructor(connection, caller, course).course_id)
+    found = access.require(connection, caller, course, Capability.AUDIT)
+    return _used(connection, found.course_id)
 
 
 def check_room(connection: Connection, caller: Caller, course: str, quota: int) -> None:
     """Refuse a course that keeps ``quota`` bytes already, before any more are stored."""
     _check(
-        _used(connection, access.standing(connection, caller, course).course_id) + 1, course, quota
+        _used(connection, access.look_up(connection, caller, course).course_id) + 1, course, quota
     )
 
 
@@ -51,7 +52,7 @@ def within(quota: int | None, change: Change[P, T]) -> Change[P, T]:
     def run(
         connection: Connection, caller: Caller, course: str, /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        course_id = access.standing(connection, caller, course).course_id
+        course_id = access.look_up(connection, caller, course).course_id
         # Before the change, which locks what comes after a course in the order of locks.
         lock(connection, Course, course_id)
         result = change(connection, caller, course, *args, **kwargs)

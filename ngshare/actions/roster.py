@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from ngshare.actions import access, audit
-from ngshare.actions.access import Caller, Standing
+from ngshare.actions.access import Access, Caller, Capability
 from ngshare.actions.locks import lock
 from ngshare.actions.parts import ALL, Part
 from ngshare.errors import BadRequest, Conflict, NotFound
@@ -190,7 +190,7 @@ def put_student(
 
 def get_student(connection: Connection, caller: Caller, course: str, username: str) -> Person:
     """How the roster names one student; for instructors and for that student."""
-    found = access.require_instructor_or_self(connection, caller, course, username)
+    found = access.require_or_self(connection, caller, course, Capability.SEE_ROSTER, username)
     return _get(connection, found, STUDENT, username, "Student not found")
 
 
@@ -198,7 +198,7 @@ def list_students(
     connection: Connection, caller: Caller, course: str, *, part: Part[str] = ALL
 ) -> list[Person]:
     """Who takes the course, by user name; for instructors."""
-    found = access.require_instructor(connection, caller, course)
+    found = access.require(connection, caller, course, Capability.SEE_ROSTER)
     return _list(connection, found, STUDENT, part)
 
 
@@ -212,7 +212,7 @@ def remove_student(connection: Connection, caller: Caller, course: str, username
 
 def check_import(connection: Connection, caller: Caller, course: str) -> None:
     """Refuse whoever may not import a roster, before the roster itself is looked at."""
-    access.require_instructor(connection, caller, course)
+    access.require(connection, caller, course, Capability.CHANGE_ROSTER)
 
 
 def import_students(
@@ -274,12 +274,12 @@ def parse_roster(students: object) -> list[Person]:
     return people
 
 
-def _in_turn(connection: Connection, caller: Caller, course: str) -> Standing:
+def _in_turn(connection: Connection, caller: Caller, course: str) -> Access:
     """The course, for an instructor who changes its roster: one at a time."""
-    found = access.require_instructor(connection, caller, course)
+    found = access.require(connection, caller, course, Capability.CHANGE_ROSTER)
     if lock(connection, Course, found.course_id):
         # Somebody may have removed the course meanwhile, or the caller from it.
-        found = access.require_instructor(connection, caller, course)
+        found = access.require(connection, caller, course, Capability.CHANGE_ROSTER)
     return found
 
 
@@ -315,16 +315,14 @@ def _member(connection: Connection, course_id: int, username: str) -> Row[Any] |
     return connection.execute(_MEMBER, {"course_id": course_id, "username": username}).one_or_none()
 
 
-def _get(connection: Connection, found: Standing, role: str, username: str, absent: str) -> Person:
+def _get(connection: Connection, found: Access, role: str, username: str, absent: str) -> Person:
     row = _member(connection, found.course_id, username)
     if row is None or row.role != role:
         raise NotFound(absent)
     return Person(*row[:4])
 
 
-def _list(
-    connection: Connection, found: Standing, role: str, part: Part[str] = ALL
-) -> list[Person]:
+def _list(connection: Connection, found: Access, role: str, part: Part[str] = ALL) -> list[Person]:
     wanted = _WITH_ROLE
     if part is not ALL:
         wanted = wanted.where(User.name > (part.after or "")).limit(part.limit)
@@ -334,7 +332,7 @@ def _list(
 
 def _remove(
     connection: Connection,
-    found: Standing,
+    found: Access,
     role: str,
     username: str,
     absent: str,

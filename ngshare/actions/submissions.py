@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, bindparam, func, insert, select, type_coerce
 
 from ngshare.actions import access, assignments, audit, roster, trees
-from ngshare.actions.access import Caller, Released, Standing
+from ngshare.actions.access import Access, Caller, Capability, Released
 from ngshare.actions.locks import lock
 from ngshare.actions.parts import ALL, Part
 from ngshare.errors import NotFound
@@ -71,7 +71,7 @@ _LAST_TIME = select(func.max(Submission.submitted_at)).where(
 
 def check_submit(
     connection: Connection, caller: Caller, course: str, assignment: str
-) -> tuple[Standing, Released]:
+) -> tuple[Access, Released]:
     """Refuse whoever may not submit to this assignment, before files are stored."""
     found = access.require_member(connection, caller, course, assignment)
     return found, assignments.named(found)
@@ -133,7 +133,7 @@ def list_all(
 
     The key of one is its moment with its row's id.
     """
-    found = access.require_instructor(connection, caller, course, assignment)
+    found = access.require(connection, caller, course, Capability.GRADE, assignment)
     released = assignments.named(found)
     # All at once, which takes half as long as row by row.
     rows = connection.execute(_of(part, _ALL), {"assignment_id": released.id}).all()
@@ -154,7 +154,9 @@ def list_own(
 
     ``removed``: for instructors also of somebody who is no longer in the course.
     """
-    found = access.require_instructor_or_self(connection, caller, course, student, assignment)
+    found = access.require_or_self(
+        connection, caller, course, Capability.GRADE, student, assignment
+    )
     released = assignments.named(found)
     require_participant(connection, caller, found, student, removed=removed)
     values = {"assignment_id": released.id, "student": student}
@@ -184,7 +186,7 @@ def collect(
 
     ``removed``: also of somebody who is no longer in the course.
     """
-    found = access.require_instructor(connection, caller, course, assignment)
+    found = access.require(connection, caller, course, Capability.GRADE, assignment)
     released = assignments.named(found)
     require_participant(connection, caller, found, student, removed=removed)
     moment = None if timestamp is None else parse_time(timestamp)
@@ -207,19 +209,19 @@ def find(
 
 
 def require_participant(
-    connection: Connection, caller: Caller, course: Standing, student: str, *, removed: bool = False
+    connection: Connection, caller: Caller, course: Access, student: str, *, removed: bool = False
 ) -> None:
     """Raise NotFound unless this user is in the course. Instructors may submit too.
 
-    ``course`` is the caller's standing in it, which tells of themselves without another question.
+    ``course`` is the caller's access to it, which answers for themselves without a query.
 
-    ``removed``: to whoever teaches it, somebody who ever handed in to it is as good.
+    ``removed``: to those who may grade, somebody who ever handed in to it is as good.
     """
     if student == caller.name and course.role is not None:
         return
     if roster.role_of(connection, course.course_id, student) is not None:
         return
     values = {"course_id": course.course_id, "student": student}
-    if removed and course.teaches and connection.execute(_EVER, values).first():
+    if removed and course.may(Capability.GRADE) and connection.execute(_EVER, values).first():
         return
     raise NotFound("Student not found")

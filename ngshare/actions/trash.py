@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, select, update
 
 from ngshare.actions import access, audit, trees
-from ngshare.actions.access import Caller, Standing
+from ngshare.actions.access import Caller, CourseRef
 from ngshare.errors import BadRequest, Conflict, NotFound
 from ngshare.models import Assignment, AuditEntry, Course, Membership, Submission, Tree, User
 from ngshare.wire import check_name, format_time, parse_time
@@ -141,7 +141,7 @@ def restore(connection: Connection, caller: Caller, key: str, name: str | None =
         connection,
         caller,
         f"{thing.kind} restored",
-        course=_standing(thing),
+        course=_ref(thing),
         assignment=thing.assignment,
         student=thing.user if thing.kind == "student" else None,
         at=moment,
@@ -166,7 +166,7 @@ def _restore_course(
         connection,
         caller,
         "course restored",
-        course=Standing(thing.course_id, name, None, caller.admin),
+        course=CourseRef(thing.course_id, name),
         at=moment,
         removed_as=thing.course,
     )
@@ -235,7 +235,7 @@ def _restore_tree(
         connection,
         caller,
         f"{thing.kind} restored",
-        course=_standing(thing),
+        course=_ref(thing),
         assignment=thing.assignment,
         student=thing.user,
         at=moment,
@@ -395,5 +395,5 @@ def _only(column: Any, number: int | None) -> list[Any]:
     return [] if number is None else [column == number]
 
 
-def _standing(thing: Thing) -> Standing:
-    return Standing(thing.course_id, thing.course, None, admin=True)
+def _ref(thing: Thing) -> CourseRef:
+    return CourseRef(thing.course_id, thing.course)

@@ -7,8 +7,17 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Connection
 
+from ngshare import models
 from ngshare.actions import access, assignments, courses, roster, submissions
-from ngshare.actions.access import NOT_ADMIN, NOT_INSTRUCTOR, NOT_RELATED, Caller
+from ngshare.actions.access import (
+    CAPABILITIES,
+    NOT_ADMIN,
+    NOT_INSTRUCTOR,
+    NOT_RELATED,
+    Access,
+    Caller,
+    Capability,
+)
 from ngshare.errors import Forbidden, NotFound
 from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STRANGER, STUDENT, Act
 
@@ -16,6 +25,8 @@ OUTSIDER = Caller("carl")
 FORMER = Caller("fred")
 CLASSMATE = Caller("sue")
 EVERYBODY = [ADMIN, INSTRUCTOR, STUDENT, CLASSMATE, STRANGER, OUTSIDER, FORMER]
+
+OF_INSTRUCTORS = [each for each in Capability if each not in CAPABILITIES[models.STUDENT]]
 
 Rule = Callable[[Connection, Caller, str], object]
 
@@ -29,27 +40,50 @@ def act(act: Act) -> Act:
     return act
 
 
-def about_the_student(connection: Connection, caller: Caller, course: str) -> object:
-    return access.require_instructor_or_self(connection, caller, course, STUDENT.name)
-
-
-@pytest.mark.parametrize(
-    ("rule", "allowed", "reason"),
-    [
-        (access.require_instructor, [ADMIN, INSTRUCTOR], {NOT_INSTRUCTOR}),
-        (access.require_member, [ADMIN, INSTRUCTOR, STUDENT, CLASSMATE], {NOT_RELATED}),
-        (about_the_student, [ADMIN, INSTRUCTOR, STUDENT], {NOT_INSTRUCTOR, NOT_RELATED}),
-    ],
-)
-def test_who_may(act: Act, rule: Rule, allowed: list[Caller], reason: set[str]) -> None:
+@pytest.mark.parametrize("capability", Capability)
+def test_who_has_a_capability(act: Act, capability: Capability) -> None:
     for caller in EVERYBODY:
-        if caller in allowed:
-            assert act(rule, caller, COURSE)
+        if caller in (ADMIN, INSTRUCTOR) or (
+            capability is Capability.TAKE_PART and caller in (STUDENT, CLASSMATE)
+        ):
+            assert act(access.require, caller, COURSE, capability).may(capability)
         else:
             with pytest.raises(Forbidden) as denied:
-                act(rule, caller, COURSE)
+                act(access.require, caller, COURSE, capability)
             assert denied.value.message == "Permission denied"
-            assert denied.value.reason in reason
+            assert denied.value.reason == NOT_INSTRUCTOR
+            assert not act(access.look_up, caller, COURSE).may(capability)
+
+
+def test_who_is_a_member(act: Act) -> None:
+    for caller in EVERYBODY:
+        if caller in (ADMIN, INSTRUCTOR, STUDENT, CLASSMATE):
+            assert act(access.require_member, caller, COURSE)
+        else:
+            with pytest.raises(Forbidden) as denied:
+                act(access.require_member, caller, COURSE)
+            assert denied.value.reason == NOT_RELATED
+
+
+@pytest.mark.parametrize("capability", OF_INSTRUCTORS)
+def test_who_may_ask_about_a_student(act: Act, capability: Capability) -> None:
+    for caller in EVERYBODY:
+        if caller in (ADMIN, INSTRUCTOR, STUDENT):
+            assert act(access.require_or_self, caller, COURSE, capability, STUDENT.name)
+        else:
+            with pytest.raises(Forbidden) as denied:
+                act(access.require_or_self, caller, COURSE, capability, STUDENT.name)
+            assert denied.value.reason == NOT_INSTRUCTOR
+        # To be the one who is asked about is not enough: they must be in the course.
+        if caller in (STRANGER, OUTSIDER, FORMER):
+            with pytest.raises(Forbidden) as denied:
+                act(access.require_or_self, caller, COURSE, capability, caller.name)
+            assert denied.value.reason == NOT_INSTRUCTOR
+
+
+def test_a_role_that_is_not_known_grants_nothing() -> None:
+    unknown = Access(1, COURSE, "role of a later release", False, 1, None)
+    assert not any(unknown.may(capability) for capability in Capability)
 
 
 def test_only_admins_are_admins() -> None:
@@ -60,9 +94,16 @@ def test_only_admins_are_admins() -> None:
         assert denied.value.reason == NOT_ADMIN
 
 
+def require_grading(connection: Connection, caller: Caller, course: str) -> object:
+    return access.require(connection, caller, course, Capability.GRADE)
+
+
+def require_grading_or_self(connection: Connection, caller: Caller, course: str) -> object:
+    return access.require_or_self(connection, caller, course, Capability.GRADE, STUDENT.name)
+
+
 @pytest.mark.parametrize(
-    "rule",
-    [access.standing, access.require_instructor, access.require_member, about_the_student],
+    "rule", [access.look_up, access.require_member, require_grading, require_grading_or_self]
 )
 def test_whether_the_course_exists_comes_first(act: Act, rule: Rule) -> None:
     act(courses.remove_course, ADMIN, "Other")
@@ -73,26 +114,24 @@ def test_whether_the_course_exists_comes_first(act: Act, rule: Rule) -> None:
 
 
 def test_what_somebody_is_in_a_course(act: Act) -> None:
-    def standing(caller: Caller) -> tuple[str | None, bool, bool]:
-        found = act(access.standing, caller, COURSE)
-        return found.role, found.teaches, found.related
+    def role(caller: Caller) -> str | None:
+        found: Access = act(access.look_up, caller, COURSE)
+        return found.role
 
-    assert standing(INSTRUCTOR) == ("instructor", True, True)
-    assert standing(STUDENT) == ("student", False, True)
-    assert standing(ADMIN) == (None, True, True)
-    for caller in (STRANGER, OUTSIDER, FORMER):
-        assert standing(caller) == (None, False, False)
-    assert standing(Caller(STUDENT.name, admin=True)) == ("student", True, True)
+    assert role(INSTRUCTOR) == "instructor"
+    assert role(STUDENT) == role(Caller(STUDENT.name, admin=True)) == "student"
+    for caller in (ADMIN, STRANGER, OUTSIDER, FORMER):
+        assert role(caller) is None
 
 
 def test_an_admin_need_not_be_known_to_the_database(act: Act) -> None:
-    assert act(access.require_instructor, Caller("never seen", admin=True), COURSE).teaches
+    assert act(require_grading, Caller("never seen", admin=True), COURSE)
 
 
-def test_the_assignment_that_a_standing_is_asked_with(act: Act) -> None:
+def test_the_assignment_that_is_looked_up_with_a_course(act: Act) -> None:
     def named(course: str, assignment: str | None) -> access.Released | None:
         released: access.Released | None = act(
-            access.standing, INSTRUCTOR, course, assignment
+            access.look_up, INSTRUCTOR, course, assignment
         ).assignment
         return released
 
@@ -117,7 +156,7 @@ def test_a_stranger_hears_nothing_of_an_assignment(act: Act) -> None:
 def test_whoever_is_in_the_course_is_a_participant(act: Act) -> None:
     def participant(caller: Caller, student: str) -> bool:
         def require(connection: Connection) -> None:
-            found = access.standing(connection, caller, COURSE)
+            found = access.look_up(connection, caller, COURSE)
             submissions.require_participant(connection, caller, found, student)
 
         try:

@@ -22,7 +22,7 @@ def at(number: int) -> datetime:
 
 def put(connection: Connection, *moments: int, **values: object) -> None:
     """Write entries of these moments, in this order, with these values."""
-    course_id = audit.access.standing(connection, ADMIN, COURSE).course_id
+    course_id = audit.access.look_up(connection, ADMIN, COURSE).course_id
     connection.execute(
         insert(AuditEntry),
         [

@@ -27,6 +27,8 @@ NOT_RELATED = "not related to course"
 PERSON = {"first_name": "", "last_name": "", "email": ""}
 FILES = {"files": tree(a="1")}
 
+OTHERS = [CLASSMATE, STRANGER, OUTSIDER]
+
 DENIED: list[tuple[str, tuple[str, ...], dict[str, str], list[str], str]] = [
     ("POST", ("course", "New"), {}, [STRANGER, STUDENT, INSTRUCTOR], NOT_ADMIN),
     ("DELETE", ("course", COURSE), {}, [STRANGER, STUDENT, INSTRUCTOR], NOT_ADMIN),
@@ -46,13 +48,14 @@ DENIED: list[tuple[str, tuple[str, ...], dict[str, str], list[str], str]] = [
     ("GET", ("assignments", COURSE), {}, [STRANGER, OUTSIDER], NOT_RELATED),
     ("GET", ("assignment", COURSE, ASSIGNMENT), {}, [STRANGER, OUTSIDER], NOT_RELATED),
     ("POST", ("submission", COURSE, ASSIGNMENT), FILES, [STRANGER, OUTSIDER], NOT_RELATED),
-    ("GET", ("student", COURSE, STUDENT), {}, [CLASSMATE], NOT_INSTRUCTOR),
-    ("GET", ("submissions", COURSE, ASSIGNMENT, STUDENT), {}, [CLASSMATE], NOT_INSTRUCTOR),
+    # "Instructor, or U": deployed 0.6 gives this reason to those outside of the course, too.
+    ("GET", ("student", COURSE, STUDENT), {}, OTHERS, NOT_INSTRUCTOR),
+    ("GET", ("submissions", COURSE, ASSIGNMENT, STUDENT), {}, OTHERS, NOT_INSTRUCTOR),
     (
         "GET",
         ("feedback", COURSE, ASSIGNMENT, STUDENT),
         {"timestamp": FIRST},
-        [CLASSMATE],
+        OTHERS,
         NOT_INSTRUCTOR,
     ),
 ]
