@@ -1,7 +1,8 @@
 """The tables. No queries: those are in ``actions/``.
 
-What is removed keeps its row and carries ``removed_at`` until it is purged, so
-that no single request destroys anybody's work.
+What is removed keeps its row and carries ``removed_at`` and ``removed_by`` until it is
+purged, so that no single request destroys anybody's work. ``removed_by`` is a name as
+in the audit log, where users of the machine have one too; None when nobody knows it.
 """
 
 from __future__ import annotations
@@ -151,6 +152,7 @@ class Course(Base):
     name: Mapped[str]
     created_at: Mapped[datetime]
     removed_at: Mapped[datetime | None]
+    removed_by: Mapped[str | None]
 
 
 class Membership(Base):
@@ -173,13 +175,13 @@ class Membership(Base):
     last_name: Mapped[str | None]
     email: Mapped[str | None]
     removed_at: Mapped[datetime | None]
+    removed_by: Mapped[str | None]
 
 
 class Tree(Base):
     """A directory tree: what was released, submitted or given as feedback.
 
-    ``size`` is the sum of its files in bytes. ``replaced_at`` is set when its
-    assignment or submission points to a newer tree instead.
+    ``size`` is the sum of its files in bytes.
     """
 
     __tablename__ = "trees"
@@ -189,7 +191,6 @@ class Tree(Base):
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     course_id: Mapped[int] = mapped_column(ForeignKey("courses.id"))
     size: Mapped[int] = mapped_column(BigInteger)
-    replaced_at: Mapped[datetime | None]
 
 
 class File(Base):
@@ -223,6 +224,7 @@ class Assignment(Base):
     tree_id: Mapped[int] = mapped_column(ForeignKey("trees.id"))
     released_at: Mapped[datetime]
     removed_at: Mapped[datetime | None]
+    removed_by: Mapped[str | None]
 
 
 class Submission(Base):
@@ -240,6 +242,22 @@ class Submission(Base):
     submitted_at: Mapped[datetime]
     tree_id: Mapped[int] = mapped_column(ForeignKey("trees.id"), index=True)
     feedback_tree_id: Mapped[int | None] = mapped_column(ForeignKey("trees.id"), index=True)
+
+
+class ReplacedTree(Base):
+    """That a newer tree took a tree's place, when, and by whom (as in the audit log).
+
+    It was the release of the assignment, or the feedback on the submission when there is
+    one. Both are None where the log of a site before revision 3b9e5d70c146 did not tell.
+    """
+
+    __tablename__ = "replaced_trees"
+
+    tree_id: Mapped[int] = mapped_column(ForeignKey("trees.id"), primary_key=True)
+    assignment_id: Mapped[int | None] = mapped_column(ForeignKey("assignments.id"), index=True)
+    submission_id: Mapped[int | None] = mapped_column(ForeignKey("submissions.id"), index=True)
+    replaced_at: Mapped[datetime]
+    replaced_by: Mapped[str | None]
 
 
 class AuditEntry(Base):

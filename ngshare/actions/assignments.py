@@ -87,11 +87,11 @@ def release(
             ],
         )
     else:
-        trees.mark_replaced(connection, removed.tree_id, moment)
+        trees.mark_replaced(connection, caller, removed.tree_id, moment, assignment_id=removed.id)
         connection.execute(
             update(Assignment)
             .where(Assignment.id == removed.id)
-            .values(tree_id=tree_id, released_at=moment, removed_at=None)
+            .values(tree_id=tree_id, released_at=moment, removed_at=None, removed_by=None)
         )
     audit.record(
         connection,
@@ -115,7 +115,9 @@ def remove(connection: Connection, caller: Caller, course: str, assignment: str)
         found = access.require(connection, caller, course, Capability.RELEASE, assignment)
     moment = audit.now()
     connection.execute(
-        update(Assignment).where(Assignment.id == named(found).id).values(removed_at=moment)
+        update(Assignment)
+        .where(Assignment.id == named(found).id)
+        .values(removed_at=moment, removed_by=caller.name)
     )
     audit.record(
         connection, caller, "assignment removed", course=found, assignment=assignment, at=moment

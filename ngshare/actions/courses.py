@@ -83,7 +83,7 @@ def remove_course(connection: Connection, caller: Caller, course: str) -> None:
     removed = connection.execute(
         update(Course)
         .where(Course.id == found.course_id, Course.removed_at.is_(None))
-        .values(removed_at=moment)
+        .values(removed_at=moment, removed_by=caller.name)
     )
     if not removed.rowcount:  # somebody else did a moment ago
         raise NotFound("Course not found")

@@ -48,8 +48,15 @@ def give(
     if lock(connection, Submission, submitted.id):
         # Somebody may have given feedback meanwhile, which this replaces then.
         found, submitted = check_give(connection, caller, course, assignment, student, timestamp)
-    moment = audit.now()  # by which the trash finds out whose the replaced tree was
-    trees.mark_replaced(connection, submitted.feedback_tree_id, moment)
+    moment = audit.now()
+    trees.mark_replaced(
+        connection,
+        caller,
+        submitted.feedback_tree_id,
+        moment,
+        assignment_id=assignments.named(found).id,
+        submission_id=submitted.id,
+    )
     tree_id = trees.add(connection, found.course_id, files)
     connection.execute(_GIVE, {"submission_id": submitted.id, "new_tree_id": tree_id})
     audit.record(

@@ -11,7 +11,16 @@ from sqlalchemy import Connection, delete, exists, select
 from ngshare.actions import access, audit
 from ngshare.actions.access import Caller, CourseRef
 from ngshare.actions.locks import lock
-from ngshare.models import Assignment, Course, File, Membership, Submission, Tree, User
+from ngshare.models import (
+    Assignment,
+    Course,
+    File,
+    Membership,
+    ReplacedTree,
+    Submission,
+    Tree,
+    User,
+)
 from ngshare.wire import format_time
 
 CHUNK = 500
@@ -67,13 +76,14 @@ def _purge_course(
     if row is None:
         return Purged()
     of_course = select(Assignment.id).where(Assignment.course_id == course_id)
+    its_trees = select(Tree.id).where(Tree.course_id == course_id)
+    connection.execute(delete(ReplacedTree).where(ReplacedTree.tree_id.in_(its_trees)))
     submissions = connection.execute(
         delete(Submission).where(Submission.assignment_id.in_(of_course))
     ).rowcount
     assignments = connection.execute(
         delete(Assignment).where(Assignment.course_id == course_id)
     ).rowcount
-    its_trees = select(Tree.id).where(Tree.course_id == course_id)
     connection.execute(delete(File).where(File.tree_id.in_(its_trees)))
     count = connection.execute(delete(Tree).where(Tree.course_id == course_id)).rowcount
     members = connection.execute(
@@ -110,7 +120,12 @@ def _purge_assignment(
     ).one_or_none()
     if row is None:
         return Purged()
-    named = [row.tree_id]
+    # Its older releases and feedback were replaced before it was removed, and are as old.
+    of_assignment = ReplacedTree.assignment_id == assignment_id
+    named = [
+        row.tree_id,
+        *connection.scalars(select(ReplacedTree.tree_id).where(of_assignment)),
+    ]
     submissions = connection.execute(
         select(Submission.tree_id, Submission.feedback_tree_id).where(
             Submission.assignment_id == assignment_id
@@ -118,6 +133,7 @@ def _purge_assignment(
     ).all()
     for submitted, feedback in submissions:
         named += [submitted] if feedback is None else [submitted, feedback]
+    connection.execute(delete(ReplacedTree).where(of_assignment))
     connection.execute(delete(Submission).where(Submission.assignment_id == assignment_id))
     connection.execute(delete(Assignment).where(Assignment.id == assignment_id))
     _delete_trees(connection, named)
@@ -178,14 +194,15 @@ def _purge_trees(
         rows = connection.execute(
             select(Tree.id, Tree.course_id, Course.name)
             .join(Course, Course.id == Tree.course_id)
+            .join(ReplacedTree, ReplacedTree.tree_id == Tree.id)
             .where(
                 Tree.id.in_(chunk),
-                Tree.replaced_at < before,
+                ReplacedTree.replaced_at < before,
                 ~exists().where(Assignment.tree_id == Tree.id),
                 ~exists().where(Submission.tree_id == Tree.id),
                 ~exists().where(Submission.feedback_tree_id == Tree.id),
             )
-            .with_for_update(of=Tree)
+            .with_for_update(of=ReplacedTree)
         )
         for tree_id, course_id, name in rows:
             courses.setdefault((course_id, name), []).append(tree_id)
@@ -203,6 +220,7 @@ def _purge_trees(
 
 def _delete_trees(connection: Connection, tree_ids: Sequence[int]) -> None:
     for chunk in _chunks(tree_ids):
+        connection.execute(delete(ReplacedTree).where(ReplacedTree.tree_id.in_(chunk)))
         connection.execute(delete(File).where(File.tree_id.in_(chunk)))
         connection.execute(delete(Tree).where(Tree.id.in_(chunk)))
 

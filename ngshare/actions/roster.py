@@ -29,7 +29,7 @@ _CHANGE_MEMBER = (
     .values(
         {
             name: bindparam(name)
-            for name in ("role", "first_name", "last_name", "email", "removed_at")
+            for name in ("role", "first_name", "last_name", "email", "removed_at", "removed_by")
         }
     )
 )
@@ -104,6 +104,7 @@ def set_members(
             "last_name": person.last_name,
             "email": person.email,
             "removed_at": None,
+            "removed_by": None,
         }
         if user_id in existing:
             changed.append({"membership_id": existing[user_id], **values})
@@ -164,7 +165,7 @@ def remove_instructor(connection: Connection, caller: Caller, course: str, usern
     access.require_admin(caller)
     found = _in_turn(connection, caller, course)
     moment = audit.now()
-    _remove(connection, found, INSTRUCTOR, username, "Instructor not found", moment)
+    _remove(connection, caller, found, INSTRUCTOR, username, "Instructor not found", moment)
     audit.record(
         connection, caller, "instructor removed", course=found, at=moment, instructor=username
     )
@@ -206,7 +207,7 @@ def remove_student(connection: Connection, caller: Caller, course: str, username
     """Take a student out of the course; for instructors. What was handed in stays."""
     found = _in_turn(connection, caller, course)
     moment = audit.now()
-    _remove(connection, found, STUDENT, username, "Student not found", moment)
+    _remove(connection, caller, found, STUDENT, username, "Student not found", moment)
     audit.record(connection, caller, "student removed", course=found, at=moment, student=username)
 
 
@@ -332,6 +333,7 @@ def _list(connection: Connection, found: Access, role: str, part: Part[str] = AL
 
 def _remove(
     connection: Connection,
+    caller: Caller,
     found: Access,
     role: str,
     username: str,
@@ -341,7 +343,11 @@ def _remove(
     row = _member(connection, found.course_id, username)
     if row is None or row.role != role:
         raise NotFound(absent)
-    connection.execute(update(Membership).where(Membership.id == row.id).values(removed_at=moment))
+    connection.execute(
+        update(Membership)
+        .where(Membership.id == row.id)
+        .values(removed_at=moment, removed_by=caller.name)
+    )
 
 
 def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

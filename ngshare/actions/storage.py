@@ -33,7 +33,7 @@ from ngshare.blobs.sweep import (
     sweep_incoming,
 )
 from ngshare.database import Database
-from ngshare.models import Assignment, Course, File, Submission, Tree, User
+from ngshare.models import Assignment, Course, File, ReplacedTree, Submission, Tree, User
 
 CHUNK = 500
 """How many digests one IN list holds; old SQLite takes 999 parameters at most."""
@@ -66,8 +66,8 @@ Step = Callable[[], object]
 class Use:
     """Where a file is named: whose, in which assignment of which course, under which path.
 
-    ``kind`` is ``release``, ``submission``, ``feedback`` or ``replaced`` (an old
-    release, or feedback that was given anew: then the assignment is not known).
+    ``kind`` is ``release``, ``submission``, ``feedback`` or ``replaced``: an old release,
+    or old feedback on a student's submission. Of a few old ones the assignment is not known.
     ``removed`` says that its course or assignment is in the trash.
     """
 
@@ -270,14 +270,16 @@ def uses_of(connection: Connection, digest: bytes | None) -> tuple[list[Use], in
     times = connection.scalar(select(func.count()).select_from(File).where(fits)) or 0
     if not times:
         return [], 0
-    submitted, feedback = aliased(Submission), aliased(Submission)
+    submitted, feedback, earlier = (aliased(Submission) for _ in range(3))
     released, answered = aliased(Assignment), aliased(Assignment)
     rows = connection.execute(
         select(
             Course.name.label("course"),
             func.coalesce(released.name, answered.name).label("assignment"),
             User.name.label("student"),
-            func.coalesce(submitted.submitted_at, feedback.submitted_at).label("submitted_at"),
+            func.coalesce(
+                submitted.submitted_at, feedback.submitted_at, earlier.submitted_at
+            ).label("submitted_at"),
             File.path,
             released.id.label("release"),
             submitted.id.label("submission"),
@@ -291,11 +293,19 @@ def uses_of(connection: Connection, digest: bytes | None) -> tuple[list[Use], in
         .outerjoin(released, released.tree_id == Tree.id)
         .outerjoin(submitted, submitted.tree_id == Tree.id)
         .outerjoin(feedback, feedback.feedback_tree_id == Tree.id)
+        .outerjoin(ReplacedTree, ReplacedTree.tree_id == Tree.id)
+        .outerjoin(earlier, earlier.id == ReplacedTree.submission_id)
         .outerjoin(
             answered,
-            answered.id == func.coalesce(submitted.assignment_id, feedback.assignment_id),
+            answered.id
+            == func.coalesce(
+                submitted.assignment_id, feedback.assignment_id, ReplacedTree.assignment_id
+            ),
         )
-        .outerjoin(User, User.id == func.coalesce(submitted.student_id, feedback.student_id))
+        .outerjoin(
+            User,
+            User.id == func.coalesce(submitted.student_id, feedback.student_id, earlier.student_id),
+        )
         .where(fits)
         .order_by(File.tree_id, File.path)
         .limit(SHOWN)

@@ -1,46 +1,34 @@
-"""What was removed or replaced: list it, and bring it back.
+"""The trash: list what was removed or replaced, and restore it.
 
 Each thing has a short key: ``c3`` is a course, ``a7`` an assignment, ``m5`` a member of a
-course, ``t9`` the tree of a release or of feedback that a newer one replaced. Who removed
-it is in the audit log, under the very moment that the thing itself carries.
+course, ``t9`` the tree of a release or of feedback that a newer one replaced.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from ngshare.actions import access, audit, trees
 from ngshare.actions.access import Caller, CourseRef
 from ngshare.errors import BadRequest, Conflict, NotFound
-from ngshare.models import Assignment, AuditEntry, Course, Membership, Submission, Tree, User
-from ngshare.wire import check_name, format_time, parse_time
+from ngshare.models import Assignment, Course, Membership, ReplacedTree, Submission, Tree, User
+from ngshare.wire import check_name, format_time
 
 KINDS = ("course", "assignment", "instructor", "student", "release", "feedback", "replaced")
-"""The kinds of things in the trash.
-
-The last is a tree of which nobody knows any more what it was.
-"""
+"""The kinds of things in the trash. The last is a tree of which there is no record what it was."""
 
 _COURSE_KEY = r"c[1-9][0-9]{0,17}"
-
-_REPLACED_BY = {
-    "assignment released": "release",
-    "release restored": "release",
-    "feedback given": "feedback",
-    "feedback restored": "feedback",
-}
-"""What kind of tree an event replaces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """Something in the trash, since ``at`` (UTC); ``by`` is None when nobody knows who did it.
+    """Something in the trash, since ``at`` (UTC). ``by`` is None when it is not known who did it.
 
     ``user`` is the member, or the student whose feedback it is, on the submission of
     ``submitted_at``. ``submissions`` is how many go with it.
@@ -72,14 +60,10 @@ def list_trash(
     Perhaps only of courses of this name, of this kind, or of before that moment.
     """
     access.require_admin(caller)
-    found: dict[str, Thing] = {}
-    for things in (_courses, _assignments, _members, _trees):
-        for thing in things(connection):
-            # Two audit entries of one moment would show it twice.
-            found.setdefault(thing.key, thing)
     return [
         thing
-        for thing in found.values()
+        for things in (_courses, _assignments, _members, _trees)
+        for thing in things(connection)
         if (course is None or thing.course == course)
         and (kind is None or thing.kind == kind)
         and (before is None or thing.at < before)
@@ -102,14 +86,10 @@ def find_courses(connection: Connection, caller: Caller, name: str) -> list[Thin
 
 def replaced_trees(connection: Connection, course_id: int) -> list[Thing]:
     """What newer releases and feedback replaced in a course, the oldest replacement first."""
-    # Two audit entries of one moment would show it twice.
-    found: dict[str, Thing] = {}
-    for thing in _trees(connection, course_id=course_id):
-        found.setdefault(thing.key, thing)
-    return list(found.values())
+    return list(_trees(connection, course_id=course_id))
 
 
-# Bringing back
+# Restoring
 
 
 def restore(connection: Connection, caller: Caller, key: str, name: str | None = None) -> Thing:
@@ -176,7 +156,7 @@ def _bring_back(connection: Connection, table: Any, number: int, key: str, **val
     changed = connection.execute(
         update(table)
         .where(table.id == number, table.removed_at.is_not(None))
-        .values(removed_at=None, **values)
+        .values(removed_at=None, removed_by=None, **values)
     )
     if changed.rowcount == 0:  # restored or purged a moment ago
         raise _absent(key)
@@ -186,48 +166,47 @@ def _restore_tree(
     connection: Connection, caller: Caller, thing: Thing, tree_id: int, moment: datetime
 ) -> None:
     """Put an old release or old feedback in the place of the newer one, which it replaces."""
-    if thing.kind == "replaced":
+    replaced = connection.execute(
+        select(ReplacedTree.assignment_id, ReplacedTree.submission_id).where(
+            ReplacedTree.tree_id == tree_id
+        )
+    ).one_or_none()
+    if replaced is None:  # restored or purged a moment ago
+        raise _absent(thing.key)
+    if replaced.assignment_id is None:
         raise Conflict("There is no record of what this replaced tree belonged to")
     assignment = connection.execute(
         select(Assignment.id, Assignment.tree_id, Assignment.removed_at)
-        .where(Assignment.course_id == thing.course_id, Assignment.name == thing.assignment)
+        .where(Assignment.id == replaced.assignment_id)
         .with_for_update()
     ).one_or_none()
-    if assignment is None:
-        raise Conflict(f"Its assignment {thing.assignment} was purged")
+    if assignment is None:  # purged a moment ago, with this tree
+        raise _absent(thing.key)
     if assignment.removed_at is not None:
         raise Conflict(
             f"Its assignment {thing.assignment} is removed: restore a{assignment.id} first"
         )
     detail = {}
-    if thing.kind == "release":
+    if replaced.submission_id is None:
         newer = assignment.tree_id
         place = update(Assignment).where(Assignment.id == assignment.id).values(tree_id=tree_id)
     else:
-        submission = connection.execute(
-            select(Submission.id, Submission.feedback_tree_id)
-            .join(User, User.id == Submission.student_id)
-            .where(
-                Submission.assignment_id == assignment.id,
-                User.name == thing.user,
-                Submission.submitted_at == thing.submitted_at,
-            )
-            .with_for_update(key_share=True, of=Submission)
-        ).one()
-        newer = submission.feedback_tree_id
-        place = (
-            update(Submission)
-            .where(Submission.id == submission.id)
-            .values(feedback_tree_id=tree_id)
-        )
+        of_submission = Submission.id == replaced.submission_id
+        newer = connection.execute(
+            select(Submission.feedback_tree_id).where(of_submission).with_for_update(key_share=True)
+        ).scalar_one()
+        place = update(Submission).where(of_submission).values(feedback_tree_id=tree_id)
         assert thing.submitted_at is not None
         detail["timestamp"] = format_time(thing.submitted_at)
-    trees.mark_replaced(connection, newer, moment)
-    back = connection.execute(
-        update(Tree)
-        .where(Tree.id == tree_id, Tree.replaced_at.is_not(None))
-        .values(replaced_at=None)
+    trees.mark_replaced(
+        connection,
+        caller,
+        newer,
+        moment,
+        assignment_id=assignment.id,
+        submission_id=replaced.submission_id,
     )
+    back = connection.execute(delete(ReplacedTree).where(ReplacedTree.tree_id == tree_id))
     if back.rowcount == 0:
         raise _absent(thing.key)
     connection.execute(place)
@@ -268,9 +247,7 @@ def _courses(connection: Connection, number: int | None = None) -> Iterator[Thin
         .scalar_subquery()
     )
     query = (
-        select(Course.id, Course.name, Course.removed_at, AuditEntry.actor, submissions)
-        .select_from(Course)
-        .outerjoin(AuditEntry, _told(Course.id, Course.removed_at, ["course removed"]))
+        select(Course.id, Course.name, Course.removed_at, Course.removed_by, submissions)
         .where(Course.removed_at.is_not(None), *_only(Course.id, number))
         .order_by(Course.removed_at, Course.id)
     )
@@ -287,17 +264,12 @@ def _assignments(connection: Connection, number: int | None = None) -> Iterator[
             Assignment.id,
             Assignment.name,
             Assignment.removed_at,
-            AuditEntry.actor,
+            Assignment.removed_by,
             submissions.label("submissions"),
             *_COURSE,
         )
         .select_from(Assignment)
         .join(Course, Course.id == Assignment.course_id)
-        .outerjoin(
-            AuditEntry,
-            _told(Assignment.course_id, Assignment.removed_at, ["assignment removed"])
-            & (AuditEntry.assignment == Assignment.name),
-        )
         .where(Assignment.removed_at.is_not(None), *_only(Assignment.id, number))
         .order_by(Assignment.removed_at, Assignment.id)
     )
@@ -307,32 +279,37 @@ def _assignments(connection: Connection, number: int | None = None) -> Iterator[
             "assignment",
             *_course(row),
             row.removed_at,
-            row.actor,
+            row.removed_by,
             assignment=row.name,
             submissions=row.submissions,
         )
 
 
 def _members(connection: Connection, number: int | None = None) -> Iterator[Thing]:
-    events = ["student removed", "instructor removed"]
     query = (
         select(
             Membership.id,
             Membership.role,
             Membership.removed_at,
+            Membership.removed_by,
             User.name.label("user"),
-            AuditEntry.actor,
             *_COURSE,
         )
         .select_from(Membership)
         .join(User, User.id == Membership.user_id)
         .join(Course, Course.id == Membership.course_id)
-        .outerjoin(AuditEntry, _told(Membership.course_id, Membership.removed_at, events))
         .where(Membership.removed_at.is_not(None), *_only(Membership.id, number))
         .order_by(Membership.removed_at, Membership.id)
     )
     for row in connection.execute(query):
-        yield Thing(f"m{row.id}", row.role, *_course(row), row.removed_at, row.actor, user=row.user)
+        yield Thing(
+            f"m{row.id}",
+            row.role,
+            *_course(row),
+            row.removed_at,
+            row.removed_by,
+            user=row.user,
+        )
 
 
 def _trees(
@@ -340,36 +317,34 @@ def _trees(
 ) -> Iterator[Thing]:
     query = (
         select(
-            Tree.id,
-            Tree.replaced_at,
-            AuditEntry.actor,
-            AuditEntry.event,
-            AuditEntry.assignment,
-            AuditEntry.student,
-            AuditEntry.detail,
+            ReplacedTree.tree_id,
+            ReplacedTree.replaced_at,
+            ReplacedTree.replaced_by,
+            Assignment.name.label("assignment"),
+            User.name.label("student"),
+            Submission.submitted_at,
             *_COURSE,
         )
-        .select_from(Tree)
+        .select_from(ReplacedTree)
+        .join(Tree, Tree.id == ReplacedTree.tree_id)
         .join(Course, Course.id == Tree.course_id)
-        .outerjoin(AuditEntry, _told(Tree.course_id, Tree.replaced_at, list(_REPLACED_BY)))
-        .where(
-            Tree.replaced_at.is_not(None),
-            *_only(Tree.id, number),
-            *_only(Tree.course_id, course_id),
-        )
-        .order_by(Tree.replaced_at, Tree.id)
+        .outerjoin(Assignment, Assignment.id == ReplacedTree.assignment_id)
+        .outerjoin(Submission, Submission.id == ReplacedTree.submission_id)
+        .outerjoin(User, User.id == Submission.student_id)
+        .where(*_only(ReplacedTree.tree_id, number), *_only(Tree.course_id, course_id))
+        .order_by(ReplacedTree.replaced_at, ReplacedTree.tree_id)
     )
     for row in connection.execute(query):
-        told = (row.detail or {}).get("timestamp")
+        kind = "replaced" if row.assignment is None else "release"
         yield Thing(
-            f"t{row.id}",
-            _REPLACED_BY.get(row.event, "replaced"),
+            f"t{row.tree_id}",
+            kind if row.student is None else "feedback",
             *_course(row),
             row.replaced_at,
-            row.actor,
+            row.replaced_by,
             assignment=row.assignment,
             user=row.student,
-            submitted_at=parse_time(told) if told else None,
+            submitted_at=row.submitted_at,
         )
 
 
@@ -382,13 +357,6 @@ _COURSE = (
 
 def _course(row: Any) -> tuple[int, str, bool]:
     return row.course_id, row.course, row.course_removed is not None
-
-
-def _told(course_id: Any, at: Any, events: Iterable[str]) -> Any:
-    """The audit entry of the change that was made to a course at this moment."""
-    return and_(
-        AuditEntry.course_id == course_id, AuditEntry.at == at, AuditEntry.event.in_(events)
-    )
 
 
 def _only(column: Any, number: int | None) -> list[Any]:

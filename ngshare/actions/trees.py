@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select
 
-from ngshare.models import File, Tree
+from ngshare.actions.access import Caller
+from ngshare.models import File, ReplacedTree, Tree
 from ngshare.wire import StoredFile
 
 _TREE = insert(Tree).returning(Tree.id)
 _FILE = insert(File)
-_REPLACED = update(Tree).where(Tree.id == bindparam("tree_id")).values(replaced_at=bindparam("at"))
+_REPLACED = insert(ReplacedTree)
 _FILES = (
     select(File.path, File.sha256, File.md5, File.size)
     .where(File.tree_id == bindparam("tree_id"))
@@ -50,7 +51,28 @@ def files(connection: Connection, tree_id: int | None) -> list[StoredFile]:
     return [StoredFile(*row) for row in connection.execute(_FILES, {"tree_id": tree_id}).all()]
 
 
-def mark_replaced(connection: Connection, tree_id: int | None, at: datetime) -> None:
-    """Say that nothing points to this tree any more. It is kept until it is purged."""
+def mark_replaced(
+    connection: Connection,
+    caller: Caller,
+    tree_id: int | None,
+    at: datetime,
+    *,
+    assignment_id: int,
+    submission_id: int | None = None,
+) -> None:
+    """Record that a newer tree takes this one's place, at a time in UTC. It stays until a purge.
+
+    It was the release of the assignment, or feedback on the submission. Without a tree
+    (no feedback was given before) nothing is recorded.
+    """
     if tree_id is not None:
-        connection.execute(_REPLACED, {"tree_id": tree_id, "at": at})
+        connection.execute(
+            _REPLACED,
+            {
+                "tree_id": tree_id,
+                "assignment_id": assignment_id,
+                "submission_id": submission_id,
+                "replaced_at": at,
+                "replaced_by": caller.name,
+            },
+        )

@@ -124,9 +124,11 @@ def describe(use: Use) -> str:
     if use.assignment is not None:
         words.append(f"assignment {use.assignment}")
     if use.student is not None:
-        words.append(f"{use.kind} of {use.student}")
+        words.append(f"{'old feedback' if use.kind == 'replaced' else use.kind} of {use.student}")
+    elif use.kind == "replaced":
+        words.append("an old release" if use.assignment else "an old release or feedback")
     else:
-        words.append("an old release or feedback" if use.kind == "replaced" else use.kind)
+        words.append(use.kind)
     if use.submitted_at is not None:
         words.append(f"handed in {format_time(use.submitted_at)}")
     words.append(f"file {use.path}")

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, insert, literal, select
 
 from ngshare.actions import assignments, audit, courses, feedback, purge, roster, submissions, trash
 from ngshare.actions.access import Caller
@@ -20,8 +20,10 @@ from ngshare.models import (
     Course,
     File,
     Membership,
+    ReplacedTree,
     Submission,
     Tree,
+    UtcDateTime,
 )
 from ngshare.wire import StoredFile, format_time, md5
 from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STUDENT, Act
@@ -126,6 +128,7 @@ def test_a_course_with_all_that_is_in_it(act: Act, filled: None) -> None:
         "submissions": 4,
         "trees": 10,
         "files": 10,
+        "replaced_trees": 0,
     }
     with pytest.raises(NotFound):
         act(trash.restore, SHELL, course.key)
@@ -181,9 +184,30 @@ def test_what_newer_trees_replaced(act: Act, filled: None) -> None:
     assert found[1] == tree(b"newer feedback")
 
 
+def test_what_was_replaced_in_an_assignment_goes_with_it(act: Act, filled: None) -> None:
+    before = act(counts)
+    for _ in range(2):
+        act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+        act(assignments.release, INSTRUCTOR, COURSE, "ps1", tree(b"newer release"))
+    moment = act(submissions.list_all, INSTRUCTOR, COURSE, "ps1")[0].moment
+    act(feedback.give, INSTRUCTOR, COURSE, "ps1", "sam", moment, tree(b"newer feedback"))
+    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    [key] = [thing.key for thing in act(trash.list_trash, SHELL, kind="assignment")]
+    purged = act(purge.purge, SHELL, [key], audit.now())
+    assert purged == Purged(assignments=1, trees=5 + 3, submissions=2)
+    assert act(trash.list_trash, SHELL) == []
+    after = act(counts)
+    assert {name: before[name] - after[name] for name in ("trees", "files")} == {
+        "trees": 5,
+        "files": 5,
+    }
+
+
 def test_a_replaced_tree_that_something_points_to_stays(act: Act, filled: None) -> None:
     def mark_all(connection: Connection) -> None:
-        connection.execute(update(Tree).values(replaced_at=audit.now()))
+        ids = select(Tree.id, literal(audit.now(), UtcDateTime()))
+        columns = ["tree_id", "replaced_at"]
+        connection.execute(insert(ReplacedTree).from_select(columns, ids))
 
     act(mark_all)
     before = act(counts)

@@ -29,7 +29,7 @@ from ngshare.actions import (
 from ngshare.actions.roster import Person
 from ngshare.database import Database
 from ngshare.errors import Conflict, ExchangeError, Forbidden, NotFound, OverQuota
-from ngshare.models import Assignment, AuditEntry, File, Membership, Submission, Tree, User
+from ngshare.models import Assignment, AuditEntry, File, Membership, ReplacedTree, Submission, User
 from ngshare.wire import StoredFile, format_time
 from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STUDENT, Act
 from tests.databases import only_postgresql
@@ -135,7 +135,9 @@ def events(database: Database, event: str) -> int:
 
 def replaced(database: Database) -> dict[str, bool]:
     """Whether each tree is marked as replaced, by the name of its one file."""
-    query = select(File.path, Tree.replaced_at.is_not(None)).join(Tree, Tree.id == File.tree_id)
+    query = select(File.path, ReplacedTree.tree_id.is_not(None)).outerjoin(
+        ReplacedTree, ReplacedTree.tree_id == File.tree_id
+    )
     return database.read(lambda connection: dict(connection.execute(query).all()))
 
 

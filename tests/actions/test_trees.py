@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 from ngshare.actions import assignments, courses, feedback, submissions
 from ngshare.blobs import sha256
 from ngshare.errors import Conflict, NotFound
-from ngshare.models import Assignment, Course, File, Submission, Tree
+from ngshare.models import Assignment, Course, File, ReplacedTree, Submission, Tree
 from ngshare.wire import StoredFile, format_time, md5
 from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STUDENT, Act
 
@@ -27,8 +27,8 @@ def act(act: Act) -> Act:
 
 def replaced(connection: Connection) -> list[str]:
     """The paths of trees that nothing points to any more."""
-    query = select(File.path).join(Tree, Tree.id == File.tree_id)
-    return sorted(connection.scalars(query.where(Tree.replaced_at.is_not(None))))
+    query = select(File.path).join(ReplacedTree, ReplacedTree.tree_id == File.tree_id)
+    return sorted(connection.scalars(query))
 
 
 def count(connection: Connection, model: Any) -> int:

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select
 
+from alembic import command
 from ngshare import migrate
 from ngshare.actions import assignments, backup, courses, submissions, transfer
 from ngshare.blobs import LocalBlobs, sha256
 from ngshare.blobs.sweep import SHARDS, entries, kept_still
-from ngshare.database import Database, parse_url, show_url
+from ngshare.database import Database, make_engine, parse_url, show_url
 from tests.commands.conftest import ADMIN, COURSE, IVY, SAM, Run, stored
 from tests.commands.test_storage import make_old
 from tests.databases import Databases, only_postgresql, only_sqlite
@@ -542,6 +543,27 @@ def test_killed_at_any_moment(
     assert everything(database) == before
     result = site.run("storage", "check")
     assert result.returncode == 0, result
+
+
+def test_a_backup_that_an_older_ngshare_made_is_upgraded(
+    run: Run, database: Database, blobs: LocalBlobs, course: str, folder: Path
+) -> None:
+    database.write(assignments.remove, IVY, COURSE, "ps1")
+    database.write(assignments.release, IVY, COURSE, "ps1", stored(blobs, a=b"newer"))
+    database.write(assignments.remove, IVY, COURSE, "ps1")
+    before = everything(database)
+    run("db", "backup", str(folder))
+    manifest = backup.read_manifest(folder)
+    engine = make_engine(transfer.file_url(folder / manifest.database), wal=False, writes=True)
+    with engine.begin() as connection:
+        command.downgrade(migrate.alembic_config(connection), "7c1f0a52d3e8")
+    engine.dispose()
+    digest = backup.hash_file(folder / manifest.database)
+    assert digest is not None
+    del manifest.rows["replaced_trees"]
+    edit(folder, revision="7c1f0a52d3e8", sha256=digest.hex(), rows=manifest.rows)
+    run("db", "restore", str(folder), "--yes")
+    assert everything(database) == before
 
 
 @only_postgresql

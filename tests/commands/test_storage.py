@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, update
 
-from ngshare.actions import courses, submissions
+from ngshare.actions import assignments, courses, feedback, submissions
 from ngshare.blobs import LocalBlobs, sha256
 from ngshare.blobs.sweep import kept_still
 from ngshare.database import Database
 from ngshare.errors import OutOfSpace
 from ngshare.models import File
-from tests.commands.conftest import ADMIN, COURSE, SAM, Run, stored
+from tests.commands.conftest import ADMIN, COURSE, IVY, SAM, Run, stored
 from tests.process.site import Site, files_field, together
 from tests.require import require
 
@@ -107,6 +107,21 @@ def test_a_file_that_many_name_is_told_of_once(
     told = run("storage", "check", code=2).stdout
     assert told.count("DAMAGED /") == 1
     assert "and 3 more" in told
+
+
+def test_whose_a_damaged_file_of_a_replaced_tree_is(
+    run: Run, blobs: LocalBlobs, database: Database, course: str
+) -> None:
+    [handed] = database.read(submissions.list_all, IVY, COURSE, "ps1")
+    given = (COURSE, "ps1", "sam", handed.moment, stored(blobs, a=b"newer"))
+    database.write(feedback.give, IVY, *given)
+    database.write(assignments.remove, IVY, COURSE, "ps1")
+    database.write(assignments.release, IVY, COURSE, "ps1", stored(blobs, a=b"newer"))
+    for content in (b"the feedback", b"the release"):
+        blobs.path(sha256(content)).unlink()
+    told = run("storage", "check", code=2).stdout
+    assert f"assignment ps1, old feedback of sam, handed in {handed.moment}, file" in told
+    assert "course Physics 101, assignment ps1, an old release, file" in told
 
 
 def test_bytes_that_an_old_site_had_lost_are_no_damage(
