@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Generator
 from itertools import count
@@ -62,12 +63,13 @@ class CannotOpen(Exception):
 
 
 def parse_url(text: str) -> URL:
-    """The SQLAlchemy URL that ``text`` stands for. Raises ValueError with what is wrong.
+    """Return the SQLAlchemy URL that ``text`` stands for. Raises ValueError with what is wrong.
 
-    ``postgresql:`` means psycopg 3, the one driver that ngshare is tested with.
+    ``postgresql:`` means psycopg 3, the one driver that ngshare is tested with. The name of
+    the database, a path for SQLite, is taken literally: a ``%`` in it is a ``%``.
     """
     try:
-        url = make_url(text)
+        url = _with_literal_database(make_url(text), text)
         backend = url.get_backend_name()
     except Exception:
         raise ValueError(
@@ -102,6 +104,21 @@ def parse_url(text: str) -> URL:
     raise ValueError(f"names {backend}; ngshare works with sqlite and postgresql")
 
 
+_BEFORE_DATABASE = re.compile(r"[^:]+://(?:[^:/]*(?::[^@]*)?@)?[^/?]*/")
+
+
+def _with_literal_database(url: URL, text: str) -> URL:
+    """Return ``url`` with the name of the database as it is written in ``text``.
+
+    SQLAlchemy 2.1 decodes ``%41`` there, 2.0 and those before do not: one URL would name two
+    files, depending on what is installed.
+    """
+    before = _BEFORE_DATABASE.match(text)
+    if before is None or url.database is None:
+        return url
+    return url.set(database=text[before.end() :].partition("?")[0])
+
+
 def _path_of(file_url: str) -> str:
     """The path that SQLite takes such a URL for."""
     path = unquote(file_url.removeprefix("file:"))
@@ -113,11 +130,19 @@ _SHOWN = ("host", "port", "service")
 
 
 def show_url(url: URL) -> str:
-    """The URL as text for people to read, without any password."""
+    """Return the URL as text for people to read, without any password.
+
+    :func:`parse_url` reads the same database from it.
+    """
     hidden = [name for name in url.query if name not in _SHOWN]
     if url.get_backend_name() == "sqlite":
         hidden = []
-    return url.difference_update_query(hidden).render_as_string(hide_password=True)
+    url = url.difference_update_query(hidden)
+    if url.database is None:
+        return url.render_as_string(hide_password=True)
+    # SQLAlchemy 2.1 would encode the name of the database, which is taken literally.
+    before, mark, query = url.set(database="").render_as_string(hide_password=True).partition("?")
+    return f"{before}{url.database}{mark}{query}"
 
 
 def why_not_open(url: URL, error: DBAPIError) -> str:

@@ -127,13 +127,20 @@ def cannot_keep(error: DBAPIError) -> bool:
 
 
 def advice(url: URL, reason: str) -> str | None:
-    """What to do about a connection that cannot be made, or not be used; None where unknown."""
+    """Return what to do about a connection that cannot be made, or not be used; None if unknown."""
     for pattern, hint in _HINTS:
         if re.search(pattern, reason):
+            database = url.database or url.username
             return hint.format(
-                user=url.username or "<user>", database=url.database or url.username or "<name>"
+                user=_quote(url.username) if url.username else "<user>",
+                database=_quote(database) if database else "<name>",
             )
     return None
+
+
+def _quote(name: str) -> str:
+    """Return the name as SQL takes it, whatever characters it has."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def unfit(connection: Connection) -> str | None:

@@ -143,6 +143,38 @@ def test_urls_that_are_wrong(given: str, reason: str) -> None:
     assert "\n" not in str(error.value)
 
 
+LITERAL = [
+    ("sqlite:////srv/%41/100%.db", "/srv/%41/100%.db"),
+    ("sqlite:////srv/a%2Fb%3F.db?x=%41", "/srv/a%2Fb%3F.db"),
+    ("sqlite:///%20.db", "%20.db"),
+    ("sqlite:////srv/Übung #1+1 @home:x.db", "/srv/Übung #1+1 @home:x.db"),
+    ("postgresql:///n%41me?host=/run/pg", "n%41me"),
+    ("postgresql://host:1/n%41me", "n%41me"),
+    ("postgresql://[::1]:1/n%41me", "n%41me"),
+    ("postgresql://ada:%40/?:pw@host/my courses%20?sslmode=require", "my courses%20"),
+]
+
+
+@pytest.mark.parametrize(("given", "name"), LITERAL)
+def test_the_name_of_the_database_is_literal(given: str, name: str) -> None:
+    """Whichever version of SQLAlchemy is installed: only 2.1 would decode it."""
+    url = parse_url(given)
+    assert url.database == name
+    assert parse_url(show_url(url)).database == name
+    assert f"/{name}" in show_url(url)
+
+
+def test_a_url_without_a_database_stays_one() -> None:
+    for given in ("postgresql://ada@host", "postgresql://ada@host?sslmode=require"):
+        assert parse_url(given).database is None
+        assert show_url(parse_url(given)) == "postgresql+psycopg://ada@host"
+
+
+def test_a_sqlite_file_is_where_its_url_says(tmp_path: Path) -> None:
+    migrate.upgrade(parse_url(f"sqlite:///{tmp_path}/%41 100%.db"))
+    assert (tmp_path / "%41 100%.db").exists()
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import URL, Connection, insert, select, text
 
 from ngshare import database, outage
-from ngshare.database import CannotOpen, Database, examine, make_engine, parse_url
+from ngshare.database import CannotOpen, Database, examine, make_engine, parse_url, show_url
 from ngshare.errors import BadRequest, OutcomeUnknown, OutOfSpace, Unavailable
 from ngshare.models import User
 from tests.databases import Databases, only_postgresql
@@ -355,12 +355,13 @@ def locked(postgres_cluster: Cluster) -> Iterator[None]:
         (
             {"username": "nobody"},
             'role "nobody" does not exist',
-            "create it: CREATE ROLE nobody LOGIN PASSWORD '...'",
+            "create it: CREATE ROLE \"nobody\" LOGIN PASSWORD '...'",
         ),
         (
             {"database": "absent"},
             'database "absent" does not exist',
-            "create it: CREATE DATABASE absent OWNER postgres ENCODING 'UTF8' TEMPLATE template0",
+            "create it: "
+            'CREATE DATABASE "absent" OWNER "postgres" ENCODING \'UTF8\' TEMPLATE template0',
         ),
         (
             {"query": {"host": "/nowhere"}},
@@ -413,6 +414,19 @@ def test_why_it_does_not_open_and_what_to_do(
     assert "hunter2" not in line
 
 
+@pytest.mark.parametrize("name", ["My courses", 'a "b"', "JDoe", "user", "n%41me", "drop;--"])
+def test_the_advice_works_for_every_name(url: URL, postgres_cluster: Cluster, name: str) -> None:
+    shown = show_url(url.set(database=name))
+    wanted = parse_url(shown)
+    assert wanted.database == name
+    with pytest.raises(CannotOpen) as error:
+        examine(wanted)
+    statement = str(error.value).rpartition("create it: ")[2]
+    postgres_cluster.execute(statement)
+    examine(wanted)
+    postgres_cluster.drop('"' + name.replace('"', '""') + '"')
+
+
 def test_a_user_who_may_make_no_tables(
     url: URL, postgres_cluster: Cluster, postgres_url: str, locked: None
 ) -> None:
@@ -425,7 +439,7 @@ def test_a_user_who_may_make_no_tables(
         upgrade(user)
     line = str(error.value)
     assert "permission denied for schema public" in line
-    assert line.endswith(f"ALTER DATABASE {empty.database} OWNER TO {LOCKED}")
+    assert line.endswith(f'ALTER DATABASE "{empty.database}" OWNER TO "{LOCKED}"')
     postgres_cluster.execute(f"ALTER DATABASE {empty.database} OWNER TO {LOCKED}")
     assert upgrade(user)[0] is None
     postgres_cluster.drop(str(empty.database))

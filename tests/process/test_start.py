@@ -118,7 +118,7 @@ def test_a_password_need_not_stand_on_the_command_line(site: Site, postgres_url:
     assert "at revision none" in line
     absent = url.replace("/test_", "/absent_")
     line = site.refusal("--vngshare", *storage, NGSHARE_DATABASE=absent)
-    assert "create it: CREATE DATABASE absent_" in line
+    assert 'create it: CREATE DATABASE "absent_' in line
     assert "hunter2" not in line
 
 
