@@ -1,11 +1,13 @@
-"""One process serves until it is told to stop, and then finishes what it has begun."""
+"""Serve until SIGTERM, finish the requests in flight, and end in a bounded time."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
@@ -20,7 +22,10 @@ STOP_SECONDS = 25
 """How long requests in flight may take after SIGTERM. JupyterHub 6 kills after 60 s, 5 after 15."""
 
 FLUSH_SECONDS = 3
-"""How long what is still kept in memory may take to be written after that."""
+"""How long the reads that are still in memory may take to be written to the audit log."""
+
+EXIT_SECONDS = 5
+"""How long worker threads and everything else may take to end after that."""
 
 
 def told_to_stop(alive: int | None) -> asyncio.Event:
@@ -59,7 +64,34 @@ async def serve(
         log.info("Every request in flight is finished")
     await server.close_all_connections()
     await _flush(service)
-    service.close()
+    _exit_within(EXIT_SECONDS)
+    await asyncio.to_thread(service.close)
+
+
+def _exit_within(seconds: float) -> None:
+    """End the process after so many seconds, whatever its threads wait for.
+
+    Python waits at exit for every thread of a pool, for ever when a disk does not answer.
+    """
+
+    def end() -> None:
+        stuck = sorted(
+            thread.name
+            for thread in threading.enumerate()
+            if not thread.daemon and not thread.name.startswith(("MainThread", "asyncio"))
+        )
+        log.error(
+            "Stopped without these threads, which still waited for a disk or the database after "
+            "%s s: %s",
+            seconds,
+            ", ".join(stuck) or "none",
+        )
+        logging.shutdown()
+        os._exit(0)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True  # it keeps nothing from ending sooner
+    timer.start()
 
 
 async def _flush(service: Service) -> None:

@@ -11,14 +11,18 @@ import logging
 import os
 import signal
 import socket
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
 log = logging.getLogger("ngshare")
 
 SLOW_RESTART_SECONDS = 1.0
 """A worker that dies younger than this is replaced only after as long a wait."""
+
+END_SECONDS = 50
+"""How long workers may take to end after SIGTERM: more than they allow themselves."""
 
 
 def supervise(
@@ -28,6 +32,9 @@ def supervise(
     ended: Callable[[int], None] = lambda pid: None,
 ) -> None:
     """Run ``work`` in ``count`` processes until SIGTERM or SIGINT; return when all have ended.
+
+    Workers that have not ended ``END_SECONDS`` after the signal are killed. One that even that
+    does not end, because it waits for a disk in the kernel, is left behind.
 
     ``work`` gets a file descriptor that becomes readable when the parent is gone.
     ``sockets`` are those on which the workers listen, closed here as soon as they stop:
@@ -41,6 +48,10 @@ def supervise(
 
     def stop(signum: int, frame: FrameType | None) -> None:
         nonlocal stopping
+        if not stopping:
+            deadline = threading.Timer(END_SECONDS, _end_without, [started])
+            deadline.daemon = True  # it keeps nothing from ending sooner
+            deadline.start()
         stopping = True
         for pid in started:
             with contextlib.suppress(ProcessLookupError):  # ended this moment
@@ -79,6 +90,22 @@ def supervise(
         start()
     os.close(parent_alive)
     os.close(keep_open)
+
+
+def _end_without(started: Mapping[int, float]) -> None:
+    """Kill the workers that are left, and end this process even if they do not."""
+    left = list(started)
+    log.error(
+        "Stopped without these workers, which did not end within %s s: %s",
+        END_SECONDS,
+        ", ".join(map(str, left)),
+    )
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    time.sleep(1)  # the main thread returns now, if they can be killed
+    logging.shutdown()
+    os._exit(0)
 
 
 def once() -> Callable[[], bool]:

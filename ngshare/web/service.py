@@ -6,6 +6,7 @@ import asyncio
 import functools
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar, cast
 
 from ngshare.actions import audit, roster
@@ -24,7 +25,6 @@ from ngshare.web.proxy import networks
 from ngshare.web.rate import Rate
 from ngshare.web.readiness import Readiness
 from ngshare.web.reads import ReadLog
-from ngshare.web.threads import Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,12 +93,12 @@ class Service:
         identity.check_rate_with(lambda user: self.rate.check(user))
         self.reads = ReadLog(self._write_reads, self.metrics.reads_not_logged.inc)
         self.readiness = Readiness(database, blobs, readiness_patience)
-        self._database_threads = Threads(threads, "database")
+        self._database_threads = ThreadPoolExecutor(threads, "database")
         # A read waits for the writes before it only, and one that finds the database locked waits
         # outside: all of those that a class sends at once must not stand in front of it.
         self._writing = asyncio.Semaphore(threads + 1)
         # Hashing, syncing and base64 let go of the interpreter's lock, and mostly wait.
-        self._file_threads = Threads(FILE_THREADS, "files")
+        self._file_threads = ThreadPoolExecutor(FILE_THREADS, "files")
         self._seen: set[str] = set()
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -137,7 +137,8 @@ class Service:
 
     async def on_files(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run something that computes or waits for the disk, off the event loop."""
-        return await self._file_threads.run(functools.partial(function, *args, **kwargs))
+        call = functools.partial(function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._file_threads, call)
 
     async def see(self, name: str) -> Caller:
         """The caller of this name, remembered in the database when seen for the first time."""
@@ -156,7 +157,7 @@ class Service:
         await self.reads.flush()
 
     def close(self) -> None:
-        """Let what is running end, and give everything back."""
+        """Wait until the worker threads have ended, however long, and close the database."""
         self._database_threads.shutdown()
         self._file_threads.shutdown()
         self.readiness.close()
@@ -166,9 +167,10 @@ class Service:
         await self.write(audit.record_reads, reads)
 
     async def _on_database(self, attempts: Attempts[T]) -> T:
+        loop = asyncio.get_running_loop()
         try:
             while True:
-                pause, result = await self._database_threads.run(_try, attempts)
+                pause, result = await loop.run_in_executor(self._database_threads, _try, attempts)
                 if pause is None:
                     return cast(T, result)
                 await asyncio.sleep(pause)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import signal
 import socket
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -193,3 +196,62 @@ def _client_of(server: Server, worker: int) -> Client:
     for pid in others:
         os.kill(pid, signal.SIGCONT)
     return client
+
+
+IN_A_HURRY = """
+from ngshare import serving, workers
+serving.STOP_SECONDS, serving.EXIT_SECONDS, workers.END_SECONDS = {seconds}
+from ngshare.app import main
+main()
+"""
+
+
+def in_a_hurry(site: Site, arguments: list[str], *seconds: float) -> Server:
+    """Start a service that gives up after so many seconds: requests, threads, workers."""
+    return site.start(
+        *arguments, command=(sys.executable, "-c", IN_A_HURRY.format(seconds=seconds))
+    )
+
+
+def test_a_thread_that_waits_for_a_disk_for_ever_does_not_keep_it_from_ending(
+    site: Site, arguments: list[str]
+) -> None:
+    server = in_a_hurry(site, arguments, 1, 1, PATIENCE)
+    prepare(server)
+    [blob] = site.storage.glob("blobs/*/*")
+    blob.unlink()
+    os.mkfifo(blob)
+    fetch = server.client()
+    fetch.connection.request("GET", f"/api/assignment/c/a?user={ADMIN}")
+    # Now a thread has opened it, and waits for what nobody will write.
+    writing_end = wait_for("the fetch", lambda: _open_for_writing(blob))
+    server.terminate()
+    assert server.ended() == 0
+    assert "Some requests took over 1 s to finish and were cut off\n" in server.output
+    assert "Stopped without these threads, which still waited for a disk" in server.output
+    assert "after 1 s: files_0\n" in server.output
+    fetch.connection.close()
+    os.close(writing_end)
+
+
+def _open_for_writing(fifo: Path) -> int | None:
+    """Open a FIFO that somebody reads; return None as long as nobody does."""
+    try:
+        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        assert error.errno == errno.ENXIO
+        return None
+
+
+@several
+def test_a_worker_that_does_not_end_is_killed(site: Site, arguments: list[str]) -> None:
+    server = in_a_hurry(site, arguments, 1, 1, 3)
+    workers = server.workers()
+    stuck = min(workers)
+    os.kill(stuck, signal.SIGSTOP)
+    server.terminate()
+    assert server.ended() == 0
+    assert (
+        f"Stopped without these workers, which did not end within 3 s: {stuck}\n" in server.output
+    )
+    wait_for("the end of the workers", lambda: not any(map(runs, workers)))
