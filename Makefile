@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PEER := .venv/peer
 HUB_PORT ?= 8000
+JOBS ?= $(shell expr 1 + $$(nproc)) # test processes: some of them always wait
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check docs bench hub clean
@@ -17,7 +18,7 @@ demo: $(READY) ## One class over HTTP, with nothing to set up; shows what happen
 	@$(BIN)/python docs/examples/demo.py
 
 test: $(READY) ## Every test; those whose programs are missing are skipped and say how to get them
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 check: $(READY) ## Lint, format, types, models equal to migrations, import rules, documented names
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ test = [
     "mypy",
     "pytest>=8",
     "pytest-tornado>=0.8.1",
+    "pytest-xdist>=3.6",
     "pyyaml",
     "requests",
     "ruff",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,6 @@ from hypothesis import settings
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.web import Application
 
-from ngshare import migrate
 from ngshare.blobs import LocalBlobs
 from ngshare.database import Database, parse_url
 from ngshare.web.application import make_application
@@ -29,7 +31,27 @@ PREFIX = "/api/"
 ADMIN = "root"
 
 
+MEMORY = Path("/dev/shm")
+"""A file system in memory, where temporary folders of tests cost no writes to a disk."""
+
+MEMORY_FREE = 4 * 2**30
+"""Bytes that must be free there; a run takes less than one GiB."""
+
+ON_DISK = (
+    "adoption/test_durable.py",
+    "adoption/test_killed.py",
+    "blobs/test_local.py",
+    "process/test_crash.py",
+)
+"""Tests of durability, by the beginning of their path: their temporary folders are on a disk."""
+
+FOLDER = "ngshare-tests-"
+"""What a run's folder there is called, followed by the id of its process."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput") and config.option.basetemp is None:
+        config.option.basetemp = _folder_in_memory()
     # The variables of whoever runs the tests must not reach them.
     for name in list(os.environ):
         if name.startswith("JUPYTERHUB_") or name == "NGSHARE_DATABASE":
@@ -41,12 +63,47 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("ngshare")
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty SQLite database that the migrations made; copy it, never open it."""
-    path = tmp_path_factory.mktemp("migrated") / "ngshare.db"
-    migrate.upgrade(parse_url(f"sqlite:///{path}"))
-    return path
+def pytest_unconfigure(config: pytest.Config) -> None:
+    folder = str(config.option.basetemp)
+    if not hasattr(config, "workerinput") and folder.startswith(f"{MEMORY / FOLDER}{os.getpid()}"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder_in_memory() -> str | None:
+    """Choose a folder in memory for this run, and remove those of runs that were killed.
+
+    Return None where there is no such file system, or little room in it.
+    """
+    if not MEMORY.is_mount() or shutil.disk_usage(MEMORY).free < MEMORY_FREE:
+        return None
+    for left in MEMORY.glob(f"{FOLDER}*"):
+        if not Path("/proc", left.name.removeprefix(FOLDER)).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return f"{MEMORY / FOLDER}{os.getpid()}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of one file in one process, and all that use a Hub in another.
+
+    What they share (templates of databases, a Hub, charts, wheels) is then made once.
+    """
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent)
+        group = "hub" if folder.parts[0] == "hub" else str(folder)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A temporary folder of this test's own, in memory unless it is about durability."""
+    path = request.node.path.relative_to(Path(__file__).parent).as_posix()
+    if not path.startswith(ON_DISK):
+        yield tmp_path
+        return
+    folder = Path(tempfile.mkdtemp(prefix="ngshare-test-", dir="/var/tmp"))
+    yield folder
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
 
 
 @pytest.fixture

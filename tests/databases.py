@@ -1,14 +1,14 @@
 """The two kinds of database that ngshare works with, as templates that each test gets a copy of.
 
 A test that touches a database asks for ``database_url``, ``database`` or what stands on
-them, and so runs twice: with the ids ``sqlite`` and ``postgresql``. What is about one of them
-only says so: ``@only_sqlite`` or ``@only_postgresql``.
+them, and gets SQLite. Where the kind matters, as :data:`BOTH` says, it runs twice, with the ids
+``sqlite`` and ``postgresql``. What is about one of them only says so: ``@only_sqlite`` or
+``@only_postgresql``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,8 +20,40 @@ from ngshare import migrate
 from ngshare.database import parse_url
 from tests.postgres import Cluster, Stock
 
-only_sqlite = pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
-only_postgresql = pytest.mark.parametrize("databases", ["postgresql"], indirect=True)
+only_sqlite = pytest.mark.databases("sqlite")
+only_postgresql = pytest.mark.databases("postgresql")
+
+BOTH = {
+    "actions/": "every query and every rule",
+    "test_database.py": "transactions and their retries",
+    "test_migrate.py": "migrations",
+    "test_safe_upgrades.py": "migrations",
+    "test_schema.py": "models equal to migrations",
+    "test_revision": "migrations",
+    "commands/": "long transactions of administrators",
+    "hub/test_cycle.py": "a whole assignment, with nbgrader and a real Hub",
+    "process/test_crash.py": "what was acknowledged survives",
+    "process/test_races.py": "concurrent requests",
+    "process/test_starts_together.py": "concurrent upgrades",
+    "process/test_storm.py": "concurrent requests",
+    "web/test_lists.py": "the order of lists, and their pages",
+    "web/test_permissions.py": "one pass over every route",
+    "web/test_statements.py": "how many statements each route sends",
+}
+"""Which tests run with both kinds of database, by the beginning of their path, and why."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "databases(*kinds): the kinds of database to run with")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "databases" not in metafunc.fixturenames:
+        return
+    path = metafunc.definition.path.relative_to(Path(__file__).parent).as_posix()
+    kinds = ("sqlite", "postgresql") if path.startswith(tuple(BOTH)) else ("sqlite",)
+    mark = metafunc.definition.get_closest_marker("databases")
+    metafunc.parametrize("databases", mark.args if mark else kinds, indirect=True, scope="session")
 
 
 class Databases(Protocol):
@@ -29,10 +61,10 @@ class Databases(Protocol):
 
     kind: str
 
-    def template(self, fill: Callable[[str], None], of: str | None = None) -> str:
+    def template(self, name: str, fill: Callable[[str], None], of: str | None = None) -> str:
         """A database that ``fill`` wrote, empty before or a copy of ``of``; copy it, never use it.
 
-        ``fill`` must close its connections.
+        It is made once for each ``name``. ``fill`` must close its connections.
         """
 
     def copy(self, template: str | None, folder: Path) -> contextlib.AbstractContextManager[str]:
@@ -46,13 +78,13 @@ class SqliteDatabases:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._counter = itertools.count()
 
-    def template(self, fill: Callable[[str], None], of: str | None = None) -> str:
-        path = self._folder / f"{next(self._counter)}.db"
-        if of is not None:
-            shutil.copy(of.removeprefix("sqlite:///"), path)
-        fill(f"sqlite:///{path}")
+    def template(self, name: str, fill: Callable[[str], None], of: str | None = None) -> str:
+        path = self._folder / f"{name}.db"
+        if not path.exists():
+            if of is not None:
+                shutil.copy(of.removeprefix("sqlite:///"), path)
+            fill(f"sqlite:///{path}")
         return f"sqlite:///{path}"
 
     @contextlib.contextmanager
@@ -71,11 +103,14 @@ class PostgresDatabases:
     def __init__(self, cluster: Cluster, stock: Stock) -> None:
         self._cluster = cluster
         self._stock = stock
+        self._templates: dict[str, str] = {}
 
-    def template(self, fill: Callable[[str], None], of: str | None = None) -> str:
-        url = self._cluster.url(self._cluster.create(_name(of)))
-        fill(url)
-        return url
+    def template(self, name: str, fill: Callable[[str], None], of: str | None = None) -> str:
+        if name not in self._templates:
+            url = self._cluster.url(self._cluster.create(_name(of)))
+            fill(url)
+            self._templates[name] = url
+        return self._templates[name]
 
     @contextlib.contextmanager
     def copy(self, template: str | None, folder: Path) -> Iterator[str]:
@@ -89,22 +124,35 @@ def _name(url: str | None) -> str:
     return (parse_url(url).database if url else None) or "template1"
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
-def databases(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Databases:
-    """Each of the two kinds of database."""
-    if request.param == "sqlite":
-        return SqliteDatabases(tmp_path_factory.mktemp("databases"))
-    return PostgresDatabases(
-        request.getfixturevalue("postgres_cluster"), request.getfixturevalue("postgres_stock")
-    )
+@pytest.fixture(scope="session")
+def sqlite_databases(tmp_path_factory: pytest.TempPathFactory) -> SqliteDatabases:
+    """SQLite databases of this session."""
+    return SqliteDatabases(tmp_path_factory.mktemp("databases"))
+
+
+@pytest.fixture(scope="session")
+def postgres_databases(postgres_cluster: Cluster, postgres_stock: Stock) -> PostgresDatabases:
+    """PostgreSQL databases of this session."""
+    return PostgresDatabases(postgres_cluster, postgres_stock)
+
+
+@pytest.fixture(scope="session")
+def databases(request: pytest.FixtureRequest) -> Databases:
+    """The kind of database that the test runs with."""
+    name = "sqlite_databases" if request.param == "sqlite" else "postgres_databases"
+    found: Databases = request.getfixturevalue(name)
+    return found
+
+
+def make_database(url: str) -> None:
+    """Have the migrations make a database."""
+    migrate.upgrade(parse_url(url))
 
 
 @pytest.fixture(scope="session")
 def migrated_template(databases: Databases) -> str:
     """An empty database that the migrations made; copy it, never open it."""
-    return databases.template(lambda url: migrate.upgrade(parse_url(url)) and None)
+    return databases.template("migrated", make_database)
 
 
 @pytest.fixture
@@ -119,3 +167,9 @@ def database_url(databases: Databases, migrated_template: str, tmp_path: Path) -
     """The URL of a database of this test's own, empty and up to date."""
     with databases.copy(migrated_template, tmp_path) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def migrated(sqlite_databases: SqliteDatabases) -> Path:
+    """The SQLite database among these, as a file."""
+    return Path(sqlite_databases.template("migrated", make_database).removeprefix("sqlite:///"))

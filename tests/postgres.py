@@ -35,6 +35,9 @@ LOCKED = "locked"
 """The one user whom a server of the tests asks for a password; a test that wants it makes it."""
 
 
+PLACE = "/dev/shm" if os.path.ismount("/dev/shm") else "/tmp"
+"""Where clusters are kept: in memory if that is possible, for they are thrown away."""
+
 PREFIX = "ngshare-postgres-"
 """What the folder of a cluster begins with; the id of the process that made it comes after."""
 
@@ -76,8 +79,8 @@ class Cluster:
         assert programs is not None
         self._programs = programs
         self._counter = itertools.count()
-        # Directly under /tmp: pytest's own folders can be entered by their owner only.
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/tmp"))
+        # Not below pytest's own folders, which only their owner can enter.
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=PLACE))
         if os.getuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
         self._data = self.folder / "data"
@@ -201,7 +204,7 @@ class Stock:
 def end_orphans() -> None:
     """End the servers whose tests were killed, and remove what they left."""
     programs = find_programs()
-    for folder in Path("/tmp").glob(f"{PREFIX}[0-9]*-*"):
+    for folder in Path(PLACE).glob(f"{PREFIX}[0-9]*-*"):
         process = Path("/proc") / folder.name.removeprefix(PREFIX).partition("-")[0]
         if programs and not process.exists() and folder.is_dir():
             with contextlib.suppress(subprocess.CalledProcessError):  # it does not run

@@ -34,7 +34,7 @@ def populated_template(databases: Databases, migrated_template: str) -> str:
         world.populate(database)
         database.close()
 
-    return databases.template(fill, of=migrated_template)
+    return databases.template("populated", fill, of=migrated_template)
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def filled_template(databases: Databases, populated_template: str) -> str:
         _fill(database)
         database.close()
 
-    return databases.template(fill, of=populated_template)
+    return databases.template("filled", fill, of=populated_template)
 
 
 def _fill(database: Database) -> None:
