@@ -14,6 +14,8 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     python3 -m pip install --no-cache-dir --no-index --find-links=/wheels "ngshare[postgres]"
 # SAFEPATH keeps the working folder off Python's path.
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1
+# Memory of large buffers goes back to the system, as with ngshare.hub.configure_hub.
+ENV MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=4194304 MALLOC_TRIM_THRESHOLD_=16777216
 # Where an ngshare_config.py can be mounted; the service cannot write here.
 WORKDIR /etc/ngshare
 USER 1000:1000

@@ -13,6 +13,7 @@ from benchmarks.content import ADMIN, TEACHER
 from benchmarks.load import Request
 from benchmarks.processes import Process
 from benchmarks.sites import Site, peer_command
+from ngshare.hub import MALLOC
 from tests.hub.running import RunningHub, wait_for
 
 PROXY = Path.home() / ".cache/ngshare/proxy/node_modules/.bin/configurable-http-proxy"
@@ -105,9 +106,10 @@ class OursOnHub(HubSite):
             ],
             self.folder,
             name="ngshare",
-            environment=self.hub.environment(
-                "ngshare", self.hub.service_token, self.hub.service_url
-            ),
+            environment={
+                **MALLOC,
+                **self.hub.environment("ngshare", self.hub.service_token, self.hub.service_url),
+            },
         )
 
 

@@ -20,6 +20,7 @@ from benchmarks import content, load
 from benchmarks.content import ADMIN, COURSE, TEACHER
 from benchmarks.load import Load, Outcome, Request
 from benchmarks.processes import Process, client_core, free_port
+from ngshare.hub import MALLOC
 from tests.postgres import Cluster
 
 ROOT = Path(__file__).parents[1]
@@ -241,7 +242,7 @@ class Ours(Site):
         return f"sqlite:///{self.folder}/ngshare.db"
 
     def start(self) -> Process:
-        return Process(self.command(), self.folder, name="ngshare")
+        return Process(self.command(), self.folder, name="ngshare", environment=MALLOC)
 
     def command(self) -> list[str]:
         """How it is started."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import inspect
 import logging
 import os
@@ -20,7 +21,6 @@ from traitlets.config import Application, Config, Configurable
 from traitlets.utils.importstring import import_item
 
 from ngshare import __version__, help, logs, metrics, startup, wire
-from ngshare.affinity import keep_on_one_core
 from ngshare.announcement import Start
 from ngshare.blobs import LocalBlobs
 from ngshare.commandline import (
@@ -34,7 +34,6 @@ from ngshare.commandline import (
 from ngshare.database import Database
 from ngshare.launcher import ending_with
 from ngshare.logs import PlainFormatter
-from ngshare.memory import give_back_large_pieces, keep_what_is_there
 from ngshare.service_lock import in_use
 from ngshare.serving import serve, told_to_stop
 from ngshare.startup import StartError, check_prefix
@@ -129,10 +128,6 @@ class Ngshare(Application):
     )
     threads = Integer(1, min=1, help="Database workers of one process").tag(config=True)
     workers = Integer(1, min=1, help="Processes that share the port").tag(config=True)
-    one_core = Bool(
-        True,
-        help="Keep each process on one core at a time, the least busy, where Python is fastest",
-    ).tag(config=True)
     end_with_hub = Bool(
         False, help="End when the process that launched this one is gone, as a Hub that was killed"
     ).tag(config=True)
@@ -367,7 +362,6 @@ class Ngshare(Application):
 
     def _run(self, url: URL, identity: Identity, launcher: int) -> None:
         """Upgrade, listen, and serve until SIGTERM. ``launcher`` is the process that began this."""
-        give_back_large_pieces()
         blobs = startup.open_storage(self.storage)
         before, revision = self._migrate(url, blobs)
         startup.leave_mark(url, blobs)
@@ -421,9 +415,10 @@ class Ngshare(Application):
             service, self.prefix, hub=not self.standalone, cookie_secret=self._cookie_secret()
         )
         meanwhile = [identity.greet] if asks_hub else []
-        if self.one_core:
-            meanwhile.append(keep_on_one_core)
-        keep_what_is_there()
+        # Modules, classes and functions stay for ever: a collection that looks through all of
+        # them stops everything for tens of milliseconds.
+        gc.collect()
+        gc.freeze()
         await serve(service, application, sockets, stop, meanwhile=meanwhile)
 
     def _set_up_logging(self) -> None:

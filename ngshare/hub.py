@@ -11,6 +11,17 @@ from typing import Any
 
 DEFAULT_URL = "http://127.0.0.1:10101"
 
+MALLOC = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": str(4 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(16 * 2**20),
+}
+"""Environment variables by which glibc gives the memory of large buffers back to the system.
+
+Without them it learns from the largest buffer that was ever freed, and keeps hundreds of MiB
+after a few large uploads. The Dockerfile and the Helm chart set the same.
+"""
+
 
 def configure_hub(
     c: Any,
@@ -62,7 +73,7 @@ def configure_hub(
     if api_token:
         service["api_token"] = api_token
     if launch:
-        environment = dict(environment or {})
+        environment = {**MALLOC, **(environment or {})}
         if database and not database.startswith("sqlite"):
             # A command line is shown to every user of the machine, and by the Hub's API.
             environment["NGSHARE_DATABASE"] = database
@@ -76,8 +87,7 @@ def configure_hub(
             if value:
                 command += [flag, value]
         service["command"] = [*command, *args]
-        if environment:
-            service["environment"] = environment
+        service["environment"] = environment
     _add_service(c, service)
     scope = f"access:services!service={name}"
     roles = list(_configured(c.JupyterHub, "load_roles"))

@@ -13,7 +13,7 @@ import pytest
 from traitlets import List, Set, Unicode
 from traitlets.config import Config, Configurable, PyFileConfigLoader
 
-from ngshare.hub import DEFAULT_URL, configure_hub
+from ngshare.hub import DEFAULT_URL, MALLOC, configure_hub
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 SCOPE = "access:services!service=ngshare"
@@ -44,6 +44,7 @@ def test_with_nothing_configured_the_service_and_both_roles_are_added(c: Config)
             "url": DEFAULT_URL,
             "oauth_no_confirm": True,
             "command": [*LAUNCH, "--admins", "ada,kevin"],
+            "environment": MALLOC,
         }
     ]
     assert c.JupyterHub.load_roles == [USER, SERVER]
@@ -73,7 +74,7 @@ def test_everything_about_the_launched_service_can_be_said(c: Config) -> None:
                 *("--database", "sqlite:////data/x.db", "--storage", "/data/files"),
                 *("--debug", "--threads", "4"),
             ],
-            "environment": {"TZ": "UTC"},
+            "environment": {**MALLOC, "TZ": "UTC"},
         }
     ]
     assert "access:services!service=exchange" in roles(c)["user"]["scopes"]
@@ -86,8 +87,13 @@ def test_a_database_with_a_password_stands_on_no_command_line(c: Config) -> None
     configure_hub(c, database=url, environment=given)
     [service] = c.JupyterHub.services
     assert not [word for word in service["command"] if "hunter2" in word]
-    assert service["environment"] == {"TZ": "UTC", "NGSHARE_DATABASE": url}
+    assert service["environment"] == {**MALLOC, "TZ": "UTC", "NGSHARE_DATABASE": url}
     assert given == {"TZ": "UTC"}
+
+
+def test_malloc_is_set_up_unless_the_site_does_it(c: Config) -> None:
+    configure_hub(c, environment={"MALLOC_ARENA_MAX": "8"})
+    assert c.JupyterHub.services[0]["environment"] == {**MALLOC, "MALLOC_ARENA_MAX": "8"}
 
 
 @pytest.mark.parametrize("admins", ["ada", ["ada"], {"ada"}])
@@ -263,6 +269,7 @@ def test_of_a_service_that_is_configured_already_every_setting_stays(c: Config) 
             "command": ["ngshare", "--debug"],
             "url": "http://10.0.0.1:1",
             "oauth_no_confirm": True,
+            "environment": MALLOC,
         }
     ]
 

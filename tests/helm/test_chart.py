@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from ngshare import __version__
+from ngshare.hub import MALLOC
 from tests.helm.kube_api import kube_api
 from tests.require import require
 
@@ -304,6 +305,7 @@ def test_a_wrong_value_is_refused_by_name(helm: Helm, name: str, value: Any, sai
 )
 def test_the_service_is_told_what_a_hub_tells(helm: Helm, written: str, base: str) -> None:
     assert helm.render({"ngshare": {"hub_base_url": written}}).env == {
+        **MALLOC,
         "JUPYTERHUB_SERVICE_NAME": "ngshare",
         "JUPYTERHUB_SERVICE_URL": "http://0.0.0.0:8080",
         "JUPYTERHUB_SERVICE_PREFIX": f"{base}services/ngshare/",
@@ -331,6 +333,12 @@ def test_environment_variables_of_every_type(helm: Helm) -> None:
     rendered.validate()
     expected = {"SIZE": "30000000", "ON": "true", "TEXT": "1e3", "NODE": node}
     assert expected.items() <= rendered.env.items()
+
+
+def test_malloc_is_set_up_as_for_a_service_that_the_hub_launches(helm: Helm) -> None:
+    assert MALLOC.items() <= helm.render().env.items()
+    image = (ROOT / "Dockerfile").read_text()
+    assert f"ENV {' '.join(f'{name}={value}' for name, value in MALLOC.items())}\n" in image
 
 
 @pytest.mark.parametrize("as_list", [False, True])

@@ -93,7 +93,7 @@ http://{{ include "ngshare.fullname" . }}.{{ .Release.Namespace }}.svc:{{ .Value
 {{- concat $args (.Values.ngshare.args | default list) | default list | toYaml -}}
 {{- end -}}
 
-{{/* What JupyterHub sets for a service that it starts itself; a variable of ngshare.env replaces ours of that name. */}}
+{{/* What JupyterHub sets for a service that it starts itself, and the limits of malloc as ngshare.hub.configure_hub sets them; a variable of ngshare.env replaces ours of that name. */}}
 {{- define "ngshare.env" -}}
 {{- $base := include "ngshare.baseUrl" . -}}
 {{- $token := dict "name" (include "ngshare.secretName" .) "key" (include "ngshare.secretKey" .) -}}
@@ -106,6 +106,9 @@ http://{{ include "ngshare.fullname" . }}.{{ .Release.Namespace }}.svc:{{ .Value
   (dict "name" "JUPYTERHUB_API_TOKEN" "valueFrom" (dict "secretKeyRef" $token))
   (dict "name" "JUPYTERHUB_CLIENT_ID" "value" (include "ngshare.clientId" .))
   (dict "name" "JUPYTERHUB_OAUTH_ACCESS_SCOPES" "value" `["access:services", "access:services!service=ngshare"]`)
+  (dict "name" "MALLOC_ARENA_MAX" "value" "2")
+  (dict "name" "MALLOC_MMAP_THRESHOLD_" "value" "4194304")
+  (dict "name" "MALLOC_TRIM_THRESHOLD_" "value" "16777216")
 -}}
 {{- if include "ngshare.postgres" . -}}
   {{- $secret := .Values.ngshare.databaseSecret -}}
