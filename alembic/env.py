@@ -5,11 +5,12 @@ transaction around everything. The command line names a URL instead. Logging is
 never configured here: that would silence the service's own log.
 """
 
+from pathlib import Path
+
 from alembic import context
-from ngshare.blobs import LocalBlobs
 from ngshare.database import make_engine, parse_url
-from ngshare.migrate import finish_adoption
 from ngshare.models import Base
+from ngshare.progress import Progress
 
 config = context.config
 
@@ -34,13 +35,11 @@ def run_from_command_line():
     given = context.get_x_argument(as_dictionary=True)
     url = parse_url(given.get("database") or config.get_main_option("sqlalchemy.url"))
     if "storage" in given:
-        config.attributes["blobs"] = LocalBlobs(given["storage"])
+        config.attributes.update(storage=Path(given["storage"]), progress=Progress)
     engine = make_engine(url, wal=False, writes=True)
     with engine.begin() as connection:
         run(connection)
     engine.dispose()
-    if "storage" in given:
-        finish_adoption(url, config.attributes["blobs"])
 
 
 if context.is_offline_mode():

@@ -22,7 +22,6 @@ from pathlib import Path
 from benchmarks import legacy_site
 from benchmarks.processes import START_SECONDS, Process, free_port
 from ngshare import migrate
-from ngshare.blobs import LocalBlobs
 from ngshare.database import parse_url
 
 WAYS = {"as usual": (), "--no-upgrade-db": ("--no-upgrade-db",)}
@@ -64,7 +63,7 @@ def main() -> None:
     try:
         legacy_site.make(folder / "site", 400, kilobytes=1).close()
         site = folder / "site"
-        migrate.upgrade(parse_url(f"sqlite:///{site}/ngshare.db"), LocalBlobs(site / "files"))
+        migrate.upgrade(parse_url(f"sqlite:///{site}/ngshare.db"), site / "files")
         seconds(site)  # so that no file is read from the disk for the first time
         taken: dict[str, list[float]] = {way: [] for way in WAYS}
         for _ in range(rounds):

@@ -107,7 +107,7 @@ class Ngshare(Application):
     ).tag(config=True)
     adopt_without_files = Bool(
         False,
-        help="Adopt a site of ngshare 0.6, or finish that, although its files are lost",
+        help="Adopt a site of ngshare 0.6 although its files are lost",
     ).tag(config=True)
     standalone = Bool(
         False, help="Run without a Hub and believe the parameter 'user' of each request"
@@ -193,7 +193,7 @@ class Ngshare(Application):
         ),
         "adopt-without-files": (
             {"Ngshare": {"adopt_without_files": True}},
-            "Adopt a site of ngshare 0.6, or finish that, although its files are lost",
+            "Adopt a site of ngshare 0.6 although its files are lost",
         ),
         "log-json": ({"Ngshare": {"json_logs": True}}, "Write the log as JSON lines"),
         "vngshare": ({"Ngshare": {"standalone": True}}, "Run without a Hub, believing everybody"),

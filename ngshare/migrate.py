@@ -23,8 +23,7 @@ from sqlalchemy import URL, Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
 from alembic import command
-from ngshare import adoption, snapshots
-from ngshare.blobs import LocalBlobs
+from ngshare import snapshots
 from ngshare.database import (
     lost_race,
     make_engine,
@@ -32,6 +31,7 @@ from ngshare.database import (
     reason_and_advice,
     why_not_open,
 )
+from ngshare.progress import Progress
 from ngshare.upgrade_lock import MigrationError as MigrationError
 from ngshare.upgrade_lock import alone
 
@@ -85,11 +85,11 @@ def current(connection: Connection) -> str | None:
 
 
 def upgrade(
-    url: URL, blobs: LocalBlobs | None = None, *, files_may_be_lost: bool = False
+    url: URL, storage: Path | None = None, *, files_may_be_lost: bool = False
 ) -> tuple[str | None, str]:
     """Bring the database to this program's revision. Return the revisions before and after.
 
-    Only a site of ngshare 0.6 needs ``blobs``, where its files are and will be;
+    Only a site of ngshare 0.6 needs ``storage``, the folder of its files and blobs;
     ``files_may_be_lost`` adopts one even when not one of its files is there. While
     another process upgrades, this waits. Killed at any moment, it leaves the old
     revision or the new one.
@@ -99,7 +99,7 @@ def upgrade(
     """
     with _opened(url) as engine:
         before = _revision_unless_locked(engine)
-        if before == head() and not adoption_is_unfinished(url) and not _wants_wal(engine):
+        if before == head() and not _wants_wal(engine):
             return before, before
         with alone(url, engine):
             # Another process may have upgraded while this one waited.
@@ -107,10 +107,9 @@ def upgrade(
             if before != head():
                 _refuse_others_tables(engine, before)
                 _back_up(url, before)
-                _run(engine, {"blobs": blobs, "files_may_be_lost": files_may_be_lost})
+                _run(engine, {"storage": storage, "files_may_be_lost": files_may_be_lost})
             if _wants_wal(engine):
                 _use_wal(url)
-            finish_adoption(url, blobs, files_may_be_lost=files_may_be_lost)
         return before, head()
 
 
@@ -135,21 +134,13 @@ def revision_of(url: URL) -> str | None:
         return _revision(engine)
 
 
-def check(url: URL, blobs: LocalBlobs | None = None, *, files_may_be_lost: bool = False) -> str:
-    """Return the database's revision if it is this program's, else raise MigrationError.
-
-    It changes nothing, but for an adoption that is committed and was killed before its
-    last step: with ``blobs``, that is finished.
-    """
+def check(url: URL) -> str:
+    """Return the database's revision if it is this program's, else raise MigrationError."""
     with _opened(url) as engine:
         revision = _revision_unless_locked(engine)
-        if revision == head() and not adoption_is_unfinished(url):
-            return head()
-        if revision in (head(), LOCKED):
+        if revision == LOCKED:
             with alone(url, engine):
                 revision = _revision(engine)
-                if revision == head():
-                    finish_adoption(url, blobs, files_may_be_lost=files_may_be_lost)
     if revision != head():
         raise MigrationError(
             f"The database is at revision {revision or 'none'}, this ngshare needs {head()}, and "
@@ -157,28 +148,6 @@ def check(url: URL, blobs: LocalBlobs | None = None, *, files_may_be_lost: bool 
             "ngshare db upgrade with the same --database and --storage"
         )
     return head()
-
-
-def finish_adoption(url: URL, blobs: LocalBlobs | None, *, files_may_be_lost: bool = False) -> None:
-    """Take away the old names of adopted files, if an adoption is committed and has left any.
-
-    Raises MigrationError when they cannot be removed, or when most files are missing that
-    must be there, unless ``files_may_be_lost``.
-    """
-    if blobs is None or not adoption_is_unfinished(url):
-        return
-    with _opened(url) as engine:
-        if _revision(engine) in LEGACY:
-            return  # it was killed before it was committed, and will begin anew
-    try:
-        adoption.finish(Path(url.database or ""), blobs, files_may_be_lost=files_may_be_lost)
-    except adoption.AdoptionError as error:
-        raise MigrationError(str(error)) from error
-    except OSError as error:
-        raise MigrationError(
-            f"The site is adopted, but the old names of its files cannot be removed ({error}): "
-            "mend that and start again"
-        ) from error
 
 
 def refuse_downgrade(connection: Connection, revision: str, why: str) -> NoReturn:
@@ -206,6 +175,7 @@ def _run(engine: Engine, attributes: dict[str, Any]) -> None:
     try:
         with _checking_keys_at_the_end(engine) as connection:
             config = alembic_config(connection)
+            config.attributes["progress"] = Progress
             config.attributes.update(
                 {name: value for name, value in attributes.items() if value is not None}
             )
@@ -218,6 +188,10 @@ def _run(engine: Engine, attributes: dict[str, Any]) -> None:
         raise MigrationError(
             f"The upgrade of the database failed, and all is as it was before: {reason}"
         ) from error
+    if adopted := config.attributes.get("adopted"):
+        for line in adopted.summary():
+            log.info("%s", line)
+        log.info("All of it, name by name: %s", adopted.path)
 
 
 @contextlib.contextmanager
@@ -244,18 +218,6 @@ def _checking_keys_at_the_end(engine: Engine) -> Iterator[Connection]:
                     "The upgrade of the database failed, and all is as it was before: a row of "
                     f"{broken[0][0]} would point to nothing. Please report this"
                 )
-
-
-def adopted_names(url: URL) -> set[str]:
-    """The names that files of this site had in ngshare 0.6, if it was adopted."""
-    if url.get_backend_name() != "sqlite":
-        return set()
-    return adoption.adopted_names(Path(url.database or ""))
-
-
-def adoption_is_unfinished(url: URL) -> bool:
-    """Whether files of an ngshare 0.6 may lie under their old names only."""
-    return url.get_backend_name() == "sqlite" and adoption.is_unfinished(Path(url.database or ""))
 
 
 def _refuse_others_tables(engine: Engine, revision: str | None) -> None:

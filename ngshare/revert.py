@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from pathlib import Path
 
 from sqlalchemy import URL
 
-from ngshare import adoption, snapshots
-from ngshare.blobs import LocalBlobs
+from ngshare import snapshots
 from ngshare.migrate import LEGACY, MigrationError
 from ngshare.service_lock import not_in_use
 from ngshare.snapshots import Backup
@@ -42,10 +42,28 @@ def find_backup(url: URL, wanted: Path | None = None) -> Backup:
     raise MigrationError(f"no backup of another revision than {revision} lies beside {database}")
 
 
-def revert(url: URL, backup: Backup, blobs: LocalBlobs) -> Path:
+def missing_files(backup: Backup, storage: Path) -> tuple[int, int]:
+    """Return how many files a backup of an ngshare 0.6 names, and how many are not there.
+
+    They are, beside the blobs, until an administrator removes them. A backup of a later revision
+    names none so. Raises MigrationError.
+    """
+    if backup.revision not in LEGACY:
+        return 0, 0
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{backup.path.absolute().as_uri()}?mode=ro", uri=True)
+        ) as old:
+            rows = old.execute("SELECT DISTINCT actual_name FROM files WHERE actual_name > ''")
+            names = [str(name) for (name,) in rows]
+    except sqlite3.Error as error:
+        raise MigrationError(f"{backup.path} cannot be read: {error}") from error
+    return len(names), sum(not os.path.lexists(storage / name) for name in names)
+
+
+def revert(url: URL, backup: Backup) -> Path:
     """Put a backup in the place of the database; return the backup of what was there.
 
-    Of a site of ngshare 0.6, the files get their names of then again, beside the blobs.
     Raises InUse while a service works with the database, whose clients' work would be in
     neither of the two, and MigrationError; then it is as it was.
     """
@@ -55,8 +73,6 @@ def revert(url: URL, backup: Backup, blobs: LocalBlobs) -> Path:
             before = snapshots.backup_before_upgrade(
                 database, snapshots.revision_of(database), spared=backup.path
             )
-            if backup.revision in LEGACY:
-                adoption.put_back(database, blobs)
             snapshots.put_back(backup.path, database)
             if backup.revision in LEGACY:
                 _leave_wal(database)

@@ -167,8 +167,9 @@ def bring_up_to_date(
     """
     try:
         if upgrade:
-            return migrate.upgrade(url, blobs, files_may_be_lost=files_may_be_lost)
-        revision = migrate.check(url, blobs, files_may_be_lost=files_may_be_lost)
+            storage = None if blobs is None else blobs.folder
+            return migrate.upgrade(url, storage, files_may_be_lost=files_may_be_lost)
+        revision = migrate.check(url)
         return revision, revision
     except migrate.MigrationError as error:
         raise StartError(str(error)) from error

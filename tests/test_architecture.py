@@ -33,15 +33,17 @@ ALLOWED: dict[str, set[str]] = {
     "progress": set(),
     "durable": set(),
     "snapshots": {"durable"},
-    "adoption": {"adoption", "blobs", "durable", "wire", "errors", "progress"},
+    # Frozen, as the revision that it belongs to.
+    "adoption": {"adoption"},
     "upgrade_lock": set(),
     "service_lock": set(),
-    "migrate": {"database", "blobs", "snapshots", "adoption", "upgrade_lock"},
-    "revert": {"migrate", "blobs", "snapshots", "adoption", "upgrade_lock", "service_lock"},
+    "migrate": {"database", "snapshots", "upgrade_lock", "progress"},
+    "revert": {"migrate", "snapshots", "upgrade_lock", "service_lock"},
     "actions.access": {"models", "errors"},
     # They take many transactions and a long time, so they begin and end them themselves.
     "actions.transfer": {"models", "database"},
     "actions.storage": {"actions", "models", "blobs", "database", "snapshots"},
+    "actions.legacy": {"actions", "models", "blobs", "database", "errors"},
     "actions.backup": {
         *("actions", "models", "blobs", "database", "durable", "migrate", "snapshots", "wire"),
     },

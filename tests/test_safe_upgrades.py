@@ -19,7 +19,6 @@ from sqlalchemy import URL
 
 from alembic import command
 from ngshare import migrate, snapshots
-from ngshare.blobs import LocalBlobs
 from ngshare.database import make_engine, parse_url
 from ngshare.migrate import MigrationError
 from tests.databases import Databases, only_postgresql, only_sqlite
@@ -371,7 +370,7 @@ def test_a_downgrade_is_refused_in_one_line_that_names_the_backup(tmp_path: Path
     migrate_to(url, "1921a169739b")
     with closing(sqlite3.connect(tmp_path / "old.db")) as connection, connection:
         connection.execute("INSERT INTO users VALUES ('ada')")
-    migrate.upgrade(url, LocalBlobs(tmp_path / "files"))
+    migrate.upgrade(url, tmp_path / "files")
     [backup] = snapshots.list_backups(tmp_path / "old.db")
     before = contents(url)
     refused = downgrade(url, "1921a169739b")

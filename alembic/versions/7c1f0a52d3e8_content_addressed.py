@@ -65,7 +65,7 @@ def holds_anything():
 
 
 def require_storage():
-    if "blobs" not in op.get_context().config.attributes:
+    if "storage" not in op.get_context().config.attributes:
         raise CommandError(
             "it holds the records of an ngshare 0.6 site, which are adopted together with its "
             "files. Start ngshare once with its --database and --storage, or tell Alembic where "
@@ -77,10 +77,11 @@ def adopt():
     connection = op.get_bind()
     attributes = op.get_context().config.attributes
     try:
-        adoption.adopt(
+        attributes["adopted"] = adoption.adopt(
             connection.connection.dbapi_connection,
             Path(connection.engine.url.database),
-            attributes["blobs"],
+            attributes["storage"],
+            attributes["progress"],
             files_may_be_lost=attributes.get("files_may_be_lost", False),
         )
     except adoption.AdoptionError as error:

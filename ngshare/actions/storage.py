@@ -6,9 +6,7 @@ Both take a long time and many transactions, so they are given the database itse
 from __future__ import annotations
 
 import hashlib
-import re
-import stat
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -46,9 +44,6 @@ PIECE = 1 << 20
 
 LEAST_AGE = 3600.0
 """What is younger than so many seconds is never removed: a request may still name it."""
-
-_LEGACY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.[^/]*)?")
-"""How ngshare 0.6 named files."""
 
 ASIDE = "aside"
 """The folder in the storage of the databases that restores put aside; they name files as well."""
@@ -198,23 +193,6 @@ def collect(
             step()
     result.removed += sweep_incoming(store, before, remove=remove)
     return result
-
-
-def orphans(store: LocalBlobs, seconds: float, adopted: Collection[str]) -> list[Entry]:
-    """Files that an ngshare 0.6 left in the storage and that belonged to nothing, that old.
-
-    Those that belonged to something have been adopted, so the database must be ours.
-    ``adopted`` are their names: one that is there still may be the only one of its bytes.
-    """
-    before = disk_time(store) - seconds
-    found = []
-    for path in sorted(store.folder.iterdir()):
-        if path.name in adopted:
-            continue
-        state = path.lstat()
-        if stat.S_ISREG(state.st_mode) and _LEGACY.fullmatch(path.name) and state.st_mtime < before:
-            found.append(Entry(path, None, state.st_size, state.st_mtime))
-    return found
 
 
 def put_aside(store: LocalBlobs) -> list[Path]:

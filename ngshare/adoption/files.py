@@ -1,31 +1,34 @@
-"""The bytes of a 0.6 site: each file is hashed, made durable, and linked into the store."""
+"""The files of a 0.6 site: each is hashed, made durable, and becomes a blob by hard link.
+
+The blob of the digest ``abcd...`` is ``<storage>/blobs/ab/abcd...``. A file keeps the name
+that it had in 0.6, beside the blob. Where there can be no hard link it is copied.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
+import secrets
+import shutil
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ngshare.adoption import report as odd
-from ngshare.adoption.names import finished_list, read_names, unfinished_list
-from ngshare.adoption.report import AdoptionError, Report, quoted
-from ngshare.blobs import LocalBlobs
-from ngshare.progress import Progress
+from ngshare.adoption.report import AdoptionError, Report, quoted, sync
 
 THREADS = 16
 """How many files are read at once. They wait for the disk most of the time."""
 
 BATCH = 1000
 """How many files are given to the threads at once."""
-
-_CHUNK = 1 << 20
 
 NEEDED = """
     SELECT DISTINCT f.actual_name FROM legacy_files f JOIN (
@@ -37,45 +40,59 @@ NEEDED = """
             JOIN legacy_submissions o ON o._id = a.left_id
     ) n ON n.right_id = f._id WHERE f.actual_name IS NOT NULL ORDER BY f._id
 """
-"""The names of the files that anything is made of. SQLite compares left_id as the number it is."""
+"""The names of the files in any tree. SQLite compares left_id as the number it is."""
+
+OURS = {"blobs", "incoming", "aside", "quarantine", "belongs-to", "maintenance.lock"}
+"""What ngshare 1.0 itself has in a storage."""
+
+Progress = Callable[[str, int], contextlib.AbstractContextManager[Any]]
+"""Shows how far a number of steps has come; what it gives has a method ``advance``."""
+
+_PIECE = 1 << 20
+
+_UNREADABLE = {errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+
+_NO_LINK = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_NO_LINK |= {errno.EMLINK, errno.EXDEV}
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A file that the store has now, or will have once the adoption is committed."""
+    """A file that is a blob now. ``copied`` says that its bytes are there twice."""
 
     name: str
     sha256: bytes
     md5: bytes
     size: int
+    copied: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A file that the store cannot have. ``reason`` is None when it is simply not there."""
+    """A file that cannot be a blob. ``reason`` is None when it is simply not there."""
 
     name: str
     reason: str | None = None
 
 
 def take_files(
-    database: sqlite3.Connection, blobs: LocalBlobs, report: Report, *, may_be_lost: bool
+    database: sqlite3.Connection, report: Report, progress: Progress, *, may_be_lost: bool
 ) -> None:
-    """Bring every file that anything is made of into the store.
+    """Make a blob of every file in any tree, durably, and list them in the table ``taken``.
 
-    What was found is left in the temporary table ``taken``. When this returns the
-    blobs are durable. Raises AdoptionError or OSError.
+    Raises AdoptionError or OSError.
     """
     database.execute(
         "CREATE TEMPORARY TABLE taken "
         "(name TEXT PRIMARY KEY, sha256 BLOB, md5 BLOB, size INTEGER) WITHOUT ROWID"
     )
     total = database.execute(f"SELECT count(*) FROM ({NEEDED})").fetchone()[0]
-    earlier = _adopted_earlier(report.database)
     sizes: dict[bytes, int] = {}
+    copied: set[bytes] = set()
     lost = 0
-    with Progress("Adopting files", total) as progress:
-        for file in _take_all(database, blobs, earlier, progress):
+    with progress("Adopting files", total) as shown:
+        for file in _take_all(database, report.storage):
+            shown.advance()
             if isinstance(file, Lost):
                 lost += 1
                 if file.reason is not None:
@@ -86,58 +103,58 @@ def take_files(
                 (file.name, file.sha256, file.md5, file.size),
             )
             sizes[file.sha256] = file.size
+            if file.copied:
+                copied.add(file.sha256)
     if lost == total > 0 and not may_be_lost:
         raise AdoptionError(
-            f"not one of the {total} files that the database names is in {blobs.folder}: name the "
-            "right folder with --storage, or add --adopt-without-files if they are lost for good"
+            f"not one of the {total} files that the database names is in {report.storage}: name "
+            "the right folder with --storage, or add --adopt-without-files if they are lost for "
+            "good"
         )
-    blobs.sync()
+    if sizes:
+        for folder in {_blob(report.storage, digest).parent for digest in sizes}:
+            sync(folder)
+        sync(report.storage / "blobs")
+        sync(report.storage)
+    report.copied, report.copied_bytes = len(copied), sum(map(sizes.__getitem__, copied))
     report.count("blobs", len(sizes))
     report.count("bytes", sum(sizes.values()))
 
 
-def list_orphans(database: sqlite3.Connection, blobs: LocalBlobs, report: Report) -> None:
+def list_orphans(database: sqlite3.Connection, report: Report) -> None:
     """Report every file in the storage that is neither ours nor adopted. It is left alone."""
     adopted = {Path(name) for (name,) in database.execute("SELECT name FROM taken")}
-    ours = {blobs.belongs_to, blobs.folder / "maintenance.lock"}
-    for folder, below, names in os.walk(blobs.folder):
-        if Path(folder) == blobs.folder:
-            below[:] = [name for name in below if name not in ("blobs", blobs.incoming.name)]
+    for folder, below, names in os.walk(report.storage):
+        at_top = Path(folder) == report.storage
+        if at_top:
+            below[:] = [name for name in below if name not in OURS]
         for name in sorted(names):
             path = Path(folder, name)
-            if path.relative_to(blobs.folder) in adopted or path in ours:
+            shown = path.relative_to(report.storage)
+            if shown in adopted or (at_top and name in OURS):
                 continue
-            if _is_of_database(path, report.database):
+            # The database may be in the same folder, with the files that go with it.
+            if name.startswith(report.database.name) and report.database.parent.samefile(folder):
                 continue
-            name = quoted(str(path.relative_to(blobs.folder)))
-            report.odd(odd.ORPHANS, f"{name}, {path.lstat().st_size:,} bytes")
+            report.odd(odd.ORPHANS, f"{quoted(str(shown))}, {path.lstat().st_size:,} bytes")
 
 
-def _take_all(
-    database: sqlite3.Connection,
-    blobs: LocalBlobs,
-    earlier: dict[str, bytes],
-    progress: Progress,
-) -> Iterator[Taken | Lost]:
+def _take_all(database: sqlite3.Connection, storage: Path) -> Iterator[Taken | Lost]:
     names = database.execute(NEEDED)
     threads = ThreadPoolExecutor(THREADS, "adopt")
     try:
         while batch := [str(name) for (name,) in islice(names, BATCH)]:
-            for file in threads.map(lambda name: _take(blobs, earlier, name), batch):
-                yield file
-                progress.advance()
+            yield from threads.map(lambda name: _take(storage, name), batch)
     finally:
         threads.shutdown(cancel_futures=True)
 
 
-def _take(blobs: LocalBlobs, earlier: dict[str, bytes], name: str) -> Taken | Lost:
-    path = _inside(blobs.folder, name)
-    if path is None:
+def _take(storage: Path, name: str) -> Taken | Lost:
+    if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
         return Lost(name, "its name leads out of the storage")
+    path = storage / name
     try:
-        if not path.exists() and name in earlier:
-            return _read(blobs.path(earlier[name]), name)
-        taken = _read(path, name)
+        sha256, md5, size = _read(path)
     except (FileNotFoundError, NotADirectoryError):
         return Lost(name)
     except PermissionError as error:
@@ -146,42 +163,73 @@ def _take(blobs: LocalBlobs, earlier: dict[str, bytes], name: str) -> Taken | Lo
             "give the storage folder, with all that is in it, to the user of ngshare"
         ) from error
     except OSError as error:
-        if error.errno in (errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG):
+        if error.errno in _UNREADABLE:
             return Lost(name, error.strerror or "it cannot be read")
         raise
-    blobs.adopt(path, taken.sha256)
-    return taken
+    return Taken(name, sha256, md5, size, _make_blob(storage, path, sha256, size))
 
 
-def _read(path: Path, name: str) -> Taken:
-    """Hash a file, and see to it that its bytes are on the disk."""
+def _read(path: Path) -> tuple[bytes, bytes, int]:
+    """Return a file's SHA-256, MD5 and size, once its bytes are on the disk."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise IsADirectoryError(errno.EISDIR, "it is no file", str(path))
     sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     with path.open("rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK):
-            sha256.update(chunk)
-            md5.update(chunk)
-            size += len(chunk)
+        while piece := file.read(_PIECE):
+            sha256.update(piece)
+            md5.update(piece)
+            size += len(piece)
         os.fsync(file.fileno())
-    return Taken(name, sha256.digest(), md5.digest(), size)
+    return sha256.digest(), md5.digest(), size
 
 
-def _inside(folder: Path, name: str) -> Path | None:
-    """Where 0.6 kept a file, unless that would be outside of the storage."""
-    if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
-        return None
-    return folder / name
+def _make_blob(storage: Path, path: Path, digest: bytes, size: int) -> bool:
+    """Let a durable file be a blob too, unless there is one; return whether it was copied."""
+    blob = _blob(storage, digest)
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    # A removal of unnamed blobs spares what is young, however old the bytes are.
+    with contextlib.suppress(FileNotFoundError):
+        if blob.stat().st_size == size:
+            with contextlib.suppress(PermissionError):
+                os.utime(blob)
+            return False
+    try:
+        if path.is_symlink():
+            raise OSError(errno.EXDEV, "a name of something elsewhere")
+        with contextlib.suppress(PermissionError):
+            os.utime(path)
+        os.link(path, blob)
+    except FileExistsError:  # another file of the same bytes a moment ago, or one cut short
+        if blob.stat().st_size != size:
+            _copy(storage, path, blob)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        _copy(storage, path, blob)
+        return True
+    return False
 
 
-def _adopted_earlier(database: Path) -> dict[str, bytes]:
-    """What an earlier adoption took, in case that the database was restored since."""
-    earlier: dict[str, bytes] = {}
-    for path in (finished_list(database), unfinished_list(database)):
-        earlier.update((name, digest) for digest, name in read_names(path))
-    return earlier
+def _copy(storage: Path, path: Path, blob: Path) -> None:
+    incoming = storage / "incoming"
+    incoming.mkdir(exist_ok=True)
+    part = incoming / secrets.token_hex(16)
+    try:
+        with path.open("rb") as file, part.open("xb") as copy:
+            shutil.copyfileobj(file, copy, _PIECE)
+            copy.flush()
+            os.fsync(copy.fileno())
+        part.rename(blob)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise AdoptionError(
+                f"{storage} is full: without hard links, which its file system does not make, "
+                "the files need their room twice. Make room and start again"
+            ) from error
+        raise
 
 
-def _is_of_database(path: Path, database: Path) -> bool:
-    """Whether this is the database or a file that goes with it, should they share a folder."""
-    return path.name.startswith(database.name) and path.parent.samefile(database.parent)
+def _blob(storage: Path, digest: bytes) -> Path:
+    name = digest.hex()
+    return storage / "blobs" / name[:2] / name

@@ -1,19 +1,33 @@
-"""Old names and paths under today's rules: what can stay as it was does."""
+"""Old names, paths and times under the rules of ngshare 1.0: what can stay as it was does.
+
+The rules are those of revision 7c1f0a52d3e8, written down here so that they never change.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta, timezone
 from pathlib import PurePosixPath
 from typing import TypeVar
 
-from ngshare.errors import BadRequest
-from ngshare.wire import NAME_LENGTH, PATH_BYTES, PATH_PART_BYTES, check_path, is_name
-
 Key = TypeVar("Key")
 
-_ILLEGAL = re.compile(r"[\x00-\x1f\x7f/\ud800-\udfff]")
+NAME_LENGTH = 255
+"""The longest name, in characters."""
+
+PATH_PART_BYTES = 255
+PATH_BYTES = 2048
+"""The longest part of a path, and the longest path, in UTF-8 bytes."""
+
+_ILLEGAL = re.compile(r"[\x00-\x1f\x7f-\x9f/\ud800-\udfff]")
+_ODD = re.compile(r"[\x01-\x1f\x7f-\x9f\\]")
 _UNWRITABLE = re.compile(r"[\x00\ud800-\udfff]")
+_TIME = re.compile(
+    r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}:\d{2})(?:\.(\d{1,6}))?"
+    r"\s*(?:UTC|Z|([+-]\d{2}):?(\d{2}))?",
+    re.ASCII,
+)
 _ROOM = 12
 """How many characters of a name are left for a number that tells it from others."""
 
@@ -27,6 +41,24 @@ def text_of(value: object) -> str:
     return str(value)
 
 
+def parse_time(text: str) -> datetime | None:
+    """Return a time in UTC, which it is without a zone; None when the text is none."""
+    if not (match := _TIME.fullmatch(text.strip())):
+        return None
+    day, time, fraction, hours, minutes = match.groups()
+    try:
+        moment = datetime.strptime(f"{day} {time}", "%Y-%m-%d %H:%M:%S")
+        moment = moment.replace(
+            microsecond=int((fraction or "").ljust(6, "0")), tzinfo=timezone.utc
+        )
+        if hours:
+            offset = timedelta(hours=int(hours[1:]), minutes=int(minutes))
+            moment += offset if hours[0] == "-" else -offset
+    except (ValueError, OverflowError):
+        return None
+    return moment
+
+
 def legal_names(names: Iterable[tuple[Key, str]], otherwise: str) -> dict[Key, str]:
     """A name for each key: legal, and nobody else's.
 
@@ -37,7 +69,7 @@ def legal_names(names: Iterable[tuple[Key, str]], otherwise: str) -> dict[Key, s
     found: dict[Key, str] = {}
     taken: set[str] = set()
     for key, name in wanted:
-        if is_name(name) and name not in taken:
+        if 0 < len(name) <= NAME_LENGTH and not _ILLEGAL.search(name) and name not in taken:
             found[key] = name
             taken.add(name)
     for key, name in wanted:
@@ -58,12 +90,8 @@ def free_name(name: str, taken: Iterable[str], otherwise: str = "unnamed") -> st
 
 
 def is_odd_path(path: str) -> bool:
-    """Whether no new file may have this path today."""
-    try:
-        check_path(path)
-    except BadRequest:
-        return True
-    return False
+    """Whether no new file may have this path, which :func:`place` left as it was."""
+    return _ODD.search(path) is not None
 
 
 def place(paths: Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -47,6 +47,8 @@ class Report:
         self.database = database
         self.storage = storage
         self.started = started
+        self.path = database.with_name(f"{database.name}.adoption-report.txt")
+        self.copied = self.copied_bytes = 0
         self.counts = dict.fromkeys(COUNTED, 0)
         self._odd: dict[str, list[str]] = {}
         self._more: dict[str, int] = {}
@@ -76,7 +78,26 @@ class Report:
         lines += [f"Odd: {self.number(kind):,} {kind}" for kind in self._odd]
         if not self._odd:
             lines.append("Nothing in it was odd")
+        if self.copied:
+            lines.append(
+                f"{self.copied:,} file(s) could not be hard-linked and were copied: their "
+                f"{self.copied_bytes:,} bytes take their room twice until the old names are removed"
+            )
+        lines.append(
+            "All files keep their old names as well. Once you are sure not to go back to ngshare "
+            "0.6, remove those with: ngshare storage remove-legacy"
+        )
         return lines
+
+    def write(self) -> None:
+        """Write the report durably beside the database: all of it, or none."""
+        part = self.path.with_name(f"{self.path.name}.part")
+        with part.open("w", encoding="utf8", errors="backslashreplace") as file:
+            file.write(self.text())
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(self.path)
+        sync(self.path.parent)
 
     def text(self) -> str:
         """The whole report. Its summary comes first, up to an empty line."""
@@ -88,7 +109,7 @@ class Report:
             f"Storage: {self.storage}",
         ]
         for kind, lines in self._odd.items():
-            parts += ["", f"{self.number(kind):,} {kind}", *_indented(lines)]
+            parts += ["", f"{self.number(kind):,} {kind}", *(f"  {line}" for line in lines)]
         return "\n".join(parts) + "\n"
 
 
@@ -97,5 +118,10 @@ def quoted(name: object) -> str:
     return repr(name)
 
 
-def _indented(lines: Sequence[str]) -> list[str]:
-    return [f"  {line}" for line in lines]
+def sync(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

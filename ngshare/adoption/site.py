@@ -8,47 +8,42 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ngshare.adoption import people, work
-from ngshare.adoption.files import list_orphans, take_files
+from ngshare.adoption.files import Progress, list_orphans, take_files
 from ngshare.adoption.legal import text_of
-from ngshare.adoption.names import (
-    unfinished_list,
-    unfinished_report,
-    write_durably,
-    write_names,
-)
 from ngshare.adoption.report import Report
-from ngshare.blobs import LocalBlobs
 
 
 def adopt(
-    database: sqlite3.Connection, path: Path, blobs: LocalBlobs, *, files_may_be_lost: bool = False
+    database: sqlite3.Connection,
+    path: Path,
+    storage: Path,
+    progress: Progress,
+    *,
+    files_may_be_lost: bool = False,
 ) -> Report:
-    """Fill our tables, which are there and empty, from those of 0.6, and the store from its files.
+    """Fill our tables, which are there and empty, from those of 0.6, and the blobs from its files.
 
     database: in a transaction, with the tables of 0.6 renamed to ``legacy_...``. path:
-    where it lies, so that its report can lie beside it. The caller drops the old
-    tables, commits, and calls :func:`ngshare.adoption.finish`; if it does not commit,
-    everything is as it was. files_may_be_lost: go on even when not one file is there.
+    where it is, so that the report, which is on the disk when this returns, is beside it. The
+    caller drops the old tables and commits; if it does not, the site is as it was.
+    files_may_be_lost: go on even when not one file is there.
 
     Raises AdoptionError, OSError and sqlite3.Error.
     """
     now = datetime.now(timezone.utc)
-    report = Report(path, blobs.folder, now)
+    report = Report(path, storage, now)
     decode, database.text_factory = database.text_factory, text_of
     try:
         roster = people.adopt_people(database, report, now)
-        take_files(database, blobs, report, may_be_lost=files_may_be_lost)
+        take_files(database, report, progress, may_be_lost=files_may_be_lost)
         work.adopt_work(database, report, roster, now)
         _record_submissions(database)
-        list_orphans(database, blobs, report)
+        list_orphans(database, report)
         database.execute(
             "INSERT INTO audit_log (at, actor, event, detail) VALUES (?, 'ngshare', ?, ?)",
             (moment_text(now), "site adopted", json.dumps(report.counts)),
         )
-        write_names(
-            unfinished_list(path), database.execute("SELECT sha256, name FROM taken ORDER BY name")
-        )
-        write_durably(unfinished_report(path), [report.text()])
+        report.write()
         database.execute("DROP TABLE temp.taken")
     finally:
         database.text_factory = decode

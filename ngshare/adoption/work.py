@@ -9,12 +9,10 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ngshare.adoption import report as odd
-from ngshare.adoption.legal import free_name, legal_names, text_of
+from ngshare.adoption.legal import free_name, legal_names, parse_time, text_of
 from ngshare.adoption.people import Roster
 from ngshare.adoption.report import Report, quoted
 from ngshare.adoption.trees import LegacyTrees, Trees, report_nowhere
-from ngshare.errors import BadRequest
-from ngshare.wire import parse_time
 
 LOST_AND_FOUND = "lost and found"
 """The course, and the assignment, of what belongs to none. Nobody but admins is in it."""
@@ -146,9 +144,8 @@ class Work:
         """The time of each submission: as it was, unless it was none or stands twice."""
         times = []
         for number, assignment_id, raw, user in rows:
-            try:
-                moment = parse_time(text_of(raw))
-            except BadRequest:
+            moment = parse_time(text_of(raw))
+            if moment is None:
                 self.report.odd(odd.NO_TIME, f"number {number} of {quoted(user)}: {quoted(raw)}")
                 moment = _NEVER
             times.append((moment, user, self._assignment(assignment_id).id))

@@ -26,7 +26,6 @@ import itertools
 import logging
 import os
 import secrets
-import shutil
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -149,38 +148,6 @@ class LocalBlobs:
             )
             raise Unavailable("The exchange cannot read files now; please try again") from error
 
-    def adopt(self, path: Path, digest: bytes) -> bool:
-        """Let a file that is durable already be the blob ``digest`` too, without copying it.
-
-        Return False when this file system has no hard links: then the file must be
-        renamed to :meth:`path` once it is not needed under its own name any more.
-        Only from another disk is a file copied. Call :meth:`sync` before a row names
-        the blob. Raises OSError.
-        """
-        blob = self.path(digest)
-        if self.lease(digest[0], [digest]):
-            return True
-        try:
-            if path.is_symlink():
-                raise OSError(errno.EXDEV, "a name of something elsewhere")
-            with contextlib.suppress(PermissionError):
-                os.utime(path)  # the blob is young when it appears, however old its bytes are
-            os.link(path, blob)
-        except FileExistsError:
-            pass  # another file of the same bytes, a moment ago
-        except OSError as error:
-            if error.errno in _NO_HARD_LINKS:
-                return False
-            if error.errno != errno.EXDEV:
-                raise
-            self._copy(path, blob)
-        return True
-
-    def sync(self) -> None:
-        """Make every blob that was adopted durable under its name. Raises OSError."""
-        for shard in range(256):
-            sync(self.shard(shard))
-
     def check(self) -> None:
         probe = self.incoming / f"probe-{secrets.token_hex(8)}"
         try:
@@ -210,18 +177,6 @@ class LocalBlobs:
             with contextlib.suppress(OSError):
                 fcntl.flock(folder, fcntl.LOCK_SH)
             yield
-
-    def _copy(self, source: Path, path: Path) -> None:
-        part = self.incoming / secrets.token_hex(16)
-        try:
-            with source.open("rb") as file, part.open("xb") as copy:
-                shutil.copyfileobj(file, copy, 1 << 20)
-                copy.flush()
-                os.fsync(copy.fileno())
-            part.rename(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
 
     def explain(self, error: OSError) -> ExchangeError:
         """Log why the store cannot be written to, and return what to tell the client."""

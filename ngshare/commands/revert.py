@@ -7,18 +7,19 @@ from pathlib import Path
 from traitlets import Unicode
 
 from ngshare import revert, snapshots
-from ngshare.commands.base import DONE, YES, Command
+from ngshare.commands.base import DONE, YES, Command, CommandError
 from ngshare.database import show_url
 from ngshare.service_lock import not_in_use
+from ngshare.snapshots import Backup
 
 
 class Revert(Command):
     """Put the backup that was made before an upgrade in the place of the database.
 
     Without BACKUP it is the newest of another revision. What is there now becomes a
-    backup too, so that this can be undone. A site of ngshare 0.6 gets its files back
-    under their old names. Stop the service before: while it runs, this refuses. Start the
-    ngshare of then after, for this one would upgrade again.
+    backup too, so that this can be undone. The files of a site of ngshare 0.6 are all still
+    there, unless `ngshare storage remove-legacy` removed them. Stop the service before: while it
+    runs, this refuses. Start the ngshare of then after, for this one would upgrade again.
     """
 
     name = Unicode("ngshare db revert")
@@ -36,12 +37,28 @@ class Revert(Command):
         found = snapshots.revision_of(Path(url.database or ""))
         with not_in_use(Path(url.database or "")):
             pass  # Nobody is asked about what is refused in any case.
+        self._look_for_files(backup)
         self.say(
             f"This will put {backup.path}, of revision {backup.revision}, in place of "
             f"{show_url(url)}, of revision {found or 'none'}; what was stored since will be "
             "missing there, and is kept as a backup."
         )
         self.confirm("Put the backup in place?")
-        before = revert.revert(url, backup, self.open_storage())
+        before = revert.revert(url, backup)
         self.tell_way_back("Done. To undo this:", "ngshare db revert", before)
         return DONE
+
+    def _look_for_files(self, backup: Backup) -> None:
+        """Say what ngshare 0.6 would miss. Raises CommandError when that is everything."""
+        names, missing = revert.missing_files(backup, Path(self.storage))
+        if names and missing == names:
+            raise CommandError(
+                f"not one of the {names:,} files that {backup.path} names is in {self.storage}: "
+                "name the right folder with --storage. After ngshare storage remove-legacy there "
+                "is no way back to ngshare 0.6"
+            )
+        if missing:
+            self.note(
+                f"{missing:,} of the {names:,} files that this backup names are not in "
+                f"{self.storage}: ngshare 0.6 will not have them."
+            )

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from traitlets import Bool, Integer, Unicode
 
-from ngshare import belonging, migrate
-from ngshare.actions import storage
+from ngshare import belonging
+from ngshare.actions import legacy, storage
 from ngshare.actions.storage import Collected, Damage, Report, Use
 from ngshare.blobs import LocalBlobs
-from ngshare.blobs.sweep import SHARDS, Entry, Removed
+from ngshare.blobs.sweep import SHARDS
 from ngshare.commands.base import (
     DAMAGE,
     DONE,
@@ -36,6 +36,10 @@ class Storage(Command):
     subcommands = {
         "check": ("ngshare.commands.storage.Check", "Read every file, and find damage"),
         "gc": ("ngshare.commands.storage.Gc", "Remove files that nothing names"),
+        "remove-legacy": (
+            "ngshare.commands.legacy.RemoveLegacy",
+            "Remove the old names of files that were adopted from ngshare 0.6",
+        ),
     }
     examples = Unicode("""
     ngshare storage check
@@ -61,13 +65,12 @@ class Check(Command):
         progress = Progress("Checking the storage", SHARDS)
         with self.open_database() as database, self.kept_still(store), progress:
             report = storage.check(database, store, progress.advance)
-            adopted = migrate.adopted_names(database.url)
         self._tell(report, store)
-        left = storage.orphans(store, 0, adopted)
-        if left and not migrate.adoption_is_unfinished(database.url):
+        if left := legacy.list_files(Path(self.storage)):
             self.say(
-                f"{count(len(left), 'file')} of ngshare 0.6 belonged to nothing when the site was "
-                f"adopted: ngshare storage gc --orphans removes {agree(len(left), 'it', 'them')}."
+                f"{count(len(left), 'file is', 'files are')} there under a name of ngshare 0.6, "
+                "for the way back to it: ngshare storage remove-legacy removes "
+                f"{agree(len(left), 'it', 'them')}."
             )
         return DAMAGE if report.damage else DONE
 
@@ -148,10 +151,6 @@ class Gc(Command):
     aliases = {**SETTINGS, "hours": "Gc.hours"}
     flags = {
         **YES,
-        "orphans": (
-            {"Gc": {"orphans": True}},
-            "Also the files that an ngshare 0.6 left in the storage and that belonged to nothing",
-        ),
         "even-all": (
             {"Gc": {"even_all": True}},
             "Also when the database names no file of the storage at all: it may be the wrong one",
@@ -167,9 +166,6 @@ class Gc(Command):
     ngshare storage gc --yes --hours 48        # every night, by cron
     """)
 
-    orphans = Bool(False, help="Also what ngshare 0.6 left that belonged to nothing").tag(
-        config=True
-    )
     hours = Integer(
         24, min=int(storage.LEAST_AGE // 3600), help="Remove only what is older than so many hours"
     ).tag(config=True)
@@ -182,16 +178,11 @@ class Gc(Command):
     def run(self) -> int:
         store = self.open_storage()
         with self.open_database() as database, self.kept_still(store, alone=True):
-            self._refuse_unfinished(database)
             self._refuse_others(database, store)
             old = [*storage.put_aside(store), *storage.backups_beside(database)]
             found = self._collect("Looking for unnamed files", database, store, old, remove=False)
-            adopted = migrate.adopted_names(database.url)
-            orphans = storage.orphans(store, self.hours * 3600, adopted)
-            self._tell(found, orphans, old, database)
-            if not self.orphans:
-                orphans = []
-            if not found.removed.files and not orphans:
+            self._tell(found, old, database)
+            if not found.removed.files:
                 return DONE
             if not self.even_all and storage.names_none(database, store):
                 raise CommandError(
@@ -202,19 +193,8 @@ class Gc(Command):
             if self.take_over:
                 leave_mark(database.url, store)
             removed = self._collect("Removing", database, store, old, remove=True).removed
-            for orphan in orphans:
-                orphan.path.unlink()
-                removed += Removed(1, orphan.size)
         self.say(f"Removed {count(removed.files, 'file')}, {size(removed.bytes)}.")
         return DONE
-
-    def _refuse_unfinished(self, database: Database) -> None:
-        if migrate.adoption_is_unfinished(database.url):
-            raise CommandError(
-                "the adoption of this site from ngshare 0.6 is not finished, so files may lie "
-                "under their old names only: run ngshare db upgrade, or start the service, and "
-                "read what it says"
-            )
 
     def _refuse_others(self, database: Database, store: LocalBlobs) -> None:
         mark, this = belonging.read_mark(store), belonging.mark_of(database.url, store)
@@ -228,7 +208,6 @@ class Gc(Command):
     def _tell(
         self,
         collected: Collected,
-        orphans: Sequence[Entry],
         old: Sequence[Path],
         database: Database,
     ) -> None:
@@ -247,13 +226,7 @@ class Gc(Command):
             what = f"{count(found.files, 'file')} ({size(found.bytes)})"
             verb = agree(found.files, "is", "are")
             self.say(f"{what} {age} {verb} named by nothing in {database}.")
-        if orphans:
-            what = f"{count(len(orphans), 'file')} ({size(sum(one.size for one in orphans))})"
-            how = "will be removed as well" if self.orphans else "kept; --orphans removes them"
-            self.say(f"{what} of ngshare 0.6 belonged to nothing when the site was adopted: {how}.")
-        number = found.files + (len(orphans) if self.orphans else 0)
-        if number:
-            self.say(f"{count(number, 'file')} will be removed.")
+            self.say(f"{count(found.files, 'file')} will be removed.")
         else:
             self.say(f"Nothing to remove: no file that nothing names is {age}.")
 

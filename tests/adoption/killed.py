@@ -2,10 +2,9 @@
 
     python -m tests.adoption.killed FOLDER WHERE NUMBER [no-links]
 
-WHERE is ``statement`` (of SQL), ``link`` (of a file into the store), ``commit`` (just
-before it), ``committed`` (just after), ``rename`` or ``unlink`` (of an old name), and
-NUMBER which one of them. With ``no-links`` the file system has no hard links. Ends with
-exit code 0 if that never came.
+WHERE is ``statement`` (of SQL), ``link`` (of a file as a blob), ``rename`` (of a copy of one),
+``commit`` (just before it) or ``committed`` (just after), and NUMBER which one of them. With
+``no-links`` the file system has no hard links. Ends with exit code 0 if that never came.
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-from ngshare import adoption, migrate
-from ngshare.blobs import LocalBlobs
+from ngshare import migrate
 from ngshare.database import parse_url
 
 
@@ -58,12 +56,10 @@ def main(folder: Path, where: str, number: int, *, links: bool) -> None:
     if where == "link":
         os.link = before(os.link)
     elif where == "committed":
-        adoption.finish = before(adoption.finish)
+        migrate._use_wal = before(migrate._use_wal)
     elif where == "rename":
         Path.rename = before(Path.rename)
-    elif where == "unlink":
-        Path.unlink = before(Path.unlink)
-    migrate.upgrade(parse_url(f"sqlite:///{folder}/ngshare.db"), LocalBlobs(folder / "files"))
+    migrate.upgrade(parse_url(f"sqlite:///{folder}/ngshare.db"), folder / "files")
 
 
 if __name__ == "__main__":

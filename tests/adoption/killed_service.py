@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ngshare import migrate
-from ngshare.adoption.names import unfinished_list
 from tests.adoption.contents import revision
-from tests.process.site import COMMAND, PATIENCE, open_files
+from tests.process.site import COMMAND, PATIENCE
 
 LOOK = 0.002
 """After how many seconds the log of a start is read again."""
@@ -52,8 +51,6 @@ class Killed:
 def kill_service(folder: Path, log: Path, seconds: float) -> Killed:
     """Start a service on this site, and kill it after so many seconds of adopting, or when done."""
     database = folder / "ngshare.db"
-    adopted = revision(database) == migrate.head()  # and what is left are old names
-    lock = f"{os.path.realpath(database)}.upgrade-lock"
     with log.open("w") as output:
         started = time.monotonic()
         process = subprocess.Popen(
@@ -73,9 +70,7 @@ def kill_service(folder: Path, log: Path, seconds: float) -> Killed:
             assert process.poll() is None, said
             assert now - started < LONG, said
             if began is None:
-                # A start that has only old names to remove says nothing before that is over.
-                begins = lock in open_files(process.pid) if adopted else BEGUN in said
-                began = now if begins else None
+                began = now if BEGUN in said else None
             if any(word in said for word in OVER):
                 break
             if began is not None and now - began >= seconds:
@@ -87,7 +82,7 @@ def kill_service(folder: Path, log: Path, seconds: float) -> Killed:
     ended = time.monotonic()
     said = log.read_text()  # to its very end: nobody writes to it any more
     assert code == -signal.SIGKILL, said
-    over = revision(database) == migrate.head() and not unfinished_list(database).exists()
+    over = revision(database) == migrate.head()
     return Killed(
         after=ended - started,
         adopting=0 if began is None else ended - began,

@@ -1,4 +1,4 @@
-"""The order of an adoption's steps: bytes durable, then names, then the commit, then old names."""
+"""The order of an adoption's steps: bytes durable, then their names as blobs, then the commit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from sqlalchemy import Engine, event
 
 from benchmarks import legacy_site
 from ngshare import migrate
-from ngshare.blobs import LocalBlobs
 from ngshare.database import parse_url
 
 
@@ -37,9 +36,9 @@ class Steps:
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
-    """Records syncs, links, unlinks and commits of this process."""
+    """Records syncs, links and commits of this process."""
     steps = Steps()
-    fsync, link, unlink = os.fsync, os.link, Path.unlink
+    fsync, link = os.fsync, os.link
 
     def recorded_fsync(descriptor: int) -> None:
         fsync(descriptor)
@@ -49,22 +48,14 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
         link(source, target, **options)
         steps.add("link", source)
 
-    def recorded_unlink(path: Path, **options: Any) -> None:
-        unlink(path, **options)
-        steps.add("unlink", path)
-
     monkeypatch.setattr(os, "fsync", recorded_fsync)
     monkeypatch.setattr(os, "link", recorded_link)
-    monkeypatch.setattr(Path, "unlink", recorded_unlink)  # that of Python 3.10 holds os.unlink
     return steps
 
 
 def test_the_order_of_steps(tmp_path: Path, steps: Steps) -> None:
     legacy = legacy_site.make(tmp_path / "site", 30, kilobytes=1)
     legacy.close()
-    names = [path.name for path in legacy.storage.iterdir()]
-    store = LocalBlobs(legacy.storage)
-    steps.done.clear()
 
     def trace(connection: sqlite3.Connection, record: Any) -> None:
         connection.set_trace_callback(
@@ -73,7 +64,7 @@ def test_the_order_of_steps(tmp_path: Path, steps: Steps) -> None:
 
     event.listen(Engine, "connect", trace)
     try:
-        migrate.upgrade(parse_url(f"sqlite:///{legacy.database}"), store)
+        migrate.upgrade(parse_url(f"sqlite:///{legacy.database}"), legacy.storage)
     finally:
         event.remove(Engine, "connect", trace)
 
@@ -87,18 +78,23 @@ def test_the_order_of_steps(tmp_path: Path, steps: Steps) -> None:
     for shard in {blob.parent for blob in blobs}:
         synced = [at for at, done in enumerate(steps.done) if done == ("sync", str(shard))]
         assert any(steps.last("link") < at < commit for at in synced)
-    part = f"{legacy.database}.adopted-files.unfinished.part"
-    assert steps.first("sync", part) < commit
-    for name in names:
-        assert steps.first("unlink", legacy.storage / name) > commit
+    for folder in (legacy.storage / "blobs", legacy.storage):
+        assert steps.first("sync", folder) < commit
+    assert steps.first("sync", f"{legacy.database}.adoption-report.txt.part") < commit
 
 
 def test_an_adopted_blob_is_young(tmp_path: Path) -> None:
     """Or a clean-up could take it for a leftover, before the commit has named it."""
-    store = LocalBlobs(tmp_path / "files")
-    for name, path in (("a", tmp_path / "files" / "a"), ("b", tmp_path / "files" / "b")):
-        path.write_bytes(b"the same")
-        os.utime(path, (0, 0))
-        assert store.adopt(path, bytes(32)), name
-        assert store.path(bytes(32)).stat().st_mtime > 10**9
-        os.utime(store.path(bytes(32)), (0, 0))
+    legacy = legacy_site.make(tmp_path / "site", 2, kilobytes=1)
+    legacy.close()
+    before = legacy.database.read_bytes()
+    for _ in range(2):
+        for path in [*legacy.storage.glob("*.*"), *legacy.storage.glob("blobs/*/*")]:
+            os.utime(path, (0, 0))
+        migrate.upgrade(parse_url(f"sqlite:///{legacy.database}"), legacy.storage)
+        blobs = list(legacy.storage.glob("blobs/*/*"))
+        assert blobs
+        assert all(path.stat().st_mtime > 10**9 for path in blobs)
+        for path in legacy.folder.glob("ngshare.db-*"):
+            path.unlink()
+        legacy.database.write_bytes(before)

@@ -35,8 +35,10 @@ class Adopted:
         legacy.close()
         self.folder = legacy.folder
         self.url = parse_url(f"sqlite:///{legacy.database}")
+        before = _files(legacy.storage)
+        migrate.upgrade(self.url, legacy.storage, files_may_be_lost=files_may_be_lost)
+        assert _files(legacy.storage) == before  # nothing of 0.6 goes away
         self.blobs = LocalBlobs(legacy.storage)
-        migrate.upgrade(self.url, self.blobs, files_may_be_lost=files_may_be_lost)
         self.database = Database(self.url)
 
     def ask(self, action: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -99,6 +101,15 @@ def adopt() -> Iterator[Callable[..., Adopted]]:
 
 
 Adopt = Callable[..., Adopted]
+
+
+def _files(storage: Path) -> dict[str, int]:
+    """The sizes of the files right in a storage, but for the database, if it is there too."""
+    return {
+        path.name: path.lstat().st_size
+        for path in storage.glob("*")
+        if not path.is_dir() and "ngshare.db" not in path.name
+    }
 
 
 def test_nothing_odd(legacy: LegacySite, adopt: Adopt) -> None:
@@ -222,7 +233,7 @@ def test_the_wrong_folder(legacy: LegacySite, tmp_path: Path) -> None:
     legacy.close()
     url = parse_url(f"sqlite:///{legacy.database}")
     with pytest.raises(MigrationError, match="name the right folder with --storage") as error:
-        migrate.upgrade(url, LocalBlobs(tmp_path / "another"))
+        migrate.upgrade(url, tmp_path / "another")
     assert str(error.value).startswith("The database cannot be upgraded: not one of the 1 files")
     assert "--adopt-without-files" in str(error.value)
     with closing(sqlite3.connect(legacy.database)) as connection:
@@ -259,7 +270,7 @@ def test_files_that_may_not_be_read(legacy: LegacySite, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Path, "open", open_as_another_user)
     with pytest.raises(MigrationError, match=r"cannot be read \(Permission denied\): give the"):
-        migrate.upgrade(parse_url(f"sqlite:///{legacy.database}"), LocalBlobs(legacy.storage))
+        migrate.upgrade(parse_url(f"sqlite:///{legacy.database}"), legacy.storage)
 
 
 def test_a_file_that_the_disk_fails_to_read(
@@ -292,7 +303,6 @@ def test_a_disk_without_hard_links(
     legacy: LegacySite, adopt: Adopt, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     legacy.assignment(1, "b", {"same.ipynb": b"released", "b": b"b"})
-    inodes = {path.stat().st_ino for path in legacy.storage.iterdir()}
 
     def link(*arguments: Any, **options: Any) -> None:
         raise OSError(number, os.strerror(number))
@@ -301,8 +311,25 @@ def test_a_disk_without_hard_links(
     site = adopt(legacy)
     assert site.released("c", "a") == {"a.ipynb": b"released"}
     assert site.released("c", "b") == {"same.ipynb": b"released", "b": b"b"}
-    assert {path.stat().st_ino for path in legacy.storage.glob("blobs/*/*")} <= inodes
-    assert [path for path in legacy.storage.iterdir() if path.is_file()] == []
+    assert "2 file(s) could not be hard-linked and were copied: their 9 bytes" in site.report
+    assert list(legacy.storage.glob("incoming/*")) == []
+
+
+def test_a_disk_without_hard_links_and_without_room(
+    legacy: LegacySite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    legacy.close()
+
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise OSError(arguments[0] if arguments[0] == 28 else 1, "it does not work")
+
+    monkeypatch.setattr(os, "link", fail)
+    monkeypatch.setattr(shutil, "copyfileobj", lambda *arguments: fail(28))
+    with pytest.raises(MigrationError, match=r"files is full: without hard links, .* room twice"):
+        migrate.upgrade(parse_url(f"sqlite:///{legacy.database}"), legacy.storage)
+    assert list(legacy.storage.glob("incoming/*")) == []
+    with closing(sqlite3.connect(legacy.database)) as connection:
+        assert connection.execute("SELECT id FROM assignments").fetchall() == [("a",)]
 
 
 def test_a_store_on_another_disk(
@@ -314,7 +341,7 @@ def test_a_store_on_another_disk(
     monkeypatch.setattr(os, "link", link)
     site = adopt(legacy)
     assert site.released("c", "a") == {"a.ipynb": b"released"}
-    assert [path for path in legacy.storage.iterdir() if path.is_file()] == []
+    assert "1 file(s) could not be hard-linked and were copied: their 8 bytes" in site.report
 
 
 def test_a_database_in_the_storage_folder(tmp_path: Path, adopt: Adopt) -> None:

@@ -112,6 +112,8 @@ def test_it_says_what_it_did(real_site: Site) -> None:
     assert re.search(r"Backup of the database before its upgrade: .*-1921a169739b\n", output)
     report = real_site.database_file.with_name("ngshare.db.adoption-report.txt")
     assert f"All of it, name by name: {report}\n" in output
+    assert "All files keep their old names as well." in output
+    assert "remove those with: ngshare storage remove-legacy\n" in output
     text = report.read_text()
     for orphan in orphans(real_site):
         assert f"  '{orphan}', 500 bytes\n" in text
@@ -131,21 +133,20 @@ def _rows(database: Path, query: str) -> list[Any]:
         return connection.execute(query).fetchall()
 
 
-def test_only_orphans_keep_their_old_names(real_site: Site) -> None:
+def test_every_file_keeps_its_old_name(real_site: Site) -> None:
     real_site.start().stop()
-    left = {path.name for path in real_site.storage.iterdir() if path.is_file()} - {"belongs-to"}
-    assert sorted(left) == orphans(real_site)
-    assert len(left) == 3
-    for name in left:
-        assert (real_site.storage / name).read_bytes() == REAL_FILES[name]
+    left = {path.name: path.read_bytes() for path in real_site.storage.iterdir() if path.is_file()}
+    del left["belongs-to"]
+    assert left == REAL_FILES
     blobs = {path.name for path in real_site.storage.glob("blobs/*/*")}
-    kept = {name for name in REAL_FILES if name not in left}
-    assert blobs == {hashlib.sha256(REAL_FILES[name]).hexdigest() for name in kept}
+    adopted = REAL_FILES.keys() - set(orphans(real_site))
+    assert blobs == {hashlib.sha256(REAL_FILES[name]).hexdigest() for name in adopted}
 
 
 def test_nothing_is_copied(real_site: Site) -> None:
     inodes = {path.stat().st_ino for path in real_site.storage.iterdir()}
-    real_site.start().stop()
+    assert "were copied" not in real_site.start().output
+    real_site.servers[-1].stop()
     assert {path.stat().st_ino for path in real_site.storage.glob("blobs/*/*")} <= inodes
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from ngshare import migrate, revert, snapshots
-from ngshare.blobs import LocalBlobs
 from ngshare.database import parse_url
 from ngshare.service_lock import not_in_use
 from tests.adoption.conftest import REAL_SITE
@@ -28,7 +27,7 @@ def adopted(site: Site) -> Site:
     """A site of ngshare 0.6 that was adopted."""
     shutil.copyfile(REAL_SITE / "ngshare.db", site.database_file)
     shutil.copytree(REAL_SITE / "files", site.storage, copy_function=shutil.copyfile)
-    migrate.upgrade(parse_url(f"sqlite:///{site.database_file}"), LocalBlobs(site.storage))
+    migrate.upgrade(parse_url(f"sqlite:///{site.database_file}"), site.storage)
     return site
 
 
@@ -46,9 +45,22 @@ def test_back_to_0_6_and_forth_again(run: Run, adopted: Site) -> None:
     files = {path.name: path.read_bytes() for path in (REAL_SITE / "files").iterdir()}
     assert {path.name: path.read_bytes() for path in storage.glob("*.*")} == files
     assert legacy_contents(database, storage) == ours
-    migrate.upgrade(parse_url(f"sqlite:///{database}"), LocalBlobs(storage))
+    migrate.upgrade(parse_url(f"sqlite:///{database}"), storage)
     assert our_contents(database, storage) == ours
-    assert len(list(storage.glob("*.*"))) == 3
+
+
+@only_sqlite
+def test_without_the_old_names_there_is_no_way_back_to_0_6(run: Run, adopted: Site) -> None:
+    before = dump(adopted.database_file)
+    lost = sorted(adopted.storage.glob("*.*"))[0]
+    lost.unlink()
+    told = run("db", "revert", code=1)
+    assert "1 of the 133 files that this backup names are not in" in told.stdout + told.stderr
+    run("storage", "remove-legacy", "--yes")
+    told = run("db", "revert", "--yes", code=1)
+    assert "not one of the 133 files that" in told.stderr
+    assert "there is no way back to ngshare 0.6" in told.stderr
+    assert dump(adopted.database_file) == before
 
 
 @only_sqlite
@@ -60,7 +72,7 @@ def test_the_backup_alone_is_adopted_again(run: Run, adopted: Site) -> None:
     for part in ("", "-wal", "-shm"):
         Path(f"{database}{part}").unlink(missing_ok=True)
     shutil.copyfile(backup.path, database)
-    migrate.upgrade(parse_url(f"sqlite:///{database}"), LocalBlobs(storage))
+    migrate.upgrade(parse_url(f"sqlite:///{database}"), storage)
     assert our_contents(database, storage) == ours
 
 

@@ -255,29 +255,6 @@ def test_another_age(run: Run, blobs: LocalBlobs, course: str) -> None:
     assert "at least 1" in run("storage", "gc", "--yes", "--hours=0", code=1).stderr
 
 
-def test_what_an_old_site_left_behind(run: Run, blobs: LocalBlobs, course: str) -> None:
-    left = blobs.folder / "0046017b-503c-49aa-909e-a63ef4e3532c.csv"
-    mine = blobs.folder / "notes.csv"
-    young = blobs.folder / "1146017b-503c-49aa-909e-a63ef4e3532c"
-    for path in (left, mine, young):
-        path.write_bytes(b"12345")
-    for path in (left, mine):
-        os.utime(path, (0, 0))
-    checked = run("storage", "check").stdout
-    assert "2 files of ngshare 0.6 belonged to nothing" in checked
-    assert "ngshare storage gc --orphans removes them." in checked
-    told = run("storage", "gc", "--yes").stdout
-    assert "1 file (5 bytes) of ngshare 0.6 belonged to nothing" in told
-    assert "kept; --orphans removes them" in told
-    refused = run("storage", "gc", "--orphans", code=1)
-    assert "needs --yes" in refused.stderr
-    assert "will be removed as well.\n1 file will be removed.\n" in refused.stdout
-    assert left.exists()
-    assert run("storage", "gc", "--yes", "--orphans").stdout.endswith("Removed 1 file, 5 bytes.\n")
-    assert (left.exists(), mine.exists(), young.exists()) == (False, True, True)
-    assert "Nothing to remove" in run("storage", "gc", "--yes", "--orphans").stdout
-
-
 def test_the_wrong_database_does_not_empty_the_storage(run: Run, blobs: LocalBlobs) -> None:
     blobs.put([b"of another site"])
     make_old(blobs, b"of another site")
