@@ -78,6 +78,7 @@ class Ngshare(Application):
         "db": ("ngshare.commands.db.Db", "Look at the database, upgrade, back up, restore"),
         "storage": ("ngshare.commands.storage.Storage", "Check the files, free room"),
         "log": ("ngshare.commands.log.Log", "Show who did what, and who has not handed in"),
+        "members": ("ngshare.commands.members.Members", "List members, and who never came"),
         "export": ("ngshare.commands.export.Export", "Pack everything of a course in one file"),
         "trash": ("ngshare.commands.trash.Trash", "List, restore, purge what was removed"),
     }

@@ -126,12 +126,16 @@ Id = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class User(Base):
-    """Somebody who was seen or named, under the name that the Hub knows."""
+    """Somebody who was seen or named, under the name that the Hub knows.
+
+    ``first_seen_at`` is when they first sent a request; None for somebody who was only named.
+    """
 
     __tablename__ = "users"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
+    first_seen_at: Mapped[datetime | None]
 
 
 class Course(Base):

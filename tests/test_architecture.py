@@ -17,6 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "contents": set(),
     "wire": {"contents", "errors"},
+    "usernames": set(),
     "models": set(),
     "hub": set(),
     "logs": set(),
@@ -48,7 +49,7 @@ ALLOWED: dict[str, set[str]] = {
         *("actions", "models", "blobs", "database", "durable", "migrate", "snapshots", "wire"),
     },
     "actions.restore": {"actions", "blobs", "database", "migrate", "snapshots"},
-    "actions": {"actions", "models", "blobs", "wire", "errors"},
+    "actions": {"actions", "models", "blobs", "usernames", "wire", "errors"},
     "web.auth": {"web", "errors", "metrics"},  # it counts what the Hub is asked
     "web.own_names": set(),
     "web.forms": {"errors", "wire"},

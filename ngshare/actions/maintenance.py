@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, text
 from sqlalchemy.orm import aliased
 
-from ngshare.actions import audit, roster, trees
+from ngshare.actions import audit, roster, trees, users
 from ngshare.actions.access import Caller, require_admin
 from ngshare.blobs import BlobStore
 from ngshare.errors import Forbidden
@@ -143,13 +143,13 @@ def load_sample(
     """
     check_replace(caller, debug=debug, hub=hub)
     _empty(connection)
-    roster.user_ids(connection, ["kevin", "abigail", "lawrence", "eric"])
+    users.user_ids(connection, ["kevin", "abigail", "lawrence", "eric"])
     course1 = _sample_course(connection, "course1", instructor="kevin", student="lawrence")
     course2 = _sample_course(connection, "course2", instructor="abigail", student="eric")
     challenge = _sample_assignment(connection, course1, "challenge", files["file2"])
     _sample_assignment(connection, course2, "assignment2a", files["file0"])
     _sample_assignment(connection, course2, "assignment2b", files["file1"])
-    lawrence = roster.user_ids(connection, ["lawrence"])["lawrence"]
+    lawrence = users.user_ids(connection, ["lawrence"])["lawrence"]
     first = datetime(2020, 1, 1, tzinfo=timezone.utc)
     for moment, path, feedback in ((first, "file3", "file5"), (audit.now(), "file4", None)):
         connection.execute(

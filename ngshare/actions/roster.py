@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
-from ngshare.actions import access, audit
+from ngshare.actions import access, audit, users
 from ngshare.actions.access import Access, Caller, Capability
 from ngshare.actions.locks import lock
 from ngshare.actions.parts import ALL, Part
@@ -17,12 +17,8 @@ from ngshare.errors import BadRequest, Conflict, NotFound
 from ngshare.models import INSTRUCTOR, STUDENT, Course, Membership, User
 from ngshare.wire import is_name, is_text
 
-CHUNK = 500
-"""How many names one IN list holds; old SQLite takes 999 parameters at most."""
-
 STUDENT_IS_INSTRUCTOR = "Cannot add instructor as student"
 
-_USER_ID = select(User.id).where(User.name == bindparam("name"))
 _CHANGE_MEMBER = (
     update(Membership)
     .where(Membership.id == bindparam("membership_id"))
@@ -53,40 +49,13 @@ class ImportStatus:
     message: str | None = None
 
 
-def is_known(connection: Connection, name: str) -> bool:
-    """Return whether the database has a user of this name."""
-    return connection.scalar(_USER_ID, {"name": name}) is not None
-
-
-def see_user(connection: Connection, name: str) -> None:
-    """Add a user who sent a first request."""
-    user_ids(connection, [name])
-
-
-def user_ids(connection: Connection, names: Iterable[str]) -> dict[str, int]:
-    """The ids of these users. Whoever is named for the first time comes into being."""
-    wanted = list(dict.fromkeys(names))
-    found: dict[str, int] = {}
-    for chunk in _chunks(wanted):
-        rows = connection.execute(select(User.name, User.id).where(User.name.in_(chunk)))
-        found.update((name, user_id) for name, user_id in rows)
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        # In one order: two that insert the same names in different orders wait for each other.
-        rows = connection.execute(
-            insert(User).returning(User.name, User.id), [{"name": name} for name in sorted(missing)]
-        )
-        found.update((name, user_id) for name, user_id in rows)
-    return found
-
-
 def set_members(
     connection: Connection, course_id: int, role: str, people: Sequence[Person]
 ) -> None:
     """Give all these people this role in the course, whatever they were in it before."""
-    ids = user_ids(connection, (person.username for person in people))
+    ids = users.user_ids(connection, (person.username for person in people))
     existing: dict[int, int] = {}
-    for chunk in _chunks(list(ids.values())):
+    for chunk in users.chunks(list(ids.values())):
         existing.update(
             (user_id, membership_id)
             for membership_id, user_id in connection.execute(
@@ -348,8 +317,3 @@ def _remove(
         .where(Membership.id == row.id)
         .values(removed_at=moment, removed_by=caller.name)
     )
-
-
-def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), CHUNK):
-        yield items[start : start + CHUNK]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, insert, select, type_coerce
 
-from ngshare.actions import access, assignments, audit, roster, trees
+from ngshare.actions import access, assignments, audit, roster, trees, users
 from ngshare.actions.access import Access, Caller, Capability, Released
 from ngshare.actions.locks import lock
 from ngshare.actions.parts import ALL, Part
@@ -89,7 +89,7 @@ def submit(
     A student's moments for one assignment increase, whatever the clock does.
     """
     found, released = check_submit(connection, caller, course, assignment)
-    student_id = found.caller_id or roster.user_ids(connection, [caller.name])[caller.name]
+    student_id = found.caller_id or users.user_ids(connection, [caller.name])[caller.name]
     if lock(connection, User, student_id):
         # Meanwhile the assignment may have been removed, or the caller from the course.
         found, released = check_submit(connection, caller, course, assignment)

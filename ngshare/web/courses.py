@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ngshare.actions import courses
+from ngshare.actions import courses, users
 from ngshare.errors import BadRequest
 from ngshare.web.base import BaseHandler
 from ngshare.web.lists import ListHandler
+from ngshare.web.names import warn_of_names
 from ngshare.web.who import Who, allow
 from ngshare.wire import check_name, decode_json
 
@@ -25,8 +26,9 @@ class Course(BaseHandler):
     async def post(self, course: str) -> None:
         await self.ask(courses.check_create, course)
         instructors = await self.service.on_files(parse_instructors, self.value("instructors"))
+        odd = await self.ask(users.find_odd_names, instructors)
         await self.change(courses.create_course, course, instructors)
-        self.reply()
+        self.reply(**warn_of_names(self, course, odd))
 
     @allow(Who.ADMIN)
     async def delete(self, course: str) -> None:

@@ -6,10 +6,11 @@ from dataclasses import asdict
 from operator import attrgetter
 from typing import Any
 
-from ngshare.actions import roster
+from ngshare.actions import roster, users
 from ngshare.actions.roster import ImportStatus
 from ngshare.web.base import BaseHandler
 from ngshare.web.lists import ListHandler
+from ngshare.web.names import warn_of_names
 from ngshare.web.who import Who, allow
 from ngshare.wire import decode_json
 
@@ -19,8 +20,9 @@ class Instructor(BaseHandler):
 
     @allow(Who.INSTRUCTOR)
     async def post(self, course: str, username: str) -> None:
+        odd = await self.ask(users.find_odd_names, [username])
         await self.change(roster.put_instructor, course, username, *_names(self))
-        self.reply()
+        self.reply(**warn_of_names(self, course, odd))
 
     @allow(Who.MEMBER)
     async def get(self, course: str, username: str) -> None:
@@ -46,8 +48,9 @@ class Student(BaseHandler):
 
     @allow(Who.INSTRUCTOR)
     async def post(self, course: str, username: str) -> None:
+        odd = await self.ask(users.find_odd_names, [username])
         await self.change(roster.put_student, course, username, *_names(self))
-        self.reply()
+        self.reply(**warn_of_names(self, course, odd))
 
     @allow(Who.INSTRUCTOR_OR_SELF)
     async def get(self, course: str, username: str) -> None:
@@ -66,8 +69,11 @@ class Students(ListHandler):
     async def post(self, course: str) -> None:
         await self.ask(roster.check_import, course)
         people = await self.service.on_files(_parse_students, self.value("students"))
+        odd = await self.ask(users.find_odd_names, [person.username for person in people])
         statuses = await self.change(roster.import_students, course, people)
-        self.reply(status=[_format_status(status) for status in statuses])
+        added = {status.username for status in statuses if status.message is None}
+        warnings = warn_of_names(self, course, [one for one in odd if one.username in added])
+        self.reply(status=[_format_status(status) for status in statuses], **warnings)
 
     @allow(Who.INSTRUCTOR)
     async def get(self, course: str) -> None:

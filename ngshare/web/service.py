@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar, cast
 
-from ngshare.actions import audit, roster
+from ngshare.actions import audit, users
 from ngshare.actions.access import Caller
 from ngshare.actions.audit import Read
 from ngshare.blobs import BlobStore
@@ -143,8 +143,8 @@ class Service:
     async def see(self, name: str) -> Caller:
         """The caller of this name, remembered in the database when seen for the first time."""
         if name not in self._seen:
-            if not await self.read(roster.is_known, name):
-                await self.write(roster.see_user, name)
+            if not await self.read(users.was_seen, name):
+                await self.write(users.see, name)
             self._seen.add(name)
         return Caller(name, name in self.admins)
 

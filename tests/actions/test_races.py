@@ -25,6 +25,7 @@ from ngshare.actions import (
     roster,
     submissions,
     trash,
+    users,
 )
 from ngshare.actions.roster import Person
 from ngshare.database import Database
@@ -392,8 +393,8 @@ def test_rosters_in_opposite_orders(race: Race) -> None:
 def test_new_users_named_in_opposite_orders(race: Race, postgres_cluster: Cluster) -> None:
     """Were they inserted as they are named, each would wait for the other."""
     deadlocks = postgres_cluster.log.count("deadlock detected")
-    first, second = (step(roster.user_ids, names) for names in (["a"], ["b", "a"]))
-    race.run(first, second, then=step(roster.user_ids, ["b"]))
+    first, second = (step(users.user_ids, names) for names in (["a"], ["b", "a"]))
+    race.run(first, second, then=step(users.user_ids, ["b"]))
     assert race.waited
     assert race.retries == 1  # the second, which then finds them both
     assert postgres_cluster.log.count("deadlock detected") == deadlocks

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, select
 
-from ngshare.actions import courses, roster
+from ngshare.actions import courses, roster, users
 from ngshare.actions.roster import ImportStatus, Person
 from ngshare.errors import BadRequest, Forbidden
 from ngshare.models import Membership, User
@@ -109,11 +109,11 @@ def test_what_fails_later_undoes_the_import(act: Act) -> None:
 
 def test_users_come_into_being_once(act: Act) -> None:
     names = [f"user{number}" for number in range(2500)]
-    ids = act(roster.user_ids, [*names, *names])
+    ids = act(users.user_ids, [*names, *names])
     assert len(ids) == len(set(ids.values())) == 2500
-    assert act(roster.user_ids, reversed(names)) == ids
-    act(roster.see_user, names[0])
-    assert act(roster.user_ids, names[:1]) == {names[0]: ids[names[0]]}
+    assert act(users.user_ids, reversed(names)) == ids
+    act(users.see, names[0])
+    assert act(users.user_ids, names[:1]) == {names[0]: ids[names[0]]}
 
 
 def test_somebody_has_one_role_in_a_course(act: Act) -> None:

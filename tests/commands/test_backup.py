@@ -563,7 +563,10 @@ def test_a_backup_that_an_older_ngshare_made_is_upgraded(
     del manifest.rows["replaced_trees"]
     edit(folder, revision="7c1f0a52d3e8", sha256=digest.hex(), rows=manifest.rows)
     run("db", "restore", str(folder), "--yes")
-    assert everything(database) == before
+    after = everything(database)
+    for found in (before, after):  # when a user was first seen, an upgrade finds out in the log
+        found["users"] = [row[:2] for row in found["users"]]
+    assert after == before
 
 
 @only_postgresql

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from ngshare.actions import users
+from ngshare.database import Database
 from tests.conftest import ADMIN, Api
 from tests.web.world import (
     ASSIGNMENT,
@@ -285,3 +287,69 @@ async def test_names_that_are_none_are_reported_and_the_other_lines_count(api: A
         assert status.keys() == {"username", "success", "message"}
         assert status["success"] is False
     assert legal == {"username": CLASSMATE, "success": True}
+
+
+# Names that may be those of no user of the Hub
+
+ODD = {
+    "username": "ZoE",
+    "message": "has capitals, and JupyterHub makes names lower-case by default",
+}
+ADDING: list[tuple[str, tuple[str, ...], dict[str, str], tuple[str, ...]]] = [
+    (INSTRUCTOR, ("student", COURSE, "ZoE"), ADA, ()),
+    (ADMIN, ("instructor", COURSE, "ZoE"), ADA, ()),
+    (ADMIN, ("course", "New"), {"instructors": '["fine", "ZoE"]'}, ()),
+    (
+        INSTRUCTOR,
+        ("students", COURSE),
+        {"students": json.dumps([line("fine"), line("ZoE"), line("A/B")])},
+        ("status",),
+    ),
+]
+
+
+@pytest.mark.parametrize(("user", "path", "fields", "keys"), ADDING)
+async def test_who_adds_a_name_that_may_be_no_users_is_warned(
+    api: Api,
+    database: Database,
+    caplog: pytest.LogCaptureFixture,
+    user: str,
+    path: tuple[str, ...],
+    fields: dict[str, str],
+    keys: tuple[str, ...],
+) -> None:
+    reply = await api.post(*path, user=user, warnings="true", **fields)
+    assert reply.success("warnings", *keys)["warnings"] == [ODD]
+    said = (
+        f'{user} added to the course {path[1]} who may be no users of the Hub: "ZoE" has capitals'
+    )
+    [warning] = [text for text in caplog.messages if said in text]
+    assert "fine" not in warning
+    if path[0] != "course":
+        caplog.clear()
+        (await api.post(*path, user=user, **fields)).success(*keys)
+        assert said in caplog.text
+        database.write(users.see, "ZoE")
+        reply = await api.post(*path, user=user, warnings="true", **fields)
+        assert reply.success("warnings", *keys)["warnings"] == []
+
+
+async def test_many_odd_names_are_one_line_of_the_log(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    roster = json.dumps([line(f"X{number}") for number in range(1000)])
+    reply = await api.post("students", COURSE, user=INSTRUCTOR, students=roster, warnings="true")
+    assert len(reply.success("status", "warnings")["warnings"]) == 1000
+    [warning] = [text for text in caplog.messages if "may be no users" in text]
+    assert warning.endswith("; and 995 more")
+    assert len(warning) < 1000
+
+
+async def test_nobody_is_warned_of_what_was_not_done(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _, path, fields, _ in ADDING:
+        other = STUDENT if path[0] != "instructor" else INSTRUCTOR
+        reply = await api.post(*path, user=other, warnings="true", **fields)
+        assert reply.status in (400, 403)
+    assert "may be no users" not in caplog.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from unittest.mock import patch
 
-from ngshare.actions import assignments, courses, feedback, roster, submissions
+from ngshare.actions import assignments, courses, feedback, roster, submissions, users
 from ngshare.actions.access import Caller
 from ngshare.blobs import BlobStore, sha256
 from ngshare.database import Database
@@ -61,8 +61,8 @@ def populate(database: Database) -> None:
 
 def _populate(database: Database) -> None:
     admin, instructor = Caller(ADMIN, admin=True), Caller(INSTRUCTOR)
-    database.write(roster.see_user, ADMIN)
-    database.write(roster.see_user, STRANGER)
+    database.write(users.see, ADMIN)
+    database.write(users.see, STRANGER)
     database.write(courses.create_course, admin, COURSE, [INSTRUCTOR, COLLEAGUE])
     database.write(courses.create_course, admin, OTHER_COURSE, [OUTSIDER])
     database.write(roster.put_instructor, admin, COURSE, INSTRUCTOR, "Ivy", "Ito", "ivy@x.edu")
