@@ -45,7 +45,7 @@ LOCKED = "locked"
 
 
 def scripts() -> Path:
-    """The folder of the migrations: in the wheel it is inside the package, else in the checkout."""
+    """Return the folder of the migrations: inside the package in a wheel, else in the checkout."""
     package = Path(__file__).parent
     for folder in (package / "_alembic", package.parent / "alembic"):
         if (folder / "env.py").exists():
@@ -56,7 +56,7 @@ def scripts() -> Path:
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
-    """What Alembic needs to know, without ``alembic.ini``, which a wheel does not carry."""
+    """Return Alembic's configuration, without ``alembic.ini``, which a wheel does not carry."""
     config = Config()
     # Percent signs mean interpolation to the parser behind it.
     config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
@@ -67,20 +67,20 @@ def alembic_config(connection: Connection | None = None) -> Config:
 
 
 def head() -> str:
-    """The revision of this program."""
+    """Return the revision of this program."""
     revision = ScriptDirectory.from_config(alembic_config()).get_current_head()
     assert revision is not None, "there is always a first revision"
     return revision
 
 
 def revisions() -> list[tuple[str, str]]:
-    """Every revision there ever was, the oldest first, each with its title."""
+    """List every revision, the oldest first, each with its title."""
     walked = ScriptDirectory.from_config(alembic_config()).walk_revisions()
     return [(script.revision, script.doc.partition("\n")[0]) for script in walked][::-1]
 
 
 def current(connection: Connection) -> str | None:
-    """The revision of a database; None when it was never migrated."""
+    """Return the revision of a database; None when it was never migrated."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
@@ -122,14 +122,14 @@ def _wants_wal(engine: Engine) -> bool:
 
 
 def _use_wal(url: URL) -> None:
-    """Put a SQLite database into WAL mode, while nobody else works with it."""
+    """Put a SQLite database into WAL mode. Call it under the upgrade lock."""
     engine = make_engine(url)
     engine.connect().close()
     engine.dispose()
 
 
 def revision_of(url: URL) -> str | None:
-    """The revision of a database, None when it was never migrated. Raises MigrationError."""
+    """Return the revision of a database; None if never migrated. Raises MigrationError."""
     with _opened(url) as engine:
         return _revision(engine)
 
@@ -151,7 +151,7 @@ def check(url: URL) -> str:
 
 
 def refuse_downgrade(connection: Connection, revision: str, why: str) -> NoReturn:
-    """Say why there is no way back to ``revision``, and which backup is. Raises CommandError."""
+    """Refuse a downgrade to ``revision``, and name the backup to restore. Raises CommandError."""
     raise CommandError(
         f"{why}. Nothing was changed. To go back, {_way_back(connection.engine.url, [revision])}"
     )
@@ -196,10 +196,10 @@ def _run(engine: Engine, attributes: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _checking_keys_at_the_end(engine: Engine) -> Iterator[Connection]:
-    """A transaction at whose end every foreign key must point to something, and only then.
+    """Open a transaction that checks foreign keys at its end only.
 
-    SQLite changes many a thing of a table by making it anew, and with its checks on,
-    dropping the old one would take along what points to it.
+    SQLite alters a table by making a new one, and with its checks on, dropping the old one
+    would delete the rows that point to it.
     """
     if engine.dialect.name != "sqlite":
         with engine.begin() as connection:
@@ -221,7 +221,7 @@ def _checking_keys_at_the_end(engine: Engine) -> Iterator[Connection]:
 
 
 def _refuse_others_tables(engine: Engine, revision: str | None) -> None:
-    """Raise MigrationError when tables are in the way that no revision of ours accounts for."""
+    """Raise MigrationError when there are tables of another program."""
     if revision is not None:
         return
     with reading(engine).connect() as connection:
@@ -234,7 +234,7 @@ def _refuse_others_tables(engine: Engine, revision: str | None) -> None:
 
 
 def _back_up(url: URL, revision: str | None) -> None:
-    """Copy a SQLite database that holds anything, or say whose the backup is."""
+    """Copy a SQLite database that holds anything, or warn that there is no backup."""
     if url.get_backend_name() != "sqlite":
         if revision is not None:
             log.warning(
@@ -264,7 +264,7 @@ def _revision(engine: Engine) -> str | None:
 
 
 def _revision_unless_locked(engine: Engine) -> str | None:
-    """The revision; LOCKED when SQLite shows it to nobody, as it does while an upgrade writes."""
+    """Return the revision; LOCKED when SQLite cannot read it, as while an upgrade writes."""
     try:
         return _revision(engine)
     except DBAPIError as error:
@@ -286,7 +286,7 @@ def _refuse_unknown(url: URL, revision: str | None) -> None:
 
 @contextlib.contextmanager
 def _opened(url: URL) -> Iterator[Engine]:
-    """An engine whose transactions write, with its failures put into one line."""
+    """Open an engine whose transactions write. Raises MigrationError, of one line."""
     try:
         # Two connections: one holds the lock while the other upgrades.
         engine = make_engine(url, connections=2, wal=False, writes=True)

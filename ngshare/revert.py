@@ -1,4 +1,4 @@
-"""The way back from an upgrade of a SQLite database: the backup that was made before it."""
+"""Revert an upgrade of a SQLite database: put the backup that was made before it in place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ngshare.upgrade_lock import alone_with_file
 
 
 def find_backup(url: URL, wanted: Path | None = None) -> Backup:
-    """The backup made before the last upgrade, or the one at ``wanted``. Raises MigrationError.
+    """Return the backup made before the last upgrade, or ``wanted``. Raises MigrationError.
 
     It need not be of a revision that this program knows, and nor need the database.
     """
@@ -45,8 +45,8 @@ def find_backup(url: URL, wanted: Path | None = None) -> Backup:
 def missing_files(backup: Backup, storage: Path) -> tuple[int, int]:
     """Return how many files a backup of an ngshare 0.6 names, and how many are not there.
 
-    They are, beside the blobs, until an administrator removes them. A backup of a later revision
-    names none so. Raises MigrationError.
+    They are there until an administrator runs ``ngshare storage remove-legacy``. A backup of a
+    later revision names none. Raises MigrationError.
     """
     if backup.revision not in LEGACY:
         return 0, 0
@@ -82,7 +82,7 @@ def revert(url: URL, backup: Backup) -> Path:
 
 
 def _leave_wal(database: Path) -> None:
-    """Let the database be as ngshare 0.6 knows it, if nobody has it open."""
+    """Take a database out of WAL mode, which ngshare 0.6 does not know, unless it is in use."""
     with (
         contextlib.suppress(sqlite3.OperationalError),
         contextlib.closing(sqlite3.connect(database)) as connection,

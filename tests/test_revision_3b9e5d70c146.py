@@ -13,7 +13,7 @@ from sqlalchemy import URL, MetaData
 from ngshare import migrate
 from ngshare.actions import assignments, audit, feedback, purge, trash
 from ngshare.actions.access import Caller
-from ngshare.actions.trash import Thing
+from ngshare.actions.trash import TrashItem
 from ngshare.database import Database, make_engine, parse_url
 from ngshare.errors import Conflict
 from ngshare.wire import format_time
@@ -125,19 +125,19 @@ def test_what_the_log_told_stands_in_columns(upgraded: Database) -> None:
     of_sam = {**of_ps1, "user": "sam", "submitted_at": SECOND}
     here = (1, "Chemistry", False)
     assert upgraded.read(trash.list_trash, SHELL) == [
-        Thing("c2", "course", 2, "Gone", True, WITHDREW, "shell:root"),
-        Thing("c3", "course", 3, "Gone, and nobody knows by whom", True, WITHDREW, None),
-        Thing("a2", "assignment", *here, WITHDREW, "ivy", assignment="ps2"),
-        Thing("m3", "student", *here, LEFT, "ivy", user="ada"),
-        Thing("m4", "instructor", *here, LEFT, "root", user="ben"),
-        Thing("m5", "student", *here, PRUNED, None, user="root"),
-        Thing("t2", "release", *here, RELEASED, "ivy", **of_ps1),
-        Thing("t4", "feedback", *here, GAVE, "ben", **of_sam),
+        TrashItem("c2", "course", 2, "Gone", True, WITHDREW, "shell:root"),
+        TrashItem("c3", "course", 3, "Gone, and nobody knows by whom", True, WITHDREW, None),
+        TrashItem("a2", "assignment", *here, WITHDREW, "ivy", assignment="ps2"),
+        TrashItem("m3", "student", *here, LEFT, "ivy", user="ada"),
+        TrashItem("m4", "instructor", *here, LEFT, "root", user="ben"),
+        TrashItem("m5", "student", *here, PRUNED, None, user="root"),
+        TrashItem("t2", "release", *here, RELEASED, "ivy", **of_ps1),
+        TrashItem("t4", "feedback", *here, GAVE, "ben", **of_sam),
         # Of the log's two entries of one moment, either may be about it.
-        Thing("t6", "replaced", *here, TWICE, None),
+        TrashItem("t6", "replaced", *here, TWICE, None),
         # The assignment is not there any more.
-        Thing("t7", "replaced", *here, PURGED, None),
-        Thing("t8", "replaced", *here, PRUNED, None),
+        TrashItem("t7", "replaced", *here, PURGED, None),
+        TrashItem("t8", "replaced", *here, PRUNED, None),
     ]
 
 
@@ -152,14 +152,14 @@ def test_what_is_known_can_be_restored(upgraded: Database) -> None:
     for key in ("t6", "t7", "t8"):
         with pytest.raises(Conflict, match="no record of what this replaced tree belonged to"):
             upgraded.write(trash.restore, SHELL, key)
-    trashed = {thing.key: thing for thing in upgraded.read(trash.list_trash, SHELL)}
+    trashed = {item.key: item for item in upgraded.read(trash.list_trash, SHELL)}
     assert {"t1", "t3"} <= trashed.keys()
     assert trashed["t3"].user == "sam"
 
 
 def test_all_of_it_can_be_purged(upgraded: Database) -> None:
     before = audit.now()
-    keys = [thing.key for thing in upgraded.read(trash.list_trash, SHELL)]
+    keys = [item.key for item in upgraded.read(trash.list_trash, SHELL)]
     purged = upgraded.write(purge.purge, SHELL, keys, before)
     assert (purged.courses, purged.assignments, purged.members, purged.trees) == (2, 1, 3, 6)
     assert upgraded.read(trash.list_trash, SHELL) == []

@@ -81,7 +81,7 @@ def find(connection: Connection, caller: Caller, course: str) -> Exportable:
         with suppress(NotFound):
             removed = trash.find_course(connection, caller, course)
             return Exportable(removed.course_id, removed.course, removed.at)
-        keys = [thing.key for thing in trash.find_courses(connection, caller, course)]
+        keys = [item.key for item in trash.find_courses(connection, caller, course)]
         if not keys:
             raise NotFound(f"There is no course {course}: {audit.CHECK_NAME}") from error
         named = " and ".join(f"ngshare export {key}" for key in keys)
@@ -282,22 +282,22 @@ def _submissions(connection: Connection, course_id: int) -> list[dict[str, Any]]
 def _replaced(connection: Connection, course_id: int) -> list[dict[str, Any]]:
     """The trees that newer ones replaced: of an assignment's release, or of feedback."""
     rows = []
-    for thing in trash.replaced_trees(connection, course_id):
-        kind = {"release": "released", "feedback": "feedback"}.get(thing.kind, "unknown")
-        of = (thing.assignment, thing.user, thing.submitted_at and _folder(thing.submitted_at))
+    for item in trash.replaced_trees(connection, course_id):
+        kind = {"release": "released", "feedback": "feedback"}.get(item.kind, "unknown")
+        of = (item.assignment, item.user, item.submitted_at and _folder(item.submitted_at))
         # One moment replaces one tree of a place, and the key tells the others apart.
-        last = thing.key if kind == "unknown" else _folder(thing.at)
+        last = item.key if kind == "unknown" else _folder(item.at)
         rows.append(
             {
-                "replaced": thing.kind,
-                "assignment": thing.assignment,
-                "student": thing.user,
-                "submitted_at": _moment(thing.submitted_at),
-                "replaced_at": _moment(thing.at),
-                "replaced_by": thing.by,
-                "key": thing.key,
-                "tree_id": int(thing.key[1:]),
-                "moment": thing.at,
+                "replaced": item.kind,
+                "assignment": item.assignment,
+                "student": item.user,
+                "submitted_at": _moment(item.submitted_at),
+                "replaced_at": _moment(item.at),
+                "replaced_by": item.by,
+                "key": item.key,
+                "tree_id": int(item.key[1:]),
+                "moment": item.at,
                 "place": "/".join((kind, *(part for part in of if part), last)),
             }
         )

@@ -1,4 +1,4 @@
-"""Delete for good what has been in the trash for long. Nothing else destroys anybody's work."""
+"""Delete for good what has been in the trash for long. Nothing else destroys submitted work."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Purged:
 
 
 def purge(connection: Connection, caller: Caller, keys: Sequence[str], before: datetime) -> Purged:
-    """Delete these for good, if they are in the trash since before that moment; for admins.
+    """Delete the items of these keys for good, if they were removed before a time; for admins.
 
-    What was restored meanwhile is left alone, and so is every tree that anything points
-    to. The rows of the files go; their bytes are removed later, by ``ngshare storage gc``.
+    Items restored meanwhile are left alone, and so is every tree that an assignment or a
+    submission points to. The rows go; ``ngshare storage gc`` removes the bytes later.
     """
     access.require_admin(caller)
     purged = Purged()
@@ -152,7 +152,7 @@ def _purge_assignment(
 def _purge_member(
     connection: Connection, caller: Caller, membership_id: int, before: datetime
 ) -> Purged:
-    """Forget how a roster named somebody. What they handed in stays in the course."""
+    """Delete a removed member's row. Their submissions stay in the course."""
     course_id = connection.scalar(
         select(Membership.course_id).where(Membership.id == membership_id)
     )

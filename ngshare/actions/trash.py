@@ -1,6 +1,6 @@
 """The trash: list what was removed or replaced, and restore it.
 
-Each thing has a short key: ``c3`` is a course, ``a7`` an assignment, ``m5`` a member of a
+Each item has a short key: ``c3`` is a course, ``a7`` an assignment, ``m5`` a member of a
 course, ``t9`` the tree of a release or of feedback that a newer one replaced.
 """
 
@@ -21,17 +21,17 @@ from ngshare.models import Assignment, Course, Membership, ReplacedTree, Submiss
 from ngshare.wire import check_name, format_time
 
 KINDS = ("course", "assignment", "instructor", "student", "release", "feedback", "replaced")
-"""The kinds of things in the trash. The last is a tree of which there is no record what it was."""
+"""The kinds of items. The last is a replaced tree without a record of what it belonged to."""
 
 _COURSE_KEY = r"c[1-9][0-9]{0,17}"
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
-    """Something in the trash, since ``at`` (UTC). ``by`` is None when it is not known who did it.
+class TrashItem:
+    """What was removed or replaced, at a time in UTC, and by whom; None when that is not known.
 
     ``user`` is the member, or the student whose feedback it is, on the submission of
-    ``submitted_at``. ``submissions`` is how many go with it.
+    ``submitted_at``. ``submissions`` is how many a removed course or assignment has.
     """
 
     key: str
@@ -54,101 +54,101 @@ def list_trash(
     course: str | None = None,
     kind: str | None = None,
     before: datetime | None = None,
-) -> list[Thing]:
-    """All that was removed or replaced, courses first, the oldest first; for admins.
+) -> list[TrashItem]:
+    """List what was removed or replaced, courses first, the oldest first; for admins.
 
-    Perhaps only of courses of this name, of this kind, or of before that moment.
+    ``course`` (a name), ``kind`` and ``before`` (a time in UTC) each leave out the others.
     """
     access.require_admin(caller)
     return [
-        thing
-        for things in (_courses, _assignments, _members, _trees)
-        for thing in things(connection)
-        if (course is None or thing.course == course)
-        and (kind is None or thing.kind == kind)
-        and (before is None or thing.at < before)
+        item
+        for items in (_courses, _assignments, _members, _trees)
+        for item in items(connection)
+        if (course is None or item.course == course)
+        and (kind is None or item.kind == kind)
+        and (before is None or item.at < before)
     ]
 
 
-def find_course(connection: Connection, caller: Caller, key: str) -> Thing:
-    """The removed course of this key; for admins. Raises NotFound, also of another kind's key."""
+def find_course(connection: Connection, caller: Caller, key: str) -> TrashItem:
+    """Return the removed course of a key; for admins. Raises NotFound, also for other kinds."""
     access.require_admin(caller)
     if not re.fullmatch(_COURSE_KEY, key):
         raise _absent(key)
     return _find(connection, key)
 
 
-def find_courses(connection: Connection, caller: Caller, name: str) -> list[Thing]:
-    """The removed courses of this name, in the order of their removal; for admins."""
+def find_courses(connection: Connection, caller: Caller, name: str) -> list[TrashItem]:
+    """List the removed courses of this name, in the order of their removal; for admins."""
     access.require_admin(caller)
-    return [thing for thing in _courses(connection) if thing.course == name]
+    return [item for item in _courses(connection) if item.course == name]
 
 
-def replaced_trees(connection: Connection, course_id: int) -> list[Thing]:
-    """What newer releases and feedback replaced in a course, the oldest replacement first."""
+def replaced_trees(connection: Connection, course_id: int) -> list[TrashItem]:
+    """List the trees of a course that newer ones replaced, the oldest replacement first."""
     return list(_trees(connection, course_id=course_id))
 
 
 # Restoring
 
 
-def restore(connection: Connection, caller: Caller, key: str, name: str | None = None) -> Thing:
-    """Bring one thing back as it was; for admins. Return what it was in the trash.
+def restore(connection: Connection, caller: Caller, key: str, name: str | None = None) -> TrashItem:
+    """Restore one item by its key; for admins. Return the item.
 
     A course can be given another ``name``, and must be when a course of its name exists.
-    What is restored names its files still, so they are all there.
+    The files are all there, because rows in the trash keep their blobs.
 
     Raises NotFound when it is not in the trash, Conflict when something else is in its way.
     """
     access.require_admin(caller)
-    thing = _find(connection, key)
-    if name is not None and thing.kind != "course":
+    item = _find(connection, key)
+    if name is not None and item.kind != "course":
         raise BadRequest("Only a course can be restored under another name")
-    if thing.course_removed and thing.kind != "course":
-        raise Conflict(f"Its course {thing.course} is removed: restore c{thing.course_id} first")
+    if item.course_removed and item.kind != "course":
+        raise Conflict(f"Its course {item.course} is removed: restore c{item.course_id} first")
     moment = audit.now()
     number = int(key[1:])
-    if thing.kind == "course":
-        _restore_course(connection, caller, thing, check_name(name or thing.course), moment)
-        return thing
+    if item.kind == "course":
+        _restore_course(connection, caller, item, check_name(name or item.course), moment)
+        return item
     if key[0] == "t":
-        _restore_tree(connection, caller, thing, number, moment)
-        return thing
-    table = Assignment if thing.kind == "assignment" else Membership
+        _restore_tree(connection, caller, item, number, moment)
+        return item
+    table = Assignment if item.kind == "assignment" else Membership
     _bring_back(connection, table, number, key)
-    detail = {"instructor": thing.user} if thing.kind == "instructor" else {}
+    detail = {"instructor": item.user} if item.kind == "instructor" else {}
     audit.record(
         connection,
         caller,
-        f"{thing.kind} restored",
-        course=_ref(thing),
-        assignment=thing.assignment,
-        student=thing.user if thing.kind == "student" else None,
+        f"{item.kind} restored",
+        course=_ref(item),
+        assignment=item.assignment,
+        student=item.user if item.kind == "student" else None,
         at=moment,
         **detail,
     )
-    return thing
+    return item
 
 
 def _restore_course(
-    connection: Connection, caller: Caller, thing: Thing, name: str, moment: datetime
+    connection: Connection, caller: Caller, item: TrashItem, name: str, moment: datetime
 ) -> None:
     # Not itself, which somebody else may have restored a moment ago.
     taken = connection.scalar(
         select(Course.id).where(
-            Course.name == name, Course.removed_at.is_(None), Course.id != thing.course_id
+            Course.name == name, Course.removed_at.is_(None), Course.id != item.course_id
         )
     )
     if taken is not None:
         raise Conflict(f"A course {name} exists: give this one another name, with --as NAME")
-    _bring_back(connection, Course, thing.course_id, thing.key, name=name)
+    _bring_back(connection, Course, item.course_id, item.key, name=name)
     audit.record(
         connection,
         caller,
         "course restored",
-        course=CourseRef(thing.course_id, name),
+        course=CourseRef(item.course_id, name),
         at=moment,
-        removed_as=thing.course,
+        removed_as=item.course,
     )
 
 
@@ -163,16 +163,16 @@ def _bring_back(connection: Connection, table: Any, number: int, key: str, **val
 
 
 def _restore_tree(
-    connection: Connection, caller: Caller, thing: Thing, tree_id: int, moment: datetime
+    connection: Connection, caller: Caller, item: TrashItem, tree_id: int, moment: datetime
 ) -> None:
-    """Put an old release or old feedback in the place of the newer one, which it replaces."""
+    """Put an old release or old feedback in the place of the newer one, which is replaced."""
     replaced = connection.execute(
         select(ReplacedTree.assignment_id, ReplacedTree.submission_id).where(
             ReplacedTree.tree_id == tree_id
         )
     ).one_or_none()
     if replaced is None:  # restored or purged a moment ago
-        raise _absent(thing.key)
+        raise _absent(item.key)
     if replaced.assignment_id is None:
         raise Conflict("There is no record of what this replaced tree belonged to")
     assignment = connection.execute(
@@ -181,10 +181,10 @@ def _restore_tree(
         .with_for_update()
     ).one_or_none()
     if assignment is None:  # purged a moment ago, with this tree
-        raise _absent(thing.key)
+        raise _absent(item.key)
     if assignment.removed_at is not None:
         raise Conflict(
-            f"Its assignment {thing.assignment} is removed: restore a{assignment.id} first"
+            f"Its assignment {item.assignment} is removed: restore a{assignment.id} first"
         )
     detail = {}
     if replaced.submission_id is None:
@@ -196,8 +196,8 @@ def _restore_tree(
             select(Submission.feedback_tree_id).where(of_submission).with_for_update(key_share=True)
         ).scalar_one()
         place = update(Submission).where(of_submission).values(feedback_tree_id=tree_id)
-        assert thing.submitted_at is not None
-        detail["timestamp"] = format_time(thing.submitted_at)
+        assert item.submitted_at is not None
+        detail["timestamp"] = format_time(item.submitted_at)
     trees.mark_replaced(
         connection,
         caller,
@@ -208,15 +208,15 @@ def _restore_tree(
     )
     back = connection.execute(delete(ReplacedTree).where(ReplacedTree.tree_id == tree_id))
     if back.rowcount == 0:
-        raise _absent(thing.key)
+        raise _absent(item.key)
     connection.execute(place)
     audit.record(
         connection,
         caller,
-        f"{thing.kind} restored",
-        course=_ref(thing),
-        assignment=thing.assignment,
-        student=thing.user,
+        f"{item.kind} restored",
+        course=_ref(item),
+        assignment=item.assignment,
+        student=item.user,
         at=moment,
         **detail,
     )
@@ -225,12 +225,12 @@ def _restore_tree(
 # Finding
 
 
-def _find(connection: Connection, key: str) -> Thing:
+def _find(connection: Connection, key: str) -> TrashItem:
     if not re.fullmatch(r"[camt][1-9][0-9]{0,17}", key):
         raise BadRequest(f"{key} is no key of the trash; they look like c3, a7, m5 or t9")
-    things = {"c": _courses, "a": _assignments, "m": _members, "t": _trees}[key[0]]
-    for thing in things(connection, int(key[1:])):
-        return thing
+    items = {"c": _courses, "a": _assignments, "m": _members, "t": _trees}[key[0]]
+    for item in items(connection, int(key[1:])):
+        return item
     raise _absent(key)
 
 
@@ -238,7 +238,7 @@ def _absent(key: str) -> NotFound:
     return NotFound(f"There is no {key} in the trash")
 
 
-def _courses(connection: Connection, number: int | None = None) -> Iterator[Thing]:
+def _courses(connection: Connection, number: int | None = None) -> Iterator[TrashItem]:
     submissions = (
         select(func.count())
         .select_from(Submission)
@@ -252,10 +252,10 @@ def _courses(connection: Connection, number: int | None = None) -> Iterator[Thin
         .order_by(Course.removed_at, Course.id)
     )
     for course_id, name, at, by, count in connection.execute(query):
-        yield Thing(f"c{course_id}", "course", course_id, name, True, at, by, submissions=count)
+        yield TrashItem(f"c{course_id}", "course", course_id, name, True, at, by, submissions=count)
 
 
-def _assignments(connection: Connection, number: int | None = None) -> Iterator[Thing]:
+def _assignments(connection: Connection, number: int | None = None) -> Iterator[TrashItem]:
     submissions = (
         select(func.count()).where(Submission.assignment_id == Assignment.id).scalar_subquery()
     )
@@ -274,7 +274,7 @@ def _assignments(connection: Connection, number: int | None = None) -> Iterator[
         .order_by(Assignment.removed_at, Assignment.id)
     )
     for row in connection.execute(query):
-        yield Thing(
+        yield TrashItem(
             f"a{row.id}",
             "assignment",
             *_course(row),
@@ -285,7 +285,7 @@ def _assignments(connection: Connection, number: int | None = None) -> Iterator[
         )
 
 
-def _members(connection: Connection, number: int | None = None) -> Iterator[Thing]:
+def _members(connection: Connection, number: int | None = None) -> Iterator[TrashItem]:
     query = (
         select(
             Membership.id,
@@ -302,7 +302,7 @@ def _members(connection: Connection, number: int | None = None) -> Iterator[Thin
         .order_by(Membership.removed_at, Membership.id)
     )
     for row in connection.execute(query):
-        yield Thing(
+        yield TrashItem(
             f"m{row.id}",
             row.role,
             *_course(row),
@@ -314,7 +314,7 @@ def _members(connection: Connection, number: int | None = None) -> Iterator[Thin
 
 def _trees(
     connection: Connection, number: int | None = None, *, course_id: int | None = None
-) -> Iterator[Thing]:
+) -> Iterator[TrashItem]:
     query = (
         select(
             ReplacedTree.tree_id,
@@ -336,7 +336,7 @@ def _trees(
     )
     for row in connection.execute(query):
         kind = "replaced" if row.assignment is None else "release"
-        yield Thing(
+        yield TrashItem(
             f"t{row.tree_id}",
             kind if row.student is None else "feedback",
             *_course(row),
@@ -363,5 +363,5 @@ def _only(column: Any, number: int | None) -> list[Any]:
     return [] if number is None else [column == number]
 
 
-def _ref(thing: Thing) -> CourseRef:
-    return CourseRef(thing.course_id, thing.course)
+def _ref(item: TrashItem) -> CourseRef:
+    return CourseRef(item.course_id, item.course)

@@ -45,7 +45,7 @@ def add(connection: Connection, course_id: int, files: Sequence[StoredFile]) -> 
 
 
 def files(connection: Connection, tree_id: int | None) -> list[StoredFile]:
-    """The files of a tree, by path; of no tree, none."""
+    """Return the files of a tree, by path; an empty list when there is no tree."""
     if tree_id is None:
         return []
     return [StoredFile(*row) for row in connection.execute(_FILES, {"tree_id": tree_id}).all()]

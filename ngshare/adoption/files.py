@@ -1,7 +1,7 @@
-"""The files of a 0.6 site: each is hashed, made durable, and becomes a blob by hard link.
+"""Hash the files of a 0.6 site, make them durable, and hard-link each as a blob.
 
 The blob of the digest ``abcd...`` is ``<storage>/blobs/ab/abcd...``. A file keeps the name
-that it had in 0.6, beside the blob. Where there can be no hard link it is copied.
+that it had in 0.6 as well. Where there can be no hard link it is copied.
 """
 
 from __future__ import annotations

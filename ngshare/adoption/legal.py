@@ -1,4 +1,4 @@
-"""Old names, paths and times under the rules of ngshare 1.0: what can stay as it was does.
+"""Make old names, paths and times legal for ngshare 1.0, with as few changes as possible.
 
 The rules are those of revision 7c1f0a52d3e8, written down here so that they never change.
 """
@@ -33,7 +33,7 @@ _ROOM = 12
 
 
 def text_of(value: object) -> str:
-    """What stands in a column of text, where SQLite would have taken anything."""
+    """Return a value of a text column as text; SQLite may have stored any type in it."""
     if value is None:
         return ""
     if isinstance(value, bytes):
@@ -60,10 +60,10 @@ def parse_time(text: str) -> datetime | None:
 
 
 def legal_names(names: Iterable[tuple[Key, str]], otherwise: str) -> dict[Key, str]:
-    """A name for each key: legal, and nobody else's.
+    """Return a legal and unique name for each key.
 
-    Whoever has a legal name first keeps it. The others get a name like it, with a
-    number; ``otherwise`` stands for one that is empty.
+    The first with a legal name keeps it. The others get a name like it, with a number;
+    ``otherwise`` stands for an empty one.
     """
     wanted = list(names)
     found: dict[Key, str] = {}
@@ -80,7 +80,7 @@ def legal_names(names: Iterable[tuple[Key, str]], otherwise: str) -> dict[Key, s
 
 
 def free_name(name: str, taken: Iterable[str], otherwise: str = "unnamed") -> str:
-    """This name, or else this name with the first number that makes it one of its own."""
+    """Return this name if it is free, else with the lowest number that makes it unique."""
     base = name or otherwise
     free, number = base, 1
     while free in taken:
@@ -95,7 +95,7 @@ def is_odd_path(path: str) -> bool:
 
 
 def place(paths: Sequence[str]) -> list[str]:
-    """Where each file of a tree stands so that the tree can be unpacked, in the same order.
+    """Return paths, in the same order, with which the files of a tree can be unpacked.
 
     A path stays as it is unless it would lead out of the tree, could not be written,
     or is another file's or another file's folder. Of equal paths the last stays: a
@@ -141,7 +141,7 @@ def _mended(path: str) -> str:
 
 
 def _shortened(part: str) -> str:
-    """A part of a path that file systems can hold, with its ending."""
+    """Shorten a part of a path to what file systems can hold; keep its suffix."""
     if len(part.encode()) <= PATH_PART_BYTES:
         return part
     ending = PurePosixPath(part).suffix.encode()[:20]
@@ -155,7 +155,7 @@ def _parents(path: str) -> list[str]:
 
 
 def _free_path(path: str, files: set[str], folders: set[str]) -> str:
-    """This path, or one like it that is neither a file nor a folder and is in no file."""
+    """Return this path, or one like it, that is no other file or folder and not below a file."""
     wanted = path.split("/")
     parts, number = list(wanted), 1
     while True:

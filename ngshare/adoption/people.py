@@ -1,4 +1,4 @@
-"""Users, courses, and who is what in them."""
+"""Adopt users, courses and memberships."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ngshare.adoption.report import Report, quoted
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """Who and what came over, as later steps look it up.
+    """What was adopted, for the later steps.
 
-    users: ids by the name in 0.6. courses: names by id. members: pairs of course
-    and user ids.
+    users: ids by the name in 0.6. names: users' names by id. courses: names by id.
+    members: pairs of course and user ids.
     """
 
     users: dict[str, int]
@@ -27,7 +27,7 @@ class Roster:
 
 
 def adopt_people(database: sqlite3.Connection, report: Report, now: datetime) -> Roster:
-    """Bring over users, courses and memberships."""
+    """Adopt users, courses and memberships."""
     users, names = _adopt_users(database, report)
     courses = _adopt_courses(database, report, now)
     return Roster(users, names, courses, _adopt_members(database, report, users))

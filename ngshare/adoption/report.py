@@ -1,4 +1,4 @@
-"""What an adoption did, and what it found odd: for the log, and for a file beside the database."""
+"""Report what an adoption did and found odd: in the log, and in a file beside the database."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COUNTED = (
     *("courses", "users", "memberships", "assignments", "submissions", "with feedback"),
     *("files", "blobs", "bytes"),
 )
-"""What is counted, in the order in which it is told."""
+"""What is counted, in the order in which it is shown."""
 
 
 class AdoptionError(Exception):
@@ -41,7 +41,7 @@ class AdoptionError(Exception):
 
 
 class Report:
-    """Collects what is worth telling while an adoption goes on."""
+    """Collects the report while an adoption goes on."""
 
     def __init__(self, database: Path, storage: Path, started: datetime) -> None:
         self.database = database
@@ -54,25 +54,25 @@ class Report:
         self._more: dict[str, int] = {}
 
     def count(self, thing: str, number: int = 1) -> None:
-        """So many more of this, one of ``COUNTED``, were adopted."""
+        """Add to one of the numbers of ``COUNTED``."""
         self.counts[thing] += number
 
     def odd(self, kind: str, line: str) -> None:
-        """Something odd: one of the constants of this module, and which one it is."""
+        """Add an oddity: its kind, one of the constants of this module, and a line about it."""
         self._odd.setdefault(kind, []).append(line)
 
     def odd_number(self, kind: str, number: int) -> None:
-        """So many things that are odd and not worth a line each."""
+        """Add a number of oddities that have no lines of their own."""
         if number:
             self._odd.setdefault(kind, [])
             self._more[kind] = self._more.get(kind, 0) + number
 
     def number(self, kind: str) -> int:
-        """How many things of this kind were odd."""
+        """Return how many oddities of a kind there are."""
         return len(self._odd.get(kind, ())) + self._more.get(kind, 0)
 
     def summary(self) -> list[str]:
-        """What to log at the end, a few lines."""
+        """Return the lines for the log."""
         done = ", ".join(f"{number:,} {thing}" for thing, number in self.counts.items())
         lines = [f"Adopted the site of ngshare 0.6: {done}"]
         lines += [f"Odd: {self.number(kind):,} {kind}" for kind in self._odd]
@@ -100,7 +100,7 @@ class Report:
         sync(self.path.parent)
 
     def text(self) -> str:
-        """The whole report. Its summary comes first, up to an empty line."""
+        """Return the whole report: the summary, an empty line, and each oddity."""
         parts = [
             *self.summary(),
             "",
@@ -114,7 +114,7 @@ class Report:
 
 
 def quoted(name: object) -> str:
-    """A name as one line, whatever is in it."""
+    """Return a name as one line, with its control characters escaped."""
     return repr(name)
 
 

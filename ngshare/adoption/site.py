@@ -1,4 +1,4 @@
-"""The adoption itself, inside the transaction of the revision that brings our tables."""
+"""Adopt a site, inside the transaction of the revision that makes the new tables."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def adopt(
 
 
 def _record_submissions(database: sqlite3.Connection) -> None:
-    """Let the audit log tell of each submission as it would if it had been handed in to us.
+    """Write an entry of the audit log for each submission, at its old time.
 
-    So the log answers who handed in what before a deadline, whenever that was. Of a
-    release and of feedback 0.6 kept no time, nor of who gave it: there is nothing to tell.
+    So the log answers who submitted what before a deadline in the past. For releases and
+    feedback 0.6 kept neither a time nor an author, so they have no entries.
     """
     database.execute(
         "INSERT INTO audit_log (at, actor, event, course_id, course, assignment, student, detail) "
@@ -69,5 +69,5 @@ def _record_submissions(database: sqlite3.Connection) -> None:
 
 
 def moment_text(moment: datetime) -> str:
-    """A moment as SQLite holds it, in 0.6 as now: naive UTC, to the microsecond."""
+    """Return a time as SQLite stores it, in 0.6 as now: naive UTC, to the microsecond."""
     return moment.strftime("%Y-%m-%d %H:%M:%S.%f")

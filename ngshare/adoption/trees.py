@@ -1,4 +1,4 @@
-"""Directory trees of 0.6 as ours: which files each holds, and where in it they stand."""
+"""Adopt directory trees: read the files of each, and write them under legal paths."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ngshare.adoption.legal import is_odd_path, place, text_of
 from ngshare.adoption.report import Report, quoted
 
 OWNERS = {"assignment": "assignments", "submission": "submissions", "feedback": "submissions"}
-"""Whose number stands in ``left_id`` of each table that says what belongs to what."""
+"""The table whose ids are in ``left_id`` of each association table."""
 
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
 
 
 @dataclass(frozen=True, slots=True)
 class LegacyFile:
-    """A file as 0.6 recorded it, and what was found on disk: no ``sha256`` if nothing was."""
+    """A file as 0.6 recorded it, and as found on disk; ``sha256`` is None if it was not."""
 
     path: str
     name: str
@@ -32,7 +32,7 @@ class LegacyFile:
 
 
 class LegacyTrees:
-    """The trees of one kind, read once, in the order of their owners' numbers."""
+    """Reads the trees of one kind once, in the order of their owners' ids."""
 
     def __init__(self, database: sqlite3.Connection, kind: str) -> None:
         self._rows = database.execute(
@@ -47,7 +47,7 @@ class LegacyTrees:
         self._next: tuple[Any, ...] | None = self._rows.fetchone()
 
     def of(self, owner: int) -> list[LegacyFile]:
-        """The files of this assignment's or submission's tree. Ask in the order of the numbers."""
+        """Return the files of an assignment or a submission. Call it in the order of their ids."""
         files = []
         while self._next is not None and self._next[0] == owner:
             _, path, name, md5, size, *found = self._next
@@ -58,7 +58,7 @@ class LegacyTrees:
 
 
 class Trees:
-    """Writes our trees, and reports what was odd about their files."""
+    """Writes the new trees, and reports what was odd about their files."""
 
     def __init__(self, database: sqlite3.Connection, report: Report) -> None:
         self.database = database
@@ -68,7 +68,7 @@ class Trees:
         self._unsized: set[str] = set()
 
     def add(self, course_id: int, files: Sequence[LegacyFile], where: str) -> int:
-        """Write a tree; return its id. where: what it is of, in words."""
+        """Write a tree; return its id. where: what it belongs to, for the report."""
         self._last += 1
         paths = place([file.path for file in files])
         rows = [
@@ -93,12 +93,12 @@ class Trees:
         return self._last
 
     def close(self) -> None:
-        """Report what is told of all trees together."""
+        """Report what concerns all trees together."""
         self.report.count("files", self._files)
         self.report.odd_number(odd.UNSIZED, len(self._unsized))
 
     def _recorded(self, file: LegacyFile, where: str) -> tuple[bytes, int]:
-        """The MD5 and the size to write: of the bytes that are there, else as recorded."""
+        """Return the MD5 and size to store: of the bytes on disk, else as recorded."""
         md5 = bytes.fromhex(file.recorded_md5) if _MD5.fullmatch(file.recorded_md5) else None
         if file.sha256 is None or file.md5 is None or file.size is None:
             self.report.odd(odd.MISSING, f"{where}, in 0.6 {quoted(file.name)}")
@@ -115,7 +115,7 @@ class Trees:
 
 
 def report_nowhere(database: sqlite3.Connection, report: Report) -> None:
-    """Report what belongs to nothing: its bytes stay where they are."""
+    """Report file records that belong to nothing. Their bytes stay where they are."""
     for kind, owners in OWNERS.items():
         for left, right, name, path in database.execute(
             "SELECT a.left_id, a.right_id, f.actual_name, f.filename "

@@ -1,4 +1,4 @@
-"""Assignments, submissions, feedback, and the trees that they are made of."""
+"""Adopt assignments, submissions and feedback, with their trees."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ngshare.adoption.report import Report, quoted
 from ngshare.adoption.trees import LegacyTrees, Trees, report_nowhere
 
 LOST_AND_FOUND = "lost and found"
-"""The course, and the assignment, of what belongs to none. Nobody but admins is in it."""
+"""The name of the course, and the assignment, for what has none. It has no members."""
 
 _NEVER = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _TICK = timedelta(microseconds=1)
@@ -23,7 +23,7 @@ _TICK = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """An assignment as it was brought over."""
+    """An adopted assignment."""
 
     id: int
     course_id: int
@@ -31,12 +31,12 @@ class Assignment:
 
 
 def adopt_work(database: sqlite3.Connection, report: Report, roster: Roster, now: datetime) -> None:
-    """Bring over assignments, submissions and feedback, with their trees."""
+    """Adopt assignments, submissions and feedback, with their trees."""
     Work(database, report, roster, now).adopt()
 
 
 class Work:
-    """One adoption of what courses hold."""
+    """Adopts what courses hold, once."""
 
     def __init__(
         self, database: sqlite3.Connection, report: Report, roster: Roster, now: datetime
@@ -141,7 +141,7 @@ class Work:
         self.report.count("with feedback", given)
 
     def _moments(self, rows: Sequence[Any]) -> Iterator[datetime]:
-        """The time of each submission: as it was, unless it was none or stands twice."""
+        """Yield the time of each submission: as recorded, unless it is unreadable or taken."""
         times = []
         for number, assignment_id, raw, user in rows:
             moment = parse_time(text_of(raw))
@@ -171,9 +171,9 @@ class Work:
         return self.assignments[self._lost_assignment]
 
     def _set_dates(self) -> None:
-        """0.6 kept neither the time of a release nor of a course: at the first submission at last.
+        """Date courses and assignments, of which 0.6 kept no time, at the first submission.
 
-        All of a course's assignments get the same, so that they stay in their order.
+        All assignments of a course get the same time, so that they stay in their order.
         """
         self.database.execute(
             "UPDATE courses SET created_at = coalesce((SELECT min(s.submitted_at) "

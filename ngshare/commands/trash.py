@@ -9,7 +9,7 @@ from traitlets import Enum, Unicode
 
 from ngshare.actions import audit, purge, trash
 from ngshare.actions.purge import Purged
-from ngshare.actions.trash import Thing
+from ngshare.actions.trash import TrashItem
 from ngshare.commands.base import DONE, SETTINGS, YES, Command, count
 from ngshare.database import Database
 from ngshare.progress import Progress
@@ -60,12 +60,12 @@ class List(Command):
 
     def run(self) -> int:
         with self.open_database() as database:
-            things = database.read(
+            items = database.read(
                 trash.list_trash, self.caller, course=self.course or None, kind=self.kind
             )
-        for thing in things:
-            self.say(f"{thing.key:<6} {describe(thing)}")
-        if not things:
+        for item in items:
+            self.say(f"{item.key:<6} {describe(item)}")
+        if not items:
             self.say("There is nothing of that in the trash.")
         return DONE
 
@@ -92,9 +92,9 @@ class Restore(Command):
     def run(self) -> int:
         with self.open_database() as database:
             for key in self.words:
-                thing = database.write(trash.restore, self.caller, key, self.new_name or None)
+                item = database.write(trash.restore, self.caller, key, self.new_name or None)
                 named = f", as {self.new_name}" if self.new_name else ""
-                self.say(f"Restored {key}: {what(thing)}{named}")
+                self.say(f"Restored {key}: {what(item)}{named}")
         return DONE
 
 
@@ -118,15 +118,15 @@ class Purge(Command):
         before = audit.now() - timedelta(days=self.keep_removed_days)
         age = f"more than {count(self.keep_removed_days, 'day')} ago"
         with self.open_database() as database:
-            things = database.read(trash.list_trash, self.caller, before=before)
-            if not things:
+            items = database.read(trash.list_trash, self.caller, before=before)
+            if not items:
                 self.say(f"Nothing to purge: nothing was removed {age}.")
                 return DONE
             self.say(f"This will be deleted for good (removed {age}):")
-            for thing in things:
-                self.say(f"  {thing.key:<6} {describe(thing)}")
+            for item in items:
+                self.say(f"  {item.key:<6} {describe(item)}")
             self.confirm("Delete all this for good?")
-            purged = self._purge(database, things, before)
+            purged = self._purge(database, items, before)
         self.say(
             f"Purged {count(purged.courses, 'course')}, {count(purged.assignments, 'assignment')}, "
             f"{count(purged.submissions, 'submission')}, {count(purged.members, 'member')} and "
@@ -134,17 +134,17 @@ class Purge(Command):
         )
         return DONE
 
-    def _purge(self, database: Database, things: Sequence[Thing], before: datetime) -> Purged:
+    def _purge(self, database: Database, items: Sequence[TrashItem], before: datetime) -> Purged:
         total = Purged()
-        with Progress("Purging", len(things)) as progress:
-            for keys in _portions([thing.key for thing in things]):
+        with Progress("Purging", len(items)) as progress:
+            for keys in _portions([item.key for item in items]):
                 total += database.write(purge.purge, self.caller, keys, before)
                 progress.advance(len(keys))
         return total
 
 
 def _portions(keys: Sequence[str]) -> Iterator[list[str]]:
-    """What one transaction deletes: small things together, so that it is neither long nor slow."""
+    """What one transaction deletes: small items together, so that it is neither long nor slow."""
     small = [key for key in keys if key[0] in "mt"]
     for start in range(0, len(small), TOGETHER):
         yield small[start : start + TOGETHER]
@@ -153,25 +153,25 @@ def _portions(keys: Sequence[str]) -> Iterator[list[str]]:
         yield from ([key] for key in keys if key[0] == kind)
 
 
-def what(thing: Thing) -> str:
-    """Which thing it is, in words."""
-    if thing.kind == "course":
-        return f"course {thing.course}, {count(thing.submissions, 'submission')}"
+def what(item: TrashItem) -> str:
+    """Which item it is, in words."""
+    if item.kind == "course":
+        return f"course {item.course}, {count(item.submissions, 'submission')}"
     words = {
-        "assignment": f"assignment {thing.assignment}, {count(thing.submissions, 'submission')}",
-        "release": f"an old release of {thing.assignment}",
-        "feedback": f"old feedback on {thing.assignment} of {thing.user}",
+        "assignment": f"assignment {item.assignment}, {count(item.submissions, 'submission')}",
+        "release": f"an old release of {item.assignment}",
+        "feedback": f"old feedback on {item.assignment} of {item.user}",
         "replaced": "an old release or old feedback",
-    }.get(thing.kind, f"{thing.kind} {thing.user}")
-    if thing.submitted_at is not None:
-        words += f" of {moment(thing.submitted_at)}"
-    return f"{thing.course}: {words}"
+    }.get(item.kind, f"{item.kind} {item.user}")
+    if item.submitted_at is not None:
+        words += f" of {moment(item.submitted_at)}"
+    return f"{item.course}: {words}"
 
 
-def describe(thing: Thing) -> str:
+def describe(item: TrashItem) -> str:
     """What it is, since when it is in the trash, and by whom."""
-    verb = "removed" if thing.key[0] in "cam" else "replaced"
-    return f"{what(thing)}, {verb} {moment(thing.at)} by {thing.by or 'somebody'}"
+    verb = "removed" if item.key[0] in "cam" else "replaced"
+    return f"{what(item)}, {verb} {moment(item.at)} by {item.by or 'somebody'}"
 
 
 def moment(at: datetime) -> str:

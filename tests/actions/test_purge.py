@@ -85,7 +85,7 @@ def unnamed_trees(connection: Connection) -> int:
 
 def purge_all(act: Act, before: datetime | None = None) -> Purged:
     before = before or audit.now() + timedelta(seconds=1)
-    keys = [thing.key for thing in act(trash.list_trash, SHELL, before=before)]
+    keys = [item.key for item in act(trash.list_trash, SHELL, before=before)]
     purged: Purged = act(purge.purge, SHELL, keys, before)
     return purged
 
@@ -192,7 +192,7 @@ def test_what_was_replaced_in_an_assignment_goes_with_it(act: Act, filled: None)
     moment = act(submissions.list_all, INSTRUCTOR, COURSE, "ps1")[0].moment
     act(feedback.give, INSTRUCTOR, COURSE, "ps1", "sam", moment, tree(b"newer feedback"))
     act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
-    [key] = [thing.key for thing in act(trash.list_trash, SHELL, kind="assignment")]
+    [key] = [item.key for item in act(trash.list_trash, SHELL, kind="assignment")]
     purged = act(purge.purge, SHELL, [key], audit.now())
     assert purged == Purged(assignments=1, trees=5 + 3, submissions=2)
     assert act(trash.list_trash, SHELL) == []
@@ -221,20 +221,20 @@ def test_what_was_removed_later_stays(act: Act, filled: None) -> None:
     between = audit.now()
     act(assignments.remove, INSTRUCTOR, COURSE, "ps2")
     act(courses.remove_course, ADMIN, KEPT)
-    later = {thing.key for thing in act(trash.list_trash, SHELL) if thing.at >= between}
+    later = {item.key for item in act(trash.list_trash, SHELL) if item.at >= between}
     # Also when it is asked for by name.
-    keys = [thing.key for thing in act(trash.list_trash, SHELL)]
+    keys = [item.key for item in act(trash.list_trash, SHELL)]
     assert act(purge.purge, SHELL, keys, between) == Purged(
         assignments=1, members=1, trees=5, submissions=2
     )
-    assert {thing.key for thing in act(trash.list_trash, SHELL)} == later
+    assert {item.key for item in act(trash.list_trash, SHELL)} == later
 
 
 def test_what_was_restored_meanwhile_stays(act: Act, filled: None) -> None:
     act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
     act(courses.remove_course, ADMIN, KEPT)
     before = act(counts)
-    keys = [thing.key for thing in act(trash.list_trash, SHELL)]
+    keys = [item.key for item in act(trash.list_trash, SHELL)]
     for key in keys:
         act(trash.restore, SHELL, key)
     assert act(purge.purge, SHELL, keys, audit.now()) == Purged()

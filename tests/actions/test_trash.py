@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 from ngshare.actions import assignments, audit, courses, feedback, roster, submissions, trash
-from ngshare.actions.trash import Thing
+from ngshare.actions.trash import TrashItem
 from ngshare.blobs import sha256
 from ngshare.database import Database
 from ngshare.errors import BadRequest, Conflict, Forbidden, NotFound
@@ -37,8 +37,8 @@ def handed_in(act: Act) -> datetime:
     return moment
 
 
-def listed(act: Act, **only: Any) -> list[Thing]:
-    found: list[Thing] = act(trash.list_trash, SHELL, **only)
+def listed(act: Act, **only: Any) -> list[TrashItem]:
+    found: list[TrashItem] = act(trash.list_trash, SHELL, **only)
     return found
 
 
@@ -71,13 +71,13 @@ def test_only_for_admins(act: Act) -> None:
 
 def test_a_course(act: Act, handed_in: datetime) -> None:
     act(courses.remove_course, ADMIN, COURSE)
-    [thing] = listed(act)
-    assert (thing.kind, thing.course, thing.by) == ("course", COURSE, ADMIN.name)
-    assert (thing.submissions, thing.course_removed) == (1, True)
-    assert thing.key == f"c{thing.course_id}"
-    assert abs((audit.now() - thing.at).total_seconds()) < 3600
+    [item] = listed(act)
+    assert (item.kind, item.course, item.by) == ("course", COURSE, ADMIN.name)
+    assert (item.submissions, item.course_removed) == (1, True)
+    assert item.key == f"c{item.course_id}"
+    assert abs((audit.now() - item.at).total_seconds()) < 3600
 
-    assert act(trash.restore, SHELL, thing.key) == thing
+    assert act(trash.restore, SHELL, item.key) == item
     assert listed(act) == []
     assert fetched(act) == OLD
     assert act(last_event) == (
@@ -93,30 +93,30 @@ def test_a_course(act: Act, handed_in: datetime) -> None:
 def test_a_course_whose_name_is_taken(act: Act, handed_in: datetime) -> None:
     act(courses.remove_course, ADMIN, COURSE)
     act(courses.create_course, ADMIN, COURSE, [])
-    [thing] = listed(act)
+    [item] = listed(act)
     with pytest.raises(Conflict, match=f"A course {COURSE} exists: .* with --as NAME"):
-        act(trash.restore, SHELL, thing.key)
+        act(trash.restore, SHELL, item.key)
     with pytest.raises(Conflict, match="A course"):
-        act(trash.restore, SHELL, thing.key, COURSE)
+        act(trash.restore, SHELL, item.key, COURSE)
     with pytest.raises(BadRequest, match="Illegal name"):
-        act(trash.restore, SHELL, thing.key, "a/b")
-    act(trash.restore, SHELL, thing.key, "The old one")
+        act(trash.restore, SHELL, item.key, "a/b")
+    act(trash.restore, SHELL, item.key, "The old one")
     assert act(assignments.list_assignments, ADMIN, "The old one") == ["ps1"]
     assert act(assignments.list_assignments, ADMIN, COURSE) == []
 
 
 def test_an_assignment(act: Act, handed_in: datetime) -> None:
     act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
-    [thing] = listed(act)
-    assert (thing.kind, thing.assignment, thing.by) == ("assignment", "ps1", INSTRUCTOR.name)
-    assert (thing.submissions, thing.course_removed) == (1, False)
-    act(trash.restore, SHELL, thing.key)
+    [item] = listed(act)
+    assert (item.kind, item.assignment, item.by) == ("assignment", "ps1", INSTRUCTOR.name)
+    assert (item.submissions, item.course_removed) == (1, False)
+    act(trash.restore, SHELL, item.key)
     assert fetched(act) == OLD
     [handed] = act(submissions.list_all, INSTRUCTOR, COURSE, "ps1")
     assert handed.moment == format_time(handed_in)
     assert act(last_event)[1:4] == ("assignment restored", COURSE, "ps1")
-    with pytest.raises(NotFound, match=f"There is no {thing.key} in the trash"):
-        act(trash.restore, SHELL, thing.key)
+    with pytest.raises(NotFound, match=f"There is no {item.key} in the trash"):
+        act(trash.restore, SHELL, item.key)
 
 
 @pytest.mark.parametrize("role", ["student", "instructor"])
@@ -124,10 +124,10 @@ def test_a_member(act: Act, role: str) -> None:
     name = "sam" if role == "student" else "ivy"
     remove = roster.remove_student if role == "student" else roster.remove_instructor
     act(remove, ADMIN, COURSE, name)
-    [thing] = listed(act)
-    assert (thing.kind, thing.user, thing.by) == (role, name, ADMIN.name)
-    act(trash.restore, SHELL, thing.key)
-    assert act(roster.role_of, thing.course_id, name) == role
+    [item] = listed(act)
+    assert (item.kind, item.user, item.by) == (role, name, ADMIN.name)
+    act(trash.restore, SHELL, item.key)
+    assert act(roster.role_of, item.course_id, name) == role
     assert act(last_event)[1] == f"{role} restored"
     assert name in str(act(last_event))
 
@@ -135,16 +135,16 @@ def test_a_member(act: Act, role: str) -> None:
 def test_an_old_release(act: Act, handed_in: datetime) -> None:
     act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
     act(assignments.release, INSTRUCTOR, COURSE, "ps1", NEW)
-    [thing] = listed(act)
-    assert (thing.kind, thing.assignment, thing.by) == ("release", "ps1", INSTRUCTOR.name)
-    act(trash.restore, SHELL, thing.key)
+    [item] = listed(act)
+    assert (item.kind, item.assignment, item.by) == ("release", "ps1", INSTRUCTOR.name)
+    act(trash.restore, SHELL, item.key)
     assert fetched(act) == OLD
     # And the newer one is what can be brought back now.
     [newer] = listed(act)
     assert (newer.kind, newer.assignment, newer.by) == ("release", "ps1", SHELL.name)
     act(trash.restore, SHELL, newer.key)
     assert fetched(act) == NEW
-    assert [one.key for one in listed(act)] == [thing.key]
+    assert [one.key for one in listed(act)] == [item.key]
 
 
 def test_an_old_release_of_an_assignment_that_is_removed(act: Act, handed_in: datetime) -> None:
@@ -164,10 +164,10 @@ def test_an_old_release_of_an_assignment_that_is_removed(act: Act, handed_in: da
 def test_old_feedback(act: Act, handed_in: datetime) -> None:
     moment = format_time(handed_in)
     act(feedback.give, INSTRUCTOR, COURSE, "ps1", "sam", moment, NEW)
-    [thing] = listed(act)
-    assert (thing.kind, thing.assignment, thing.user) == ("feedback", "ps1", "sam")
-    assert (thing.submitted_at, thing.by) == (handed_in, INSTRUCTOR.name)
-    act(trash.restore, SHELL, thing.key)
+    [item] = listed(act)
+    assert (item.kind, item.assignment, item.user) == ("feedback", "ps1", "sam")
+    assert (item.submitted_at, item.by) == (handed_in, INSTRUCTOR.name)
+    act(trash.restore, SHELL, item.key)
     assert act(feedback.fetch, STUDENT, COURSE, "ps1", "sam", moment)[1] == OLD
     [newer] = listed(act)
     act(trash.restore, SHELL, newer.key)
@@ -218,19 +218,19 @@ def test_what_is_not_in_the_trash(act: Act, key: str) -> None:
 
 def test_a_name_can_be_given_to_courses_only(act: Act, handed_in: datetime) -> None:
     act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
-    [thing] = listed(act)
+    [item] = listed(act)
     with pytest.raises(BadRequest, match="Only a course"):
-        act(trash.restore, SHELL, thing.key, "ps2")
+        act(trash.restore, SHELL, item.key, "ps2")
 
 
 def test_restored_by_two_at_once(act: Act, database: Database, handed_in: datetime) -> None:
     act(courses.remove_course, ADMIN, COURSE)
-    [thing] = listed(act)
+    [item] = listed(act)
     outcomes: list[str] = []
 
     def restore() -> None:
         try:
-            database.write(trash.restore, SHELL, thing.key)
+            database.write(trash.restore, SHELL, item.key)
             outcomes.append("restored")
         except NotFound:
             outcomes.append("was not there")
