@@ -14,7 +14,7 @@ from ngshare.actions.trash import TrashItem
 from ngshare.blobs import sha256
 from ngshare.database import Database
 from ngshare.errors import BadRequest, Conflict, Forbidden, NotFound
-from ngshare.models import AuditEntry
+from ngshare.models import Assignment, AuditEntry, Course, Membership
 from ngshare.wire import StoredFile, format_time, md5
 from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STUDENT, Act
 
@@ -221,6 +221,32 @@ def test_a_name_can_be_given_to_courses_only(act: Act, handed_in: datetime) -> N
     [item] = listed(act)
     with pytest.raises(BadRequest, match="Only a course"):
         act(trash.restore, SHELL, item.key, "ps2")
+
+
+def test_what_is_back_keeps_no_trace_of_its_removal(act: Act, handed_in: datetime) -> None:
+    def removed_by(connection: Connection) -> list[str]:
+        tables = (Course, Assignment, Membership)
+        return [
+            name
+            for table in tables
+            for name in connection.scalars(
+                select(table.removed_by).where(table.removed_by.is_not(None))
+            )
+        ]
+
+    act(roster.remove_student, INSTRUCTOR, COURSE, "sam")
+    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    act(courses.remove_course, ADMIN, COURSE)
+    assert sorted(act(removed_by)) == [INSTRUCTOR.name, INSTRUCTOR.name, ADMIN.name]
+    for item in listed(act):
+        act(trash.restore, SHELL, item.key)
+    assert act(removed_by) == []
+    # Nor when it comes back by being released, or enrolled, again.
+    act(roster.remove_student, INSTRUCTOR, COURSE, "sam")
+    act(roster.put_student, INSTRUCTOR, COURSE, "sam", "", "", "")
+    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    act(assignments.release, INSTRUCTOR, COURSE, "ps1", NEW)
+    assert act(removed_by) == []
 
 
 def test_restored_by_two_at_once(act: Act, database: Database, handed_in: datetime) -> None:
