@@ -365,7 +365,6 @@ class Ngshare(Application):
         """Upgrade, listen, and serve until SIGTERM. ``launcher`` is the process that began this."""
         blobs = startup.open_storage(self.storage)
         before, revision = self._migrate(url, blobs)
-        startup.leave_mark(url, blobs)
         with ending_with(launcher) if self.end_with_hub else contextlib.nullcontext():
             sockets = self._listen()
             self._announce(url, sockets, before, revision)

@@ -8,13 +8,14 @@ started them, and it lasts until the last of them has ended.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from sqlalchemy import URL
+
+from ngshare.files import Locked, file_lock
 
 log = logging.getLogger("ngshare")
 
@@ -34,11 +35,13 @@ def in_use(url: URL) -> Iterator[None]:
         yield
         return
     path = _path(Path(url.database or ""))
-    with contextlib.ExitStack() as opened:
+    with contextlib.ExitStack() as held:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o600)
-            opened.callback(os.close, descriptor)
-            _share(descriptor)
+            try:
+                held.enter_context(file_lock(path, shared=True, wait=False))
+            except Locked:
+                log.info("ngshare db revert replaces the database; waiting until it is done")
+                held.enter_context(file_lock(path, shared=True))
         except OSError as error:
             log.warning(
                 "%s cannot be locked (%s), so ngshare db revert cannot see that this service "
@@ -53,12 +56,10 @@ def in_use(url: URL) -> Iterator[None]:
 def not_in_use(database: Path) -> Iterator[None]:
     """Keep every service from beginning to serve from the database. Raises InUse when one does."""
     path = _path(database)
-    with contextlib.ExitStack() as opened:
+    with contextlib.ExitStack() as held:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            opened.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            held.enter_context(file_lock(path, wait=False))
+        except Locked:
             raise InUse(
                 f"ngshare serves from {database} now: stop it first, then start this again. "
                 "Nothing was changed"
@@ -70,14 +71,6 @@ def not_in_use(database: Path) -> Iterator[None]:
                 error.strerror,
             )
         yield
-
-
-def _share(descriptor: int) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        log.info("ngshare db revert replaces the database; waiting until it is done")
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
 
 
 def _path(database: Path) -> Path:

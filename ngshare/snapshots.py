@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ngshare.durable import sync
+from ngshare.files import publish
 
 KEPT = 5
 """How many backups made before upgrades are kept beside a database."""
@@ -75,9 +75,7 @@ def backup_sqlite(source: Path, target: Path) -> int:
                 found = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if found != "ok":
                     raise DamagedCopy(f"{source} is damaged: {found}")
-        sync(part)
-        part.rename(target)
-        sync(target.parent)
+        publish(part, target)
         return target.stat().st_size
     except (sqlite3.Error, OSError) as error:
         if _disk_is_full(error):

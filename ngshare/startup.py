@@ -14,13 +14,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from sqlalchemy import URL
-from sqlalchemy.exc import DBAPIError
 from tornado.netutil import bind_sockets
 
-from ngshare import belonging, migrate
+from ngshare import migrate
 from ngshare.blobs import LocalBlobs
-from ngshare.database import CannotOpen, examine, parse_url, why_not_open
-from ngshare.durable import make_folder
+from ngshare.database import CannotOpen, examine, parse_url
+from ngshare.files import make_folder
 
 log = logging.getLogger("ngshare")
 
@@ -173,22 +172,6 @@ def bring_up_to_date(
         return revision, revision
     except migrate.MigrationError as error:
         raise StartError(str(error)) from error
-
-
-def leave_mark(url: URL, blobs: LocalBlobs) -> None:
-    """Say in the storage that it belongs to this database. Raises StartError."""
-    try:
-        belonging.leave_mark(url, blobs)
-    except DBAPIError as error:
-        raise StartError(why_not_open(url, error)) from error
-    except OSError as error:
-        # A full disk must not keep students from what is on it.
-        log.error(
-            "%s cannot be written (%s): until a start that can, ngshare storage gc may take "
-            "another database for that of these files",
-            blobs.belongs_to,
-            error.strerror,
-        )
 
 
 def hub_address() -> tuple[str, int]:

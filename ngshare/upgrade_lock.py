@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from sqlalchemy import URL, Engine, text
+
+from ngshare.files import Locked, file_lock
 
 log = logging.getLogger("ngshare")
 
@@ -47,32 +49,21 @@ def alone(url: URL, engine: Engine) -> Iterator[None]:
 @contextlib.contextmanager
 def alone_with_file(database: str | os.PathLike[str]) -> Iterator[None]:
     """The same for a SQLite database, by its path, which may be a link to it."""
-    path = f"{os.path.realpath(database)}.upgrade-lock"
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise MigrationError(
-            f"{path}, which keeps two upgrades apart, cannot be opened "
-            f"({error.strerror}): remove it, and give its folder to the user of ngshare"
-        ) from error
-    try:
-        _lock(descriptor, path)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, path: str) -> None:
-    try:
+    path = Path(f"{os.path.realpath(database)}.upgrade-lock")
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _tell_of_waiting()
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError as error:
-        raise MigrationError(
-            f"{path} cannot be locked ({error.strerror}): keep the database on a local disk"
-        ) from error
+            try:
+                held.enter_context(file_lock(path, wait=False))
+            except Locked:
+                _tell_of_waiting()
+                held.enter_context(file_lock(path))
+        except OSError as error:
+            raise MigrationError(
+                f"{path}, which keeps two upgrades apart, cannot be opened and locked "
+                f"({error.strerror}): remove it, give its folder to the user of ngshare, and keep "
+                "the database on a local disk"
+            ) from error
+        yield
 
 
 def _tell_of_waiting() -> None:

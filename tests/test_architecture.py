@@ -29,24 +29,24 @@ ALLOWED: dict[str, set[str]] = {
     "outage": set(),
     "database": {"postgres", "sqlite", "outage", "errors"},
     "help": set(),
-    "blobs": {"blobs", "durable", "errors"},
-    "belonging": {"blobs", "database", "durable"},
+    "blobs": {"blobs", "files", "errors"},
     "progress": set(),
-    "durable": set(),
-    "snapshots": {"durable"},
+    "files": set(),
+    "snapshots": {"files"},
     # Frozen, as the revision that it belongs to.
     "adoption": {"adoption"},
-    "upgrade_lock": set(),
-    "service_lock": set(),
+    "upgrade_lock": {"files"},
+    "service_lock": {"files"},
     "migrate": {"database", "snapshots", "upgrade_lock", "progress"},
     "revert": {"migrate", "snapshots", "upgrade_lock", "service_lock"},
     "actions.access": {"models", "errors"},
     # They take many transactions and a long time, so they begin and end them themselves.
     "actions.transfer": {"models", "database"},
-    "actions.storage": {"actions", "models", "blobs", "database", "snapshots"},
+    "actions.storage": {"actions", "models", "blobs", "database", "errors", "snapshots"},
     "actions.legacy": {"actions", "models", "blobs", "database", "errors"},
     "actions.backup": {
-        *("actions", "models", "blobs", "database", "durable", "migrate", "snapshots", "wire"),
+        *("actions", "models", "blobs", "database", "errors", "files", "migrate", "snapshots"),
+        "wire",
     },
     "actions.restore": {"actions", "blobs", "database", "migrate", "snapshots"},
     "actions": {"actions", "models", "blobs", "usernames", "wire", "errors"},
@@ -64,10 +64,10 @@ ALLOWED: dict[str, set[str]] = {
     "web": {"web", "actions", "wire", "errors"},
     "commands": {
         "commands",
+        "files",
         "app",
         "startup",
         "actions",
-        "belonging",
         "migrate",
         "revert",
         "service_lock",
@@ -79,13 +79,12 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
         "help",
     },
-    "startup": {"belonging", "blobs", "database", "durable", "migrate"},
+    "startup": {"blobs", "database", "files", "migrate"},
     "serving": {"web"},
     "commandline": {"startup"},
     "announcement": {"database", "__init__"},
     "app": {
         "web",
-        "belonging",
         "migrate",
         "blobs",
         "database",
@@ -143,6 +142,18 @@ def test_imports_only_what_is_below(path: Path) -> None:
     for other in imported(path):
         allowed = any(within(other, key) for key in ALLOWED[rule])
         assert allowed, f"{name} must not import {other}"
+
+
+KNOW_LOCAL_BLOBS = ("adoption", "app", "blobs", "migrate", "revert", "startup")
+"""What may name the blob store on a local disk: it is made there, or a site of 0.6 adopted."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=[name_of(path) for path in FILES])
+def test_an_object_store_can_stand_in_the_place_of_the_local_one(path: Path) -> None:
+    name = name_of(path)
+    if not any(within(name, known) for known in KNOW_LOCAL_BLOBS):
+        assert "LocalBlobs" not in path.read_text(), f"{name} must not know LocalBlobs"
+        assert "blobs.local" not in imported(path), f"{name} must not import blobs.local"
 
 
 def within(name: str, package: str) -> bool:

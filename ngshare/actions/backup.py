@@ -12,35 +12,42 @@ what the manifest tells of.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select
 
 from ngshare import migrate, snapshots
 from ngshare.actions import transfer
-from ngshare.actions.storage import PIECE, named_in
-from ngshare.blobs import LocalBlobs
-from ngshare.blobs.local import open_folder
-from ngshare.blobs.sweep import SHARDS, entries
+from ngshare.actions.storage import named_in
+from ngshare.blobs import (
+    BlobDamaged,
+    BlobMissing,
+    BlobStore,
+    ManagedBlobStore,
+    open_folder_store,
+)
+from ngshare.blobs.gc import SHARDS
+from ngshare.blobs.store import PIECE
 from ngshare.database import Database
-from ngshare.durable import sync
+from ngshare.errors import Unavailable
+from ngshare.files import Locked, atomic_write, file_lock
 from ngshare.models import File
 from ngshare.wire import format_time
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+THREADS = 8
+"""How many blobs are copied at once."""
+
 SPARE = 16 << 20
 """How many bytes a disk must have left when a backup is on it."""
 
@@ -86,40 +93,36 @@ class Copied:
 
 def make(
     database: Database,
-    store: LocalBlobs,
+    store: ManagedBlobStore,
     folder: Path,
     *,
     verify: bool,
     started: Callable[[int], Step],
 ) -> Copied:
-    """Back up a site into ``folder``. Nothing may be removed from the store meanwhile.
+    """Back up a site into ``folder``.
 
     A file that is in the folder already is believed when its size is right; with
     ``verify`` it is read. ``started`` is told how many files there are, and gives what
-    is told of each. Raises BackupError, OSError or sqlite3.Error.
+    is told of each. Raises BackupError, ExchangeError, OSError or sqlite3.Error.
     """
-    with _opened(folder, store) as target:
+    with _opened(folder) as (target, work):
         made = datetime.now(timezone.utc)
-        path = copy_database(database, target.folder, target.incoming)
+        path = copy_database(database, folder, work)
         with transfer.open_file(path) as connection:
             copied = Copied(describe(path, connection, made))
-            _require_room(connection, target)
+            require_room(connection, target, f"the backup needs {{}} MiB more in {folder}")
             step = started(copied.manifest.files)
-            with ThreadPoolExecutor(8) as threads:
+            with ThreadPoolExecutor(THREADS) as threads:
                 for shard in range(SHARDS):
                     named = named_in(connection, shard)
                     wanted = {digest: _size(said) for digest, said in named.items()}
                     there = _there(target, shard, wanted, verify=verify)
                     missing = [digest for digest in wanted if digest not in there]
-                    sizes = threads.map(partial(_copy, store, target), missing)
-                    _note(copied, dict(zip(missing, sizes, strict=True)))
-                    if missing:
-                        with open_folder(target.shard(shard)) as descriptor:
-                            os.fsync(descriptor)
+                    _note(copied, copy_blobs(store, target, missing, threads))
                     step(len(wanted))
         copied.manifest.damaged.sort()
-        write_manifest(target.folder, copied.manifest)
-        for old in target.folder.glob("ngshare-*.db*"):
+        write_manifest(folder, copied.manifest)
+        for old in folder.glob("ngshare-*.db*"):
             if old.name != copied.manifest.database:
                 old.unlink()
         return copied
@@ -178,14 +181,8 @@ def describe(path: Path, connection: Connection, made: datetime) -> Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Say that a backup is complete. From here on it is this one."""
-    part = folder / f"{MANIFEST}.part"
-    with part.open("w", encoding="utf8") as file:
-        json.dump(asdict(manifest), file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(folder / MANIFEST)
-    sync(folder)
+    text = json.dumps(asdict(manifest), indent=1) + "\n"
+    atomic_write(folder / MANIFEST, lambda file: file.write(text.encode()))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -206,75 +203,97 @@ def read_manifest(folder: Path) -> Manifest:
         raise BackupError(f"{folder / MANIFEST} is damaged ({error})") from error
 
 
-def copy_blob(source: Path, target: LocalBlobs, digest: bytes) -> int | None:
-    """Copy a blob durably, but for its folder's entry; return its size.
+def copy_blobs(
+    source: BlobStore,
+    target: ManagedBlobStore,
+    digests: Sequence[bytes],
+    threads: ThreadPoolExecutor,
+) -> dict[bytes, int | None]:
+    """Copy blobs durably, also over what is there under their names; return their sizes.
 
-    None when the source has not the bytes that ``digest`` names; then nothing is copied.
-    Raises OSError when the target cannot be written.
+    None is said of one of which the source has not the right bytes. Raises ExchangeError when
+    the target cannot be written.
     """
-    part = target.incoming / secrets.token_hex(16)
-    hashed, size = hashlib.sha256(), 0
+
+    def copy(digests: Sequence[bytes]) -> dict[bytes, int | None]:
+        sizes: dict[bytes, int | None] = {}
+        with target.upload(replace=True) as upload:
+            for digest in digests:
+                sizes[digest] = None
+                with suppress(BlobMissing, BlobDamaged):
+                    sizes[digest] = upload.add(_pieces(source, digest), digest=digest).size
+            upload.commit()
+        return sizes
+
+    sizes: dict[bytes, int | None] = {}
+    # Each thread makes several durable together.
+    for some in threads.map(copy, (digests[start::THREADS] for start in range(THREADS))):
+        sizes.update(some)
+    return sizes
+
+
+def is_sound(store: BlobStore, digest: bytes) -> bool:
+    """Return whether a store has the bytes that a digest names."""
+    hashed = hashlib.sha256()
     try:
-        with part.open("xb", buffering=0) as copy:
-            for piece in _pieces(source):
-                if piece is None:
-                    return None
-                hashed.update(piece)
-                size += len(piece)
-                view = memoryview(piece)
-                while view:
-                    view = view[copy.write(view) :]
-            if hashed.digest() != digest:
-                return None
-            os.fsync(copy.fileno())
-        part.rename(target.path(digest))
-        return size
-    finally:
-        part.unlink(missing_ok=True)
+        for piece in store.open(digest):
+            hashed.update(piece)
+    except (BlobMissing, Unavailable):
+        return False
+    return hashed.digest() == digest
 
 
 def hash_file(path: Path) -> bytes | None:
-    """The SHA-256 of a file (32 bytes); None when it cannot be read."""
+    """Return the SHA-256 of a file (32 bytes); None when it cannot be read."""
     hashed = hashlib.sha256()
-    for piece in _pieces(path):
-        if piece is None:
-            return None
-        hashed.update(piece)
+    try:
+        with path.open("rb", buffering=0) as file:
+            while piece := file.read(PIECE):
+                hashed.update(piece)
+    except OSError:
+        return None
     return hashed.digest()
 
 
-def _pieces(path: Path) -> Iterator[bytes | None]:
-    """The content of a file, piece by piece; at last None when it cannot be read to its end."""
-    try:
-        file = path.open("rb", buffering=0)
-    except OSError:
-        yield None
+def require_room(connection: Connection, target: ManagedBlobStore, what: str) -> None:
+    """Raise BackupError unless what a database names, and is not there yet, can be stored.
+
+    ``what`` tells what needs that, with a place for the MiB.
+    """
+    free = target.free()
+    if free is None:
         return
-    with file:
-        while True:
-            try:
-                piece = file.read(PIECE)
-            except OSError:
-                yield None
-                return
-            if not piece:
-                return
-            yield piece
+    wanted = SPARE
+    for shard in range(SHARDS):
+        there = {entry.digest for entry in target.list(bytes([shard]))}
+        named = named_in(connection, shard)
+        wanted += sum(_size(said) for digest, said in named.items() if digest not in there)
+    if free < wanted:
+        raise BackupError(
+            f"{what.format(wanted >> 20)}, and {free >> 20} are free: make room, or name another "
+            "folder"
+        )
 
 
-def _there(target: LocalBlobs, shard: int, wanted: dict[bytes, int], *, verify: bool) -> set[bytes]:
-    """Those of a shard that the backup has already."""
+def _pieces(source: BlobStore, digest: bytes) -> Iterator[bytes]:
+    """Yield a blob. Raises BlobMissing or BlobDamaged."""
+    try:
+        yield from source.open(digest)
+    except Unavailable:
+        raise BlobDamaged(digest) from None
+
+
+def _there(
+    target: ManagedBlobStore, shard: int, wanted: dict[bytes, int], *, verify: bool
+) -> set[bytes]:
+    """Return those of a shard that the backup has already."""
     return {
         entry.digest
-        for entry in entries(target, shard)
+        for entry in target.list(bytes([shard]))
         if entry.digest is not None
         and entry.size == wanted.get(entry.digest)
-        and (not verify or hash_file(entry.path) == entry.digest)
+        and (not verify or is_sound(target, entry.digest))
     }
-
-
-def _copy(store: LocalBlobs, target: LocalBlobs, digest: bytes) -> int | None:
-    return copy_blob(store.path(digest), target, digest)
 
 
 def _note(copied: Copied, sizes: dict[bytes, int | None]) -> None:
@@ -290,45 +309,31 @@ def _size(said: set[tuple[bytes, int]]) -> int:
     return max(size for _, size in said)
 
 
-def _require_room(connection: Connection, target: LocalBlobs) -> None:
-    wanted = SPARE
-    for shard in range(SHARDS):
-        there = {entry.digest for entry in entries(target, shard)}
-        named = named_in(connection, shard)
-        wanted += sum(_size(said) for digest, said in named.items() if digest not in there)
-    free = shutil.disk_usage(target.folder).free
-    if free < wanted:
-        raise BackupError(
-            f"the backup needs {wanted >> 20} MiB more in {target.folder}, and {free >> 20} are "
-            "free: make room, or name another folder"
-        )
-
-
 @contextmanager
-def _opened(folder: Path, store: LocalBlobs) -> Iterator[LocalBlobs]:
-    """The folder of a backup, which is laid out as a storage, and which one backup works in."""
-    here, site = folder.resolve(), store.folder.resolve()
-    if here == site or site in here.parents or here in site.parents:
-        raise BackupError(
-            f"{folder} and the storage {store.folder} are in each other: name another"
-        )
+def _opened(folder: Path) -> Iterator[tuple[ManagedBlobStore, Path]]:
+    """Yield the store in the folder of a backup, and where temporary files of it may be made.
+
+    One backup at a time works there.
+    """
     if folder.exists():
         _refuse_others(folder)
-    target = LocalBlobs(folder)
-    with open_folder(folder) as descriptor:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BackupError(f"another backup is being made in {folder}: wait for it") from None
-        for leftover in target.incoming.iterdir():  # of a backup that was killed
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-        yield target
+    target, work = open_folder_store(folder), folder / "incoming"
+    try:
+        with file_lock(folder, wait=False):
+            for leftover in work.iterdir():  # of a backup that was killed
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            for leftover in folder.glob(f"{MANIFEST}.*.part"):
+                leftover.unlink()
+            yield target, work
+    except Locked:
+        raise BackupError(f"another backup is being made in {folder}: wait for it") from None
 
 
 def _refuse_others(folder: Path) -> None:
-    ours = (MANIFEST, f"{MANIFEST}.part", "blobs", "incoming")
+    ours = ("blobs", "incoming")
     for path in folder.iterdir():
-        if path.name not in ours and not path.match("ngshare-*.db*"):
+        known = path.match(f"{MANIFEST}*") or path.match("ngshare-*.db*")
+        if path.name not in ours and not known:
             raise BackupError(
                 f"{folder} holds {path.name}, which is no part of a backup: name an empty folder, "
                 "or one that holds a backup of this site"

@@ -14,7 +14,7 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Any
@@ -25,13 +25,10 @@ from sqlalchemy import Connection, select
 from ngshare.actions import access, audit, trash, trees
 from ngshare.actions.access import Caller, Capability
 from ngshare.actions.archive import Names
-from ngshare.blobs import LocalBlobs
-from ngshare.errors import NotFound
+from ngshare.blobs import BlobMissing, BlobStore
+from ngshare.errors import NotFound, Unavailable
 from ngshare.models import Assignment, AuditEntry, Membership, Submission, User
 from ngshare.wire import StoredFile, format_time
-
-PIECE = 1 << 20
-"""How many bytes of a file are read at once."""
 
 LARGE = 1 << 31
 """From so many bytes on a file needs the form of zip for large ones."""
@@ -93,7 +90,7 @@ def write(
     connection: Connection,
     caller: Caller,
     course: str,
-    store: LocalBlobs,
+    store: BlobStore,
     to: IO[bytes],
     started: Callable[[int], Step],
 ) -> Exported:
@@ -162,7 +159,7 @@ def write(
 class _Writer:
     """Adds files to the archive, and lists them."""
 
-    def __init__(self, zipped: zipfile.ZipFile, store: LocalBlobs, listed: IO[str]) -> None:
+    def __init__(self, zipped: zipfile.ZipFile, store: BlobStore, listed: IO[str]) -> None:
         self.exported = Exported()
         self._zipped = zipped
         self._store = store
@@ -190,13 +187,13 @@ class _Writer:
             self.exported.lost += 1
             return "lost before ngshare 1.0"
         try:
-            source = self._store.path(file.sha256).open("rb", buffering=0)
-        except OSError:
+            source = self._store.open(file.sha256)
+        except (BlobMissing, Unavailable):
             self.exported.damaged += 1
             return "missing"
         hashed = hashlib.sha256()
-        with source, self._open(name, moment, file.size) as target:
-            while piece := source.read(PIECE):
+        with closing(source), self._open(name, moment, file.size) as target:
+            for piece in source:
                 hashed.update(piece)
                 target.write(piece)
                 self.exported.bytes += len(piece)

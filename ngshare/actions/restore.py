@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -25,9 +26,8 @@ from ngshare.actions import audit, backup, transfer
 from ngshare.actions.access import Caller
 from ngshare.actions.backup import BackupError, Manifest, Step
 from ngshare.actions.storage import ASIDE, named_in
-from ngshare.blobs import LocalBlobs
-from ngshare.blobs.local import open_folder
-from ngshare.blobs.sweep import SHARDS
+from ngshare.blobs import ManagedBlobStore, open_folder_store
+from ngshare.blobs.gc import SHARDS
 from ngshare.database import Database
 
 SHOWN = 5
@@ -41,14 +41,15 @@ class Source:
     folder: Path
     manifest: Manifest
     database: Path
-    store: LocalBlobs
+    store: ManagedBlobStore
 
 
 def check(folder: Path, started: Callable[[int], Step]) -> Source:
     """Read a whole backup. Raises BackupError when anything is missing or damaged."""
     manifest = backup.read_manifest(folder)
     path = folder / manifest.database
-    if (found := backup.hash_file(path)) is None or found.hex() != manifest.sha256:
+    digest = backup.hash_file(path)
+    if digest is None or digest.hex() != manifest.sha256:
         raise BackupError(f"the backup is damaged: {path} is missing or has changed")
     if manifest.revision not in dict(migrate.revisions()):
         raise BackupError(
@@ -58,23 +59,23 @@ def check(folder: Path, started: Callable[[int], Step]) -> Source:
     place = folder / manifest.storage
     if not (place / "blobs").is_dir():
         raise BackupError(f"the backup is incomplete: there is no {place / 'blobs'}")
-    store = LocalBlobs(place, make=False)
-    damaged: list[Path] = []
+    store = open_folder_store(place, make=False)
+    damaged: list[str] = []
     step = started(manifest.files)
     with transfer.open_file(path) as connection, ThreadPoolExecutor(4) as threads:
-        sound = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
-        if sound != "ok" or connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+        found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+        if found != "ok" or connection.exec_driver_sql("PRAGMA foreign_key_check").first():
             raise BackupError(f"the backup is damaged: {path} is no sound database")
         known = {bytes.fromhex(digest) for digest in manifest.damaged}
         for shard in range(SHARDS):
             digests = sorted(named_in(connection, shard).keys() - known)
-            hashes = threads.map(backup.hash_file, map(store.path, digests))
-            for digest, found in zip(digests, hashes, strict=True):
-                if found != digest:
-                    damaged.append(store.path(digest))
+            sound = threads.map(partial(backup.is_sound, store), digests)
+            for digest, is_sound in zip(digests, sound, strict=True):
+                if not is_sound:
+                    damaged.append(store.describe(digest))
                 step(1)
     if damaged:
-        names = ", ".join(str(path) for path in damaged[:SHOWN])
+        names = ", ".join(damaged[:SHOWN])
         verbs = "is missing or has" if len(damaged) == 1 else "are missing or have"
         raise BackupError(
             f"the backup is damaged: {len(damaged):,} of its files {verbs} changed "
@@ -92,16 +93,17 @@ def restore(
     caller: Caller,
     source: Source,
     database: Database,
-    store: LocalBlobs,
+    store: ManagedBlobStore,
+    folder: Path,
     started: Callable[[int], Step],
 ) -> Path | None:
-    """Put a checked backup in the place of what a site holds; the caller holds the store alone.
+    """Put a checked backup in the place of what a site holds, whose storage is ``folder``.
 
     Return the folder in which that was put aside; None when there was nothing. Raises
-    BackupError, OSError or sqlite3.Error, and then the database is as it was.
+    BackupError, ExchangeError, OSError or sqlite3.Error, and then the database is as it was.
     """
-    with _of_this_revision(source, store) as path, transfer.open_file(path) as connection:
-        _require_room(connection, source, store)
+    with _of_this_revision(source, folder) as path, transfer.open_file(path) as connection:
+        backup.require_room(connection, store, f"the files need {{}} MiB more in {folder}")
         _bring_files(connection, source, store, started(source.manifest.files))
         asides: list[Path] = []
 
@@ -112,7 +114,7 @@ def restore(
             # From here on nobody else writes, so what is put aside is the very last state.
             transfer.lock(target)
             if any(transfer.count_rows(target).values()):
-                asides.append(_put_aside(database, store))
+                asides.append(_put_aside(database, store, folder))
             _replace(target, connection, caller, source.manifest, asides)
 
         database.write(replace)
@@ -140,13 +142,13 @@ def _replace(
 
 
 @contextmanager
-def _of_this_revision(source: Source, store: LocalBlobs) -> Iterator[Path]:
+def _of_this_revision(source: Source, folder: Path) -> Iterator[Path]:
     """The backup's database; when an older ngshare made it, a copy that is upgraded."""
     if source.manifest.revision == migrate.head():
         yield source.database
         return
-    work = store.incoming / secrets.token_hex(8)
-    work.mkdir()
+    work = folder / "incoming" / secrets.token_hex(8)
+    work.mkdir(parents=True)
     try:
         shutil.copyfile(source.database, work / "ngshare.db")
         migrate.upgrade(transfer.file_url(work / "ngshare.db"))
@@ -156,50 +158,34 @@ def _of_this_revision(source: Source, store: LocalBlobs) -> Iterator[Path]:
         shutil.rmtree(work)
 
 
-def _bring_files(connection: Connection, source: Source, store: LocalBlobs, step: Step) -> None:
+def _bring_files(
+    connection: Connection, source: Source, store: ManagedBlobStore, step: Step
+) -> None:
     """Copy what the storage has not, or has damaged, and what the backup has."""
     known = {bytes.fromhex(digest) for digest in source.manifest.damaged}
-
-    def bring(digest: bytes) -> bool:
-        if backup.hash_file(store.path(digest)) == digest:
-            return True
-        return backup.copy_blob(source.store.path(digest), store, digest) is not None
-
-    with ThreadPoolExecutor(8) as threads:
+    with ThreadPoolExecutor(backup.THREADS) as threads:
         for shard in range(SHARDS):
             digests = sorted(named_in(connection, shard))
-            for digest, brought in zip(digests, threads.map(bring, digests), strict=True):
-                if not brought and digest not in known:
+            sound = threads.map(partial(backup.is_sound, store), digests)
+            wanted = [
+                digest for digest, is_sound in zip(digests, sound, strict=True) if not is_sound
+            ]
+            brought = backup.copy_blobs(source.store, store, wanted, threads)
+            for digest, size in brought.items():
+                if size is None and digest not in known:
                     raise BackupError(
-                        f"{source.store.path(digest)} changed while it was restored: the "
+                        f"{source.store.describe(digest)} changed while it was restored: the "
                         "database was not touched"
                     )
-            if digests:
-                with open_folder(store.shard(shard)) as descriptor:
-                    os.fsync(descriptor)
             step(len(digests))
 
 
-def _require_room(connection: Connection, source: Source, store: LocalBlobs) -> None:
-    wanted = backup.SPARE
-    for shard in range(SHARDS):
-        for digest, said in named_in(connection, shard).items():
-            if not store.path(digest).exists():
-                wanted += max(size for _, size in said)
-    free = shutil.disk_usage(store.folder).free
-    if free < wanted:
-        raise BackupError(
-            f"the files need {wanted >> 20} MiB more in {store.folder}, and {free >> 20} are free: "
-            "make room first"
-        )
-
-
-def _put_aside(database: Database, store: LocalBlobs) -> Path:
+def _put_aside(database: Database, store: ManagedBlobStore, storage: Path) -> Path:
     """Copy a database into a backup of its own, whose files are those of the storage."""
     made = datetime.now(timezone.utc)
-    folder = store.folder / ASIDE / f"{made.strftime('%Y%m%dT%H%M%SZ')}-{secrets.token_hex(2)}"
+    folder = storage / ASIDE / f"{made.strftime('%Y%m%dT%H%M%SZ')}-{secrets.token_hex(2)}"
     folder.mkdir(parents=True)
-    path = backup.copy_database(database, folder, store.incoming)
+    path = backup.copy_database(database, folder, storage / "incoming")
     with transfer.open_file(path) as connection:
         manifest = backup.describe(path, connection, made)
         # What is lost already cannot be asked of a backup.
@@ -207,9 +193,9 @@ def _put_aside(database: Database, store: LocalBlobs) -> Path:
             digest.hex()
             for shard in range(SHARDS)
             for digest in named_in(connection, shard)
-            if not store.path(digest).exists()
+            if not store.exists(digest)
         ]
     manifest.damaged = sorted(lost)
-    manifest.storage = os.path.relpath(store.folder, folder)
+    manifest.storage = os.path.relpath(storage, folder)
     backup.write_manifest(folder, manifest)
     return folder

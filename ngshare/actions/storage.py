@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,20 @@ from sqlalchemy.orm import aliased
 
 from ngshare import snapshots
 from ngshare.actions import transfer
-from ngshare.blobs import LocalBlobs
-from ngshare.blobs.sweep import (
-    SHARDS,
-    Entry,
-    Removed,
-    disk_time,
-    entries,
-    sweep,
-    sweep_incoming,
-)
+from ngshare.blobs import Amount, BlobEntry, BlobMissing, ManagedBlobStore, gc
+from ngshare.blobs.gc import SHARDS
 from ngshare.database import Database
-from ngshare.models import Assignment, Course, File, ReplacedTree, Submission, Tree, User
+from ngshare.errors import Unavailable
+from ngshare.models import (
+    Assignment,
+    AuditEntry,
+    Course,
+    File,
+    ReplacedTree,
+    Submission,
+    Tree,
+    User,
+)
 
 CHUNK = 500
 """How many digests one IN list holds; old SQLite takes 999 parameters at most."""
@@ -39,11 +41,6 @@ CHUNK = 500
 SHOWN = 5
 """How many of the places that name a damaged file are looked up."""
 
-PIECE = 1 << 20
-"""How many bytes of a file are read at once."""
-
-LEAST_AGE = 3600.0
-"""What is younger than so many seconds is never removed: a request may still name it."""
 
 ASIDE = "aside"
 """The folder in the storage of the databases that restores put aside; they name files as well."""
@@ -81,7 +78,7 @@ class Damage:
 
     what: str
     digest: bytes
-    file: Path
+    file: str
     uses: list[Use]
     times: int
 
@@ -92,7 +89,8 @@ class Report:
 
     ``lost`` are files whose bytes an ngshare 0.6 had lost before it was adopted: the
     first few, and how many. ``unnamed`` is what no row names. ``strangers`` are files
-    in the blobs' folders that are no blobs.
+    in the blobs' folders that are no blobs. ``quarantined`` is what is in the quarantine,
+    ``put_back`` counts what rows name and was moved back from there by this check.
     """
 
     files: int = 0
@@ -100,104 +98,151 @@ class Report:
     damage: list[Damage] = field(default_factory=list)
     lost: list[Use] = field(default_factory=list)
     lost_count: int = 0
-    unnamed: Removed = field(default_factory=Removed)
-    strangers: list[Path] = field(default_factory=list)
+    unnamed: Amount = field(default_factory=Amount)
+    strangers: list[str] = field(default_factory=list)
+    quarantined: Amount = field(default_factory=Amount)
+    put_back: int = 0
 
 
 @dataclass(slots=True)
 class Collected:
-    """What was removed, or would be, and what of that age only old databases name."""
+    """What a collection did, or would do.
 
-    removed: Removed = field(default_factory=Removed)
-    kept_for_old: Removed = field(default_factory=Removed)
+    ``moved`` went into the quarantine, ``deleted`` was there for long enough, ``put_back`` was
+    there and is named by now, ``leftovers`` are of interrupted uploads. ``kept_for_old`` is
+    unnamed, but by old databases, and ``kept_as_newer`` is newer than all that the database knows.
+    """
+
+    moved: Amount = field(default_factory=Amount)
+    deleted: Amount = field(default_factory=Amount)
+    put_back: Amount = field(default_factory=Amount)
+    leftovers: Amount = field(default_factory=Amount)
+    kept_for_old: Amount = field(default_factory=Amount)
+    kept_as_newer: Amount = field(default_factory=Amount)
 
 
-def check(database: Database, store: LocalBlobs, step: Step) -> Report:
+def check(database: Database, store: ManagedBlobStore, step: Step) -> Report:
     """Read every blob, and compare it with its name and with the rows that name it.
 
-    Nothing may be removed from the store meanwhile
-    (:func:`ngshare.blobs.sweep.kept_still`); uploads may go on.
+    Uploads and collections may go on meanwhile.
     """
     report = Report()
     with ThreadPoolExecutor(4) as threads:
         for shard in range(SHARDS):
             # Rows first: the bytes of what they name were there before them.
             wanted = database.read(named_in, shard)
-            present = entries(store, shard)
+            present = list(store.list(bytes([shard])))
             blobs = {entry.digest: entry for entry in present if entry.digest is not None}
-            report.strangers += [entry.path for entry in present if entry.digest is None]
-            found = dict(zip(blobs, threads.map(_read, blobs.values()), strict=True))
-            for digest, what in _compare(wanted, blobs, found):
+            report.strangers += [entry.name for entry in present if entry.digest is None]
+            digests = sorted(wanted.keys() | blobs.keys())
+            read = threads.map(lambda digest: _read(store, digest), digests)
+            found = dict(zip(digests, read, strict=True))
+            for digest, what in _compare(wanted, found):
                 uses, times = database.read(uses_of, digest)
-                report.damage.append(Damage(what, digest, store.path(digest), uses, times))
-            for digest, entry in blobs.items():
+                report.damage.append(Damage(what, digest, store.describe(digest), uses, times))
+            for digest, content in found.items():
+                if content is None:
+                    continue
                 report.files += 1
-                report.bytes += entry.size
+                report.bytes += content.size
                 if digest not in wanted:
-                    report.unnamed += Removed(1, entry.size)
+                    report.unnamed.add(content.size)
+                if digest not in blobs:
+                    report.put_back += 1
             step()
+    report.quarantined = gc.in_quarantine(store)
     report.lost, report.lost_count = database.read(uses_of, None)
     return report
 
 
-def names_none(database: Database, store: LocalBlobs) -> bool:
-    """Whether there are blobs, young or old, and the database names none of them."""
+def names_none(database: Database, store: ManagedBlobStore) -> bool:
+    """Return whether there are blobs, young or old, and the database names none of them."""
     number = 0
     for shard in range(SHARDS):
-        there = [entry.digest for entry in entries(store, shard) if entry.digest is not None]
+        there = [entry.digest for entry in store.list(bytes([shard])) if entry.digest is not None]
         number += len(there)
-        if there and _ask(database, there):
+        found = database.read(named, there)
+        if found:
             return False
     return number > 0
 
 
-def _ask(database: Database, digests: Sequence[bytes]) -> set[bytes]:
-    return database.read(named, digests)
-
-
 def collect(
     database: Database,
-    store: LocalBlobs,
-    seconds: float,
-    step: Step,
+    store: ManagedBlobStore,
     *,
+    hours: float,
+    days: int,
+    step: Step,
     old: Sequence[Path] = (),
-    remove: bool = True,
+    dry: bool = False,
 ) -> Collected:
-    """Remove the blobs, and the leftovers of uploads, that nothing names and that are that old.
+    """Move blobs older than ``hours`` that nothing names into the quarantine, see
+    :mod:`ngshare.blobs.gc`, and delete what has been there for ``days``.
 
-    ``seconds`` must be longer than any request takes, see :data:`LEAST_AGE`. What the
-    ``old`` databases name stays too. The caller holds the store alone
-    (:func:`ngshare.blobs.sweep.kept_still`). Without ``remove`` it is only counted.
-
-    Raises Unreadable.
+    What the ``old`` databases name stays too, and what is newer than the newest entry of the
+    database's audit log: the database may be an old copy of that of the site. With ``dry`` nothing
+    is changed. Raises Unreadable or OSError.
     """
-    before = disk_time(store) - seconds
     result = Collected()
+    before = (datetime.now(timezone.utc) - timedelta(hours=hours)).timestamp()
+    newest = database.read(newest_event)
+    known = min(before, newest.timestamp() if newest is not None else 0.0)
 
     with ExitStack() as opened:
         others = [(path, opened.enter_context(transfer.open_file(path))) for path in old]
 
         def ask(digests: Sequence[bytes]) -> set[bytes]:
-            found = _ask(database, digests)
-            only_old: set[bytes] = set()
+            found = database.read(named, digests)
             for path, other in others:
                 with _readable(path):
-                    only_old |= named(other, [digest for digest in digests if digest not in found])
-            for digest in only_old:
-                result.kept_for_old += Removed(1, store.path(digest).stat().st_size)
-            return found | only_old
+                    found |= named(other, [digest for digest in digests if digest not in found])
+            return found
 
+        # What frees room goes first: on a full disk nothing can be moved.
+        expired = gc.delete_expired(store, days, ask, dry=dry)
+        result.deleted, result.put_back = expired.deleted, expired.put_back
+        result.leftovers = gc.remove_leftovers(store, dry=dry)
         for shard in range(SHARDS):
-            result.removed += sweep(store, shard, before, ask, remove=remove)
+            entries = [entry for entry in store.list(bytes([shard])) if entry.modified < before]
+            if dry:
+                _count_kept(result, entries, database, ask, known)
+            moved = gc.quarantine(store, shard, known, ask, dry=dry)
+            result.moved.files += moved.files
+            result.moved.bytes += moved.bytes
             step()
-    result.removed += sweep_incoming(store, before, remove=remove)
     return result
 
 
-def put_aside(store: LocalBlobs) -> list[Path]:
-    """The databases that restores put aside: what they name is needed to go back to them."""
-    return sorted((store.folder / ASIDE).glob("*/*.db"))
+def _count_kept(
+    result: Collected,
+    entries: Sequence[BlobEntry],
+    database: Database,
+    ask: gc.Named,
+    known: float,
+) -> None:
+    """Count what is old, unnamed, and kept all the same."""
+    sizes = {entry.digest: entry.size for entry in entries if entry.digest is not None}
+    unnamed = set(sizes) - database.read(named, list(sizes))
+    for_old = set(ask(list(unnamed)))
+    for digest in for_old:
+        result.kept_for_old.add(sizes[digest])
+    for entry in entries:
+        if entry.digest in unnamed - for_old and entry.modified >= known:
+            result.kept_as_newer.add(entry.size)
+
+
+def newest_event(connection: Connection) -> datetime | None:
+    """Return the moment of the newest entry of the audit log."""
+    return connection.scalar(select(func.max(AuditEntry.at)))
+
+
+def put_aside(folder: Path) -> list[Path]:
+    """The databases that restores put aside: what they name is needed to go back to them.
+
+    ``folder`` is the site's storage.
+    """
+    return sorted((folder / ASIDE).glob("*/*.db"))
 
 
 def backups_beside(database: Database) -> list[Path]:
@@ -322,29 +367,31 @@ class _Content:
     error: str | None = None
 
 
-def _read(entry: Entry) -> _Content:
+def _read(store: ManagedBlobStore, digest: bytes) -> _Content | None:
+    """Return what a blob holds; None when there is none."""
     sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     error = None
     try:
-        with entry.path.open("rb", buffering=0) as file:
-            while piece := file.read(PIECE):
-                sha256.update(piece)
-                md5.update(piece)
-                size += len(piece)
-    except OSError as failure:
-        error = failure.strerror or str(failure)
+        for piece in store.open(digest):
+            sha256.update(piece)
+            md5.update(piece)
+            size += len(piece)
+    except BlobMissing:
+        return None
+    except Unavailable as failure:
+        error = getattr(failure.__cause__, "strerror", None) or str(failure)
     return _Content(sha256.digest(), md5.digest(), size, error)
 
 
 def _compare(
     wanted: dict[bytes, set[tuple[bytes, int]]],
-    blobs: dict[bytes, Entry],
-    found: dict[bytes, _Content],
+    found: dict[bytes, _Content | None],
 ) -> Iterator[tuple[bytes, str]]:
-    for digest in sorted(wanted.keys() | blobs.keys()):
-        content = found.get(digest)
+    for digest, content in found.items():
         if content is None:
-            yield digest, "its bytes are missing"
+            # What nothing names may have gone between the list and the look.
+            if digest in wanted:
+                yield digest, "its bytes are missing"
         elif content.error is not None:
             yield digest, f"it cannot be read ({content.error})"
         elif content.sha256 != digest:

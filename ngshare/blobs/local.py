@@ -4,35 +4,39 @@ A blob appears under its name all at once and only when it is durable: it is
 written to ``<folder>/incoming``, synced, renamed, and its folder synced. A crash
 can leave a file in ``incoming``, or a blob that no row names, and nothing else.
 
-A blob that no row names is removed one day (:mod:`ngshare.blobs.sweep`), and a
-request may be about to name it at that moment. What keeps the two apart is the
-blob's time of modification, the lease: whoever puts content that is there already
-sets that time to now, and only what is older than any request can be is removed.
-Both look and act while they hold the lock of the shard's folder, shared by those
-that put, exclusive for the one that removes. So one of two things happens. The put
-comes first: then the blob is young when the other looks, and stays. Or the removal
-comes first: then the put finds nothing there, and writes the blob anew, young again.
-Whoever sees nothing there to begin with asks for no lock: what they write is young anyway.
-A file that is there and may not be touched is replaced under the lock, for the same reason.
+What nothing names is moved to ``<folder>/quarantine/<hour>/<digest in hex>`` for some days
+(:mod:`ngshare.blobs.gc`); whoever misses it gets it back from there.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
+import io
 import itertools
 import logging
 import os
 import secrets
+import shutil
+import stat
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ngshare.blobs.store import PIECE, Blob, BlobDamaged, BlobMissing, sha256
-from ngshare.durable import make_folder, sync
+from ngshare.blobs.store import (
+    PIECE,
+    Amount,
+    Blob,
+    BlobDamaged,
+    BlobEntry,
+    BlobMissing,
+    ManagedBlobStore,
+    QuarantinedBlob,
+    sha256,
+)
 from ngshare.errors import ExchangeError, OutOfSpace, Unavailable
+from ngshare.files import make_folder, sync
 
 log = logging.getLogger("ngshare")
 
@@ -49,12 +53,9 @@ BUFFER = 1 << 20
 A small file that is there already is then not written again.
 """
 
-_NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-_NO_HARD_LINKS |= {errno.EMLINK}
-
 
 class LocalBlobs:
-    """A :class:`ngshare.blobs.BlobStore` in a folder of this machine."""
+    """A :class:`ngshare.blobs.ManagedBlobStore` in a folder of this machine."""
 
     def __init__(self, folder: str | os.PathLike[str], *, make: bool = True) -> None:
         """Open the store, making its folders. Raises OSError when they can't be made or written.
@@ -66,7 +67,7 @@ class LocalBlobs:
         self._shards = str(self._blobs)
         self.incoming = self.folder / "incoming"
         self._incoming = str(self.incoming)
-        self.belongs_to = self.folder / "belongs-to"
+        self._quarantine = self.folder / "quarantine"
         # Of names in `incoming`: to ask the system for random ones each time takes longer.
         self._token = secrets.token_hex(16)
         self._count = itertools.count()
@@ -102,8 +103,8 @@ class LocalBlobs:
         name = digest.hex()
         return f"{self._shards}/{name[:2]}/{name}"
 
-    def upload(self) -> LocalUpload:
-        return LocalUpload(self)
+    def upload(self, *, replace: bool = False) -> LocalUpload:
+        return LocalUpload(self, replace=replace)
 
     def put(self, contents: Sequence[bytes]) -> list[bytes]:
         with self.upload() as upload:
@@ -113,7 +114,7 @@ class LocalBlobs:
         return digests
 
     def read(self, digest: bytes) -> bytes:
-        with self._reading(digest), open(self.name(digest), "rb", buffering=0) as file:
+        with self._reading(digest), self._opened(digest) as file:
             return file.readall()
 
     def open(
@@ -124,13 +125,36 @@ class LocalBlobs:
         return pieces
 
     def _pieces(self, digest: bytes, start: int, size: int | None) -> Generator[bytes, None, None]:
-        with self._reading(digest), open(self.name(digest), "rb", buffering=0) as file:
+        with self._reading(digest), self._opened(digest) as file:
             yield b""
             file.seek(start)
             left = sys.maxsize if size is None else size
             while left and (piece := file.read(min(PIECE, left))):
                 left -= len(piece)
                 yield piece
+
+    def _opened(self, digest: bytes) -> io.FileIO:
+        name = self.name(digest)
+        try:
+            return open(name, "rb", buffering=0)
+        except FileNotFoundError:
+            aside = self._find_quarantined(digest)
+        if aside is not None:
+            log.warning(
+                "%s was in the quarantine, though it is needed: moved back. Did ngshare storage gc "
+                "run with another database than that of this site?",
+                os.path.basename(name),
+            )
+            # It is read where it is when it cannot be moved.
+            with contextlib.suppress(OSError):
+                self._move_back(aside, digest)
+        # Also when it was not there: another reader may have moved it back meanwhile.
+        try:
+            return open(name, "rb", buffering=0)
+        except FileNotFoundError:
+            if aside is None:
+                raise
+            return open(aside, "rb", buffering=0)
 
     @contextlib.contextmanager
     def _reading(self, digest: bytes) -> Iterator[None]:
@@ -148,6 +172,103 @@ class LocalBlobs:
             )
             raise Unavailable("The exchange cannot read files now; please try again") from error
 
+    def exists(self, digest: bytes) -> bool:
+        return os.path.exists(self.name(digest)) or self._find_quarantined(digest) is not None
+
+    def describe(self, digest: bytes) -> str:
+        return self.name(digest)
+
+    def free(self) -> int | None:
+        return shutil.disk_usage(self.folder).free
+
+    def list(self, prefix: bytes = b"") -> Iterator[BlobEntry]:
+        for shard in [prefix[0]] if prefix else range(256):
+            try:
+                paths = sorted(self.shard(shard).iterdir())
+            except FileNotFoundError:
+                continue
+            for path in paths:
+                digest = _digest(path.name)
+                if digest is not None and digest[0] != shard:
+                    digest = None
+                if len(prefix) > 1 and not (digest or b"").startswith(prefix):
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    state = path.lstat()
+                    yield BlobEntry(str(path), digest, state.st_size, state.st_mtime)
+
+    def quarantine(self, digest: bytes, folder: str) -> bool:
+        target = self._quarantine / folder / digest.hex()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.rename(self.name(digest), target)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def quarantined(self) -> Iterator[QuarantinedBlob]:
+        for folder in self._quarantine_folders():
+            try:
+                names = sorted(os.listdir(self._quarantine / folder))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            for name in names:
+                digest = _digest(name)
+                with contextlib.suppress(FileNotFoundError):
+                    size = (self._quarantine / folder / name).lstat().st_size
+                    if digest is not None:
+                        yield QuarantinedBlob(folder, digest, size)
+
+    def put_back(self, blob: QuarantinedBlob) -> None:
+        if os.path.exists(self.name(blob.digest)):
+            self.delete_quarantined(blob)
+            return
+        with contextlib.suppress(FileNotFoundError):  # a reader was first
+            self._move_back(self._quarantine / blob.folder / blob.digest.hex(), blob.digest)
+
+    def delete_quarantined(self, blob: QuarantinedBlob) -> None:
+        folder = self._quarantine / blob.folder
+        (folder / blob.digest.hex()).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is not empty yet
+            folder.rmdir()
+
+    def remove_leftovers(self, before: float, *, dry: bool = False) -> Amount:
+        total = Amount()
+        for path in self.incoming.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                folder = path.is_dir() and not path.is_symlink()
+                states = [one.lstat() for one in [path, *(path.rglob("*") if folder else ())]]
+                # A folder is as old as the youngest file in it.
+                if max(state.st_mtime for state in states) >= before:
+                    continue
+                if folder and not dry:
+                    shutil.rmtree(path)
+                elif not dry:
+                    path.unlink()
+                files = [state for state in states if not stat.S_ISDIR(state.st_mode)]
+                total.files += max(1, len(files))
+                total.bytes += sum(state.st_size for state in files)
+        return total
+
+    def _quarantine_folders(self) -> Sequence[str]:
+        try:
+            return sorted(os.listdir(self._quarantine))
+        except FileNotFoundError:
+            return []
+
+    def _find_quarantined(self, digest: bytes) -> Path | None:
+        for folder in reversed(self._quarantine_folders()):
+            path = self._quarantine / folder / digest.hex()
+            if path.exists():
+                return path
+        return None
+
+    def _move_back(self, path: Path, digest: bytes) -> None:
+        os.rename(path, self.name(digest))
+        sync(self.shard(digest[0]))
+        with contextlib.suppress(OSError):  # it is not empty yet
+            path.parent.rmdir()
+
     def check(self) -> None:
         probe = self.incoming / f"probe-{secrets.token_hex(8)}"
         try:
@@ -155,35 +276,12 @@ class LocalBlobs:
         finally:
             probe.unlink(missing_ok=True)
 
-    def lease(self, shard: int, digests: Iterable[bytes]) -> set[bytes]:
-        """Make those blobs of a shard young that are there already, and return them."""
-        present = set()
-        with self.shared(shard):
-            for digest in digests:
-                # Somebody else's file that may not be touched is written again, as ours.
-                with contextlib.suppress(FileNotFoundError, PermissionError):
-                    os.utime(self.name(digest))
-                    present.add(digest)
-        return present
-
-    @contextlib.contextmanager
-    def shared(self, shard: int) -> Iterator[None]:
-        """Hold the lock of a shard's folder, together with others that put.
-
-        A file system that has no locks for folders has no removal either:
-        :func:`ngshare.blobs.sweep.sweep` refuses there.
-        """
-        with open_folder(self.shard(shard)) as folder:
-            with contextlib.suppress(OSError):
-                fcntl.flock(folder, fcntl.LOCK_SH)
-            yield
-
     def explain(self, error: OSError) -> ExchangeError:
         """Log why the store cannot be written to, and return what to tell the client."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             log.error(
                 "No room in %s. Free some space or enlarge the disk; "
-                "submissions are refused until then, and nothing is lost.",
+                "nothing can be stored there until then, and nothing is lost.",
                 self.folder,
             )
             return OutOfSpace("The exchange's disk is full; nothing of this request was stored")
@@ -201,8 +299,9 @@ class LocalUpload:
     All files of a batch are written before the first is synced: it takes less time so.
     """
 
-    def __init__(self, store: LocalBlobs) -> None:
+    def __init__(self, store: LocalBlobs, *, replace: bool) -> None:
         self._store = store
+        self._replace = replace
         self._written: dict[bytes, str] = {}
         self._open: list[int] = []
         self._shards: set[str] = set()
@@ -284,16 +383,15 @@ class LocalUpload:
     def _is_there(self, blob: Blob) -> bool:
         name = self._store.name(blob.digest)
         self._shards.add(os.path.dirname(name))
-        if blob.digest in self._written:
-            return True
+        if blob.digest in self._written or self._replace:
+            return blob.digest in self._written
         try:
             # One that was cut short, as by a repair of the file system, is made again.
-            there = os.stat(name).st_size == blob.size
+            return os.stat(name).st_size == blob.size
         except FileNotFoundError:
             return False
         except OSError as error:
             raise self._store.explain(error) from error
-        return there and bool(self._store.lease(blob.digest[0], [blob.digest]))
 
     def _create(self) -> tuple[str, int]:
         temporary = self._store.temporary()
@@ -328,11 +426,18 @@ class LocalUpload:
                 os.close(self._open.pop())
 
 
-@contextlib.contextmanager
-def open_folder(folder: Path) -> Iterator[int]:
-    """A folder's descriptor, to sync or to lock it by. Closing it lets go of the lock."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def open_folder_store(folder: str | os.PathLike[str], *, make: bool = True) -> ManagedBlobStore:
+    """Return the blob store in a folder, as that of a site or a backup.
+
+    Without ``make`` nothing is made or written. Raises OSError.
+    """
+    return LocalBlobs(folder, make=make)
+
+
+def _digest(name: str) -> bytes | None:
+    """Return the digest that names a blob; None when it is another file's name."""
     try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        digest = bytes.fromhex(name)
+    except ValueError:
+        return None
+    return digest if len(digest) == 32 and digest.hex() == name else None

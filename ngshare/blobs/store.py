@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,6 +38,42 @@ class Blob:
 
     digest: bytes
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobEntry:
+    """A file among the blobs; ``digest`` is None when it is none of ours.
+
+    ``name`` is where it lies, for people; ``size`` is in bytes, ``modified`` in seconds since
+    the epoch.
+    """
+
+    name: str
+    digest: bytes | None
+    size: int
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedBlob:
+    """A blob in the quarantine; ``folder`` is named by the moment at which it was moved."""
+
+    folder: str
+    digest: bytes
+    size: int
+
+
+@dataclass(slots=True)
+class Amount:
+    """A number of files, and their bytes."""
+
+    files: int = 0
+    bytes: int = 0
+
+    def add(self, size: int) -> None:
+        """Count one file more."""
+        self.files += 1
+        self.bytes += size
 
 
 class BlobUpload(Protocol):
@@ -106,4 +142,57 @@ class BlobStore(Protocol):
 
     def check(self) -> None:
         """Raise OSError unless the store can be written to now."""
+        ...
+
+
+class ManagedBlobStore(BlobStore, Protocol):
+    """A blob store as administrators' commands need it. The methods below raise OSError."""
+
+    def upload(self, *, replace: bool = False) -> BlobUpload:
+        """Begin to store blobs; with ``replace`` also those that are there, perhaps damaged."""
+        ...
+
+    def exists(self, digest: bytes) -> bool:
+        """Return whether a blob can be read."""
+        ...
+
+    def describe(self, digest: bytes) -> str:
+        """Return where a blob lies, or would, for people."""
+        ...
+
+    def free(self) -> int | None:
+        """Return how many bytes can be stored still; None where there is no limit."""
+        ...
+
+    def list(self, prefix: bytes = b"") -> Iterator[BlobEntry]:
+        """Yield the blobs whose digests begin with ``prefix``, and the files among them.
+
+        Those that appear or disappear meanwhile may be missing.
+        """
+        ...
+
+    def quarantine(self, digest: bytes, folder: str) -> bool:
+        """Move a blob into a folder of the quarantine; return False when it was not there.
+
+        :meth:`read` and :meth:`open` move it back.
+        """
+        ...
+
+    def quarantined(self) -> Iterator[QuarantinedBlob]:
+        """Yield what is in the quarantine, the oldest folder first."""
+        ...
+
+    def put_back(self, blob: QuarantinedBlob) -> None:
+        """Move a blob from the quarantine back; one that is in its place by now stays."""
+        ...
+
+    def delete_quarantined(self, blob: QuarantinedBlob) -> None:
+        """Delete a blob in the quarantine for good."""
+        ...
+
+    def remove_leftovers(self, before: float, *, dry: bool = False) -> Amount:
+        """Remove temporary files that are older than ``before``, in seconds since the epoch.
+
+        With ``dry`` they are only counted.
+        """
         ...

@@ -9,10 +9,9 @@ from traitlets import Bool, Unicode
 
 from ngshare import migrate
 from ngshare.actions import backup, restore
-from ngshare.blobs import LocalBlobs
+from ngshare.blobs import open_folder_store
 from ngshare.commands.base import DAMAGE, DONE, YES, Command, CommandError, count, size
 from ngshare.database import Database, show_url
-from ngshare.startup import leave_mark
 
 
 class Backup(Command):
@@ -43,9 +42,13 @@ class Backup(Command):
     def run(self) -> int:
         folder = Path(self.words[0])
         store = self.open_storage()
+        here, site = folder.resolve(), Path(self.storage).resolve()
+        if here == site or site in here.parents or here in site.parents:
+            raise CommandError(
+                f"{folder} and the storage {self.storage} are in each other: name another"
+            )
         with (
             self.open_database() as database,
-            self.kept_still(store),
             self.progress("Backing up") as started,
         ):
             copied = backup.make(database, store, folder, verify=self.verify, started=started)
@@ -102,17 +105,17 @@ class Restore(Command):
             self.confirm("Replace them?")
         with self.progress("Checking the backup") as started:
             source = restore.check(folder, started)
-        store = LocalBlobs(self.storage)
+        store = open_folder_store(self.storage)
         self.upgrade_database = True  # an empty database is made
         self._migrate(url)
         with (
             self.open_database() as database,
-            self.kept_still(store, alone=True),
             self.progress("Restoring") as started,
         ):
-            aside = restore.restore(self.caller, source, database, store, started)
-        leave_mark(url, store)
-        self.say(f"Restored {show_url(url)} and {store.folder}.")
+            aside = restore.restore(
+                self.caller, source, database, store, Path(self.storage), started
+            )
+        self.say(f"Restored {show_url(url)} and {self.storage}.")
         if aside is not None:
             self.tell_way_back("To go back:", "ngshare db restore", aside)
         if manifest.damaged:

@@ -21,8 +21,7 @@ from ngshare.actions.access import Caller
 from ngshare.actions.backup import BackupError
 from ngshare.actions.storage import Unreadable
 from ngshare.app import DATABASE_VARIABLE, DEFAULT_DATABASE, Ngshare
-from ngshare.blobs import LocalBlobs
-from ngshare.blobs.sweep import Busy, NoLocks, kept_still
+from ngshare.blobs import ManagedBlobStore, open_folder_store
 from ngshare.commands.owner import CannotBecome, Owner, become, owner_of
 from ngshare.database import Database, parse_url, show_url
 from ngshare.errors import ExchangeError
@@ -97,16 +96,21 @@ class Command(Ngshare):
         except KeyboardInterrupt:
             raise CommandError("interrupted; it can be started again") from None
         except ExchangeError as error:
+            if isinstance(error.__cause__, OSError):  # of the storage: a client is told less
+                raise self._failure(error.__cause__) from error
             raise CommandError(error.message) from error
         except (MigrationError, InUse, BackupError, NoRoom, DamagedCopy, Unreadable) as error:
             raise CommandError(str(error)) from error
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            who = ""
-            if isinstance(error, PermissionError) and self._owner is not None:
-                who = f"; this runs as {self._owner.name}, so name a place that is that user's"
-            raise CommandError(f"{where}{error.strerror or error}{who}") from error
+            raise self._failure(error) from error
         self.exit(code)
+
+    def _failure(self, error: OSError) -> CommandError:
+        where = f"{error.filename}: " if error.filename else ""
+        who = ""
+        if isinstance(error, PermissionError) and self._owner is not None:
+            who = f"; this runs as {self._owner.name}, so name a place that is that user's"
+        return CommandError(f"{where}{error.strerror or error}{who}")
 
     def run(self) -> int:
         """Do the work; return the exit code. A group of commands only says what they are."""
@@ -237,7 +241,7 @@ class Command(Ngshare):
         finally:
             database.close()
 
-    def open_storage(self) -> LocalBlobs:
+    def open_storage(self) -> ManagedBlobStore:
         """The folder of the files. Raises CommandError when it is none: none is made."""
         if not Path(self.storage, "blobs").is_dir():
             raise CommandError(
@@ -248,24 +252,7 @@ class Command(Ngshare):
         if os.geteuid() != owner:
             self.note(f"You are not the owner of {self.storage}; some of this may fail.")
         # Nothing is made, nor tried to be written: gc is what is needed when the disk is full.
-        return LocalBlobs(self.storage, make=False)
-
-    @contextmanager
-    def kept_still(self, store: LocalBlobs, *, alone: bool = False) -> Iterator[None]:
-        """Keep other commands from removing files, or with ``alone`` from needing them."""
-        try:
-            with kept_still(store, alone=alone):
-                yield
-        except Busy:
-            raise CommandError(
-                "another command works on the storage (gc, check, backup, restore or export): "
-                "wait for its end, then start this again"
-            ) from None
-        except NoLocks as error:
-            raise CommandError(
-                f"the file system of {store.folder} has no locks ({error}), so this is not safe "
-                "on it"
-            ) from error
+        return open_folder_store(self.storage, make=False)
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Callable[[int], Callable[[int], None]]]:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from traitlets import Unicode
 
-from ngshare import belonging, migrate, snapshots
+from ngshare import migrate, snapshots
 from ngshare.app import Ngshare
 from ngshare.commands.base import DONE, FAILED, Command
 from ngshare.database import show_url
-from ngshare.startup import leave_mark, open_storage
+from ngshare.startup import open_storage
 
 
 class Db(Command):
@@ -78,9 +78,6 @@ class Upgrade(Command):
         # Only a site of ngshare 0.6 needs its storage for it; none is made here.
         blobs = open_storage(self.storage) if Path(self.storage).is_dir() else None
         before, after = self._migrate(url, blobs)
-        # A look at an old database does not make the files its own.
-        if blobs is not None and belonging.read_mark(blobs) is None:
-            leave_mark(url, blobs)
         if before == after:
             self.say(f"{show_url(url)} is up to date, at revision {after}.")
         else:

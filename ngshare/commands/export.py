@@ -16,6 +16,7 @@ from ngshare.actions import audit, export
 from ngshare.actions.archive import safe_part
 from ngshare.actions.export import Exported
 from ngshare.commands.base import DAMAGE, DONE, SETTINGS, YES, Command, CommandError, count, size
+from ngshare.files import publish
 
 
 class Export(Command):
@@ -51,7 +52,6 @@ class Export(Command):
         day = audit.now().strftime("%Y-%m-%d")
         with (
             self.open_database() as database,
-            self.kept_still(store),
             self.progress("Exporting") as started,
             ExitStack() as opened,
         ):
@@ -106,8 +106,6 @@ class Export(Command):
             descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 yield file
-                file.flush()
-                os.fsync(file.fileno())
-            part.rename(path)
+            publish(part, path)
         finally:
             part.unlink(missing_ok=True)

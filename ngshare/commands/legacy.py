@@ -44,7 +44,7 @@ class RemoveLegacy(Command):
 
     def run(self) -> int:
         store, folder = self.open_storage(), Path(self.storage)
-        with self.open_database() as database, self.kept_still(store, alone=True):
+        with self.open_database() as database:
             files = legacy.list_files(folder)
             with Progress("Reading the files of ngshare 0.6", len(files)) as progress:
                 found = legacy.sort_files(database, store, files, progress.advance)

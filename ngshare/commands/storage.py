@@ -1,17 +1,16 @@
-"""``ngshare storage``: check the files, and remove those that nothing names."""
+"""``ngshare storage``: check the files, and collect those that nothing names."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from traitlets import Bool, Integer, Unicode
+from traitlets import Integer, Unicode
 
-from ngshare import belonging
 from ngshare.actions import legacy, storage
 from ngshare.actions.storage import Collected, Damage, Report, Use
-from ngshare.blobs import LocalBlobs
-from ngshare.blobs.sweep import SHARDS
+from ngshare.blobs import Amount, ManagedBlobStore, gc
+from ngshare.blobs.gc import SHARDS
 from ngshare.commands.base import (
     DAMAGE,
     DONE,
@@ -25,17 +24,23 @@ from ngshare.commands.base import (
 )
 from ngshare.database import Database
 from ngshare.progress import Progress
-from ngshare.startup import leave_mark
 from ngshare.wire import format_time
 
 
 class Storage(Command):
-    """Check the files that the site keeps, and remove those that nothing names any more."""
+    """Check the files that the site keeps, and collect those that nothing names any more."""
 
     name = Unicode("ngshare storage")
     subcommands = {
         "check": ("ngshare.commands.storage.Check", "Read every file, and find damage"),
-        "gc": ("ngshare.commands.storage.Gc", "Remove files that nothing names"),
+        "gc": (
+            "ngshare.commands.storage.Gc",
+            "Move files that nothing names into the quarantine, and delete those there for long",
+        ),
+        "restore-quarantine": (
+            "ngshare.commands.storage.RestoreQuarantine",
+            "Move all files in the quarantine back, after a gc with the wrong database",
+        ),
         "remove-legacy": (
             "ngshare.commands.legacy.RemoveLegacy",
             "Remove the old names of files that were adopted from ngshare 0.6",
@@ -50,8 +55,9 @@ class Check(Command):
     """Read every file in the storage, and compare it with what the database says of it.
 
     Finds files that are missing, changed, or not what their rows say, and says whose
-    they are. It changes nothing, and uploads go on meanwhile. Ends with exit code 0 when
-    all is well, 2 when there is damage, 1 when it could not look.
+    they are. Files in the quarantine that the database names are moved back; it changes nothing
+    else, and uploads go on meanwhile. Ends with exit code 0 when all is well, 2 when there is
+    damage, 1 when it could not look.
     """
 
     name = Unicode("ngshare storage check")
@@ -63,9 +69,9 @@ class Check(Command):
     def run(self) -> int:
         store = self.open_storage()
         progress = Progress("Checking the storage", SHARDS)
-        with self.open_database() as database, self.kept_still(store), progress:
+        with self.open_database() as database, progress:
             report = storage.check(database, store, progress.advance)
-        self._tell(report, store)
+        self._tell(report)
         if left := legacy.list_files(Path(self.storage)):
             self.say(
                 f"{count(len(left), 'file is', 'files are')} there under a name of ngshare 0.6, "
@@ -74,7 +80,7 @@ class Check(Command):
             )
         return DAMAGE if report.damage else DONE
 
-    def _tell(self, report: Report, store: LocalBlobs) -> None:
+    def _tell(self, report: Report) -> None:
         for damage in report.damage:
             self._tell_damage(damage)
         if report.lost_count:
@@ -86,14 +92,26 @@ class Check(Command):
         if report.strangers:
             number = len(report.strangers)
             verb = agree(number, "is", "are")
-            self.say(f"{count(number, 'file')} in {store.folder} {verb} not ngshare's:")
-            for path in report.strangers[:5]:
-                self.say(f"  {path}")
+            self.say(f"{count(number, 'file')} in {self.storage} {verb} not ngshare's:")
+            for name in report.strangers[:5]:
+                self.say(f"  {name}")
         if report.unnamed.files:
             self.say(
                 f"{count(report.unnamed.files, 'file')} ({size(report.unnamed.bytes)}) "
                 f"{agree(report.unnamed.files, 'is', 'are')} named by nothing, or not yet: "
-                "ngshare storage gc removes those that are old."
+                "ngshare storage gc collects those that are old."
+            )
+        if report.put_back:
+            self.say(
+                f"{count(report.put_back, 'file was', 'files were')} in the quarantine, though the "
+                f"database names {agree(report.put_back, 'it', 'them')}: moved back. Did ngshare "
+                "storage gc run with another database?"
+            )
+        if report.quarantined.files:
+            self.say(
+                f"{count(report.quarantined.files, 'file')} ({size(report.quarantined.bytes)}) "
+                f"{agree(report.quarantined.files, 'is', 'are')} in the quarantine, where ngshare "
+                "storage gc moved what nothing named."
             )
         self.say(
             f"Read {count(report.files, 'file')}, {size(report.bytes)}: "
@@ -139,107 +157,153 @@ def describe(use: Use) -> str:
 
 
 class Gc(Command):
-    """Remove the files that nothing names, and what interrupted uploads left behind.
+    """Move the files that nothing names into the quarantine, and delete them days later.
 
     Files become unnamed when `ngshare trash purge` removes what named them, or when an
-    upload is interrupted. Only files that are older than a day are removed (--hours), so
-    that it can run beside uploads: none of theirs is that old. Says what it will remove,
-    and asks.
+    upload is interrupted. They are moved into the folder `quarantine` of the storage, and
+    deleted from there by a gc that runs seven days later (--days), if nothing names them
+    then. Whoever needs one before that gets it back from there, so this can run beside
+    uploads. Removes what interrupted uploads left, too. Says what it will do, and asks.
     """
 
     name = Unicode("ngshare storage gc")
-    aliases = {**SETTINGS, "hours": "Gc.hours"}
-    flags = {
-        **YES,
-        "even-all": (
-            {"Gc": {"even_all": True}},
-            "Also when the database names no file of the storage at all: it may be the wrong one",
-        ),
-        "take-over": (
-            {"Gc": {"take_over": True}},
-            "Also when ngshare last started with another database on these files: they belong to "
-            "this one from now on, and what only the other one names is removed",
-        ),
-    }
+    aliases = {**SETTINGS, "hours": "Gc.hours", "days": "Gc.days"}
+    flags = YES
     examples = Unicode("""
     ngshare storage gc
-    ngshare storage gc --yes --hours 48        # every night, by cron
+    ngshare storage gc --yes                   # every night, by cron
+    ngshare storage gc --yes --days 0          # free what was moved more than an hour or two ago
     """)
 
-    hours = Integer(
-        24, min=int(storage.LEAST_AGE // 3600), help="Remove only what is older than so many hours"
+    hours = Integer(24, min=0, help="Move only what is older than so many hours").tag(config=True)
+    days = Integer(
+        gc.DAYS, min=0, help="Delete what has been in the quarantine for so many days"
     ).tag(config=True)
-    even_all = Bool(False, help="Also when the database names no file of the storage at all").tag(
-        config=True
-    )
-
-    take_over = Bool(False, help="Also when the files belong to another database").tag(config=True)
 
     def run(self) -> int:
-        store = self.open_storage()
-        with self.open_database() as database, self.kept_still(store, alone=True):
-            self._refuse_others(database, store)
-            old = [*storage.put_aside(store), *storage.backups_beside(database)]
-            found = self._collect("Looking for unnamed files", database, store, old, remove=False)
+        store, folder = self.open_storage(), Path(self.storage)
+        with self.open_database() as database:
+            old = [*storage.put_aside(folder), *storage.backups_beside(database)]
+            found = self._collect("Looking for unnamed files", database, store, old, dry=True)
             self._tell(found, old, database)
-            if not found.removed.files:
+            if not self._number(found):
                 return DONE
-            if not self.even_all and storage.names_none(database, store):
-                raise CommandError(
-                    f"{database} names not one file in {self.storage}: is it the database of "
-                    "these files? If so, add --even-all"
-                )
-            self.confirm("Remove them for good?")
-            if self.take_over:
-                leave_mark(database.url, store)
-            removed = self._collect("Removing", database, store, old, remove=True).removed
-        self.say(f"Removed {count(removed.files, 'file')}, {size(removed.bytes)}.")
+            if storage.names_none(database, store):
+                self._refuse_to_guess(database)
+            self.confirm("Go on?")
+            done = self._collect("Collecting", database, store, old, dry=False)
+        self._tell_done(done)
         return DONE
 
-    def _refuse_others(self, database: Database, store: LocalBlobs) -> None:
-        mark, this = belonging.read_mark(store), belonging.mark_of(database.url, store)
-        if mark is not None and mark.key != this.key and not self.take_over:
-            raise CommandError(
-                f"the files in {self.storage} belong to the database {mark.shown}, with which "
-                f"ngshare last started, not to {this.shown}: name that one with --database, or if "
-                "this is the right one, start ngshare with it once, or add --take-over"
-            )
+    def _refuse_to_guess(self, database: Database) -> None:
+        """Let somebody decide whether this is the right database. Raises CommandError."""
+        text = (
+            f"{database} names not one file in {self.storage}: is it the database of these files?"
+        )
+        if self.yes:
+            raise CommandError(f"{text} If so, run this without --yes, and confirm")
+        self.say(text)
+
+    @staticmethod
+    def _number(found: Collected) -> int:
+        return sum(
+            each.files for each in (found.moved, found.deleted, found.put_back, found.leftovers)
+        )
+
+    def _tell_done(self, done: Collected) -> None:
+        parts = []
+        for amount, what in (
+            (done.moved, "moved {} to the quarantine"),
+            (done.put_back, "moved {} back"),
+            (done.deleted, "deleted {}"),
+            (done.leftovers, "removed {} of interrupted uploads"),
+        ):
+            if amount.files:
+                parts.append(what.format(f"{count(amount.files, 'file')}, {size(amount.bytes)}"))
+        text = "; ".join(parts) or "nothing was left to do"
+        self.say(f"{text[0].upper()}{text[1:]}.")
 
     def _tell(
         self,
-        collected: Collected,
+        found: Collected,
         old: Sequence[Path],
         database: Database,
     ) -> None:
         age = f"older than {count(self.hours, 'hour')}"
-        found, kept = collected.removed, collected.kept_for_old
-        if kept.files:
+        if found.kept_for_old.files:
             self.say(
-                f"{count(kept.files, 'file')} ({size(kept.bytes)}) {age} "
-                f"{agree(kept.files, 'is', 'are')} kept for databases "
+                f"{self._amount(found.kept_for_old)} {age} "
+                f"{agree(found.kept_for_old.files, 'is', 'are')} kept for databases "
                 "that restores put aside or upgrades backed up. Remove what you do not want to go "
                 "back to:"
             )
             for path in old:
                 self.say(f"  {path}")
-        if found.files:
-            what = f"{count(found.files, 'file')} ({size(found.bytes)})"
-            verb = agree(found.files, "is", "are")
-            self.say(f"{what} {age} {verb} named by nothing in {database}.")
-            self.say(f"{count(found.files, 'file')} will be removed.")
-        else:
-            self.say(f"Nothing to remove: no file that nothing names is {age}.")
+        if found.kept_as_newer.files:
+            self.say(
+                f"{self._amount(found.kept_as_newer)} {age} "
+                f"{agree(found.kept_as_newer.files, 'is', 'are')} kept, though named by nothing: "
+                f"newer than all that {database} knows. Is it an old copy of the site's database?"
+            )
+        if found.moved.files:
+            self.say(
+                f"{self._amount(found.moved)} {age} {agree(found.moved.files, 'is', 'are')} named "
+                f"by nothing in {database} and will be moved to the quarantine."
+            )
+        if found.put_back.files:
+            self.say(
+                f"{self._amount(found.put_back)} in the quarantine "
+                f"{agree(found.put_back.files, 'is', 'are')} named again and will be moved back."
+            )
+        if found.deleted.files:
+            self.say(
+                f"{self._amount(found.deleted)} {agree(found.deleted.files, 'has', 'have')} been "
+                f"in the quarantine for {count(self.days, 'day')} and will be deleted for good."
+            )
+        if found.leftovers.files:
+            self.say(f"{self._amount(found.leftovers)} of interrupted uploads will be removed.")
+        if not self._number(found):
+            self.say(f"Nothing to collect: no file that nothing names is {age}.")
+
+    @staticmethod
+    def _amount(amount: Amount) -> str:
+        return f"{count(amount.files, 'file')} ({size(amount.bytes)})"
 
     def _collect(
         self,
         what: str,
         database: Database,
-        store: LocalBlobs,
+        store: ManagedBlobStore,
         old: Sequence[Path],
         *,
-        remove: bool,
+        dry: bool,
     ) -> Collected:
         with Progress(what, SHARDS) as progress:
             return storage.collect(
-                database, store, self.hours * 3600, progress.advance, old=old, remove=remove
+                database,
+                store,
+                hours=self.hours,
+                days=self.days,
+                step=progress.advance,
+                old=old,
+                dry=dry,
             )
+
+
+class RestoreQuarantine(Command):
+    """Move every file in the quarantine back to its place.
+
+    It undoes what `ngshare storage gc` did with the wrong database, as long as that has not
+    deleted the files: then nobody missed any, for a file that somebody needs is moved back
+    when it is read. The next gc moves again what nothing names.
+    """
+
+    name = Unicode("ngshare storage restore-quarantine")
+    examples = Unicode("""
+    ngshare storage restore-quarantine
+    """)
+
+    def run(self) -> int:
+        moved = gc.put_back_all(self.open_storage())
+        self.say(f"Moved {count(moved.files, 'file')}, {size(moved.bytes)}, back.")
+        return DONE

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 SUBMISSIONS = int(os.environ.get("NGSHARE_LEGACY_SUBMISSIONS", "400"))
 """Of the site that is killed at random moments; docs/upgrade.md says how long 20,000 take."""
 
-OURS = {"belongs-to", "maintenance.lock"}
+OURS: set[str] = set()
 """Files of a storage that are no work of anybody's."""
 
 

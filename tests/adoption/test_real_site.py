@@ -136,7 +136,6 @@ def _rows(database: Path, query: str) -> list[Any]:
 def test_every_file_keeps_its_old_name(real_site: Site) -> None:
     real_site.start().stop()
     left = {path.name: path.read_bytes() for path in real_site.storage.iterdir() if path.is_file()}
-    del left["belongs-to"]
     assert left == REAL_FILES
     blobs = {path.name for path in real_site.storage.glob("blobs/*/*")}
     adopted = REAL_FILES.keys() - set(orphans(real_site))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import resource
@@ -73,57 +72,20 @@ def test_what_cannot_be_read_now_is_not_called_missing(
     assert f"Cannot read from {blobs.folder}" in caplog.text
 
 
-def test_the_same_content_is_stored_once_and_made_young(blobs: LocalBlobs) -> None:
+def test_the_same_content_is_stored_once(blobs: LocalBlobs) -> None:
     [digest] = blobs.put([b"content"])
-    os.utime(blobs.path(digest), (0, 0))
     before = blobs.path(digest).stat()
     assert blobs.put([b"content"]) == [digest]
-    after = blobs.path(digest).stat()
-    assert after.st_ino == before.st_ino
-    assert after.st_mtime > before.st_mtime + 10**9
+    assert blobs.path(digest).stat() == before
     assert len(files_in(blobs.folder)) == 1
 
 
-def test_a_file_system_without_locks_keeps_files_all_the_same(
-    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def flock(descriptor: int, operation: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    for _ in range(2):
-        [digest] = blobs.put([b"content"])
-        assert blobs.read(digest) == b"content"
-
-
-def test_only_who_finds_a_blob_there_asks_for_the_lock_of_its_folder(
-    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    locked: list[tuple[str, int]] = []
-
-    def flock(descriptor: int, operation: int) -> None:
-        locked.append((os.readlink(f"/proc/self/fd/{descriptor}"), operation))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
+def test_what_is_there_is_written_again_when_it_may_be_damaged(blobs: LocalBlobs) -> None:
     [digest] = blobs.put([b"content"])
-    assert locked == []
-    blobs.put([b"new", b"content"])
-    assert locked == [(str(blobs.shard(digest[0])), fcntl.LOCK_SH)]
-
-
-def test_what_is_removed_after_it_was_seen_is_written_again(
-    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    [digest] = blobs.put([b"content"])
-    waited: list[int] = []
-
-    def flock(descriptor: int, operation: int) -> None:
-        waited.append(operation)
-        blobs.path(digest).unlink(missing_ok=True)  # by the one that had the lock before
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    assert blobs.put([b"content"]) == [digest]
-    assert set(waited) == {fcntl.LOCK_SH}
+    blobs.path(digest).write_bytes(b"changed")
+    with blobs.upload(replace=True) as upload:
+        upload.add([b"content"])
+        upload.commit()
     assert blobs.read(digest) == b"content"
 
 

@@ -21,8 +21,9 @@ from alembic import command
 from ngshare import migrate
 from ngshare.actions import assignments, backup, courses, submissions, transfer
 from ngshare.blobs import LocalBlobs, sha256
-from ngshare.blobs.sweep import SHARDS, entries, kept_still
+from ngshare.blobs.local import LocalUpload
 from ngshare.database import Database, make_engine, parse_url, show_url
+from ngshare.files import file_lock
 from tests.commands.conftest import ADMIN, COURSE, IVY, SAM, Run, stored
 from tests.commands.test_storage import make_old
 from tests.databases import Databases, only_postgresql, only_sqlite
@@ -55,8 +56,7 @@ def everything(database: Database) -> dict[str, list[Any]]:
 
 def contents(store: LocalBlobs) -> dict[str, bytes]:
     """Every blob of a store, by name."""
-    found = [entry for shard in range(SHARDS) for entry in entries(store, shard)]
-    return {entry.path.name: entry.path.read_bytes() for entry in found}
+    return {Path(entry.name).name: Path(entry.name).read_bytes() for entry in store.list()}
 
 
 def wipe(site: Site, databases: Databases, database: Database) -> None:
@@ -328,12 +328,20 @@ def test_no_backup_in_the_storage_or_among_others_files(
 
 
 @only_sqlite
-def test_not_while_files_are_removed(
+def test_one_backup_at_a_time_in_a_folder(run: Run, course: str, folder: Path) -> None:
+    run("db", "backup", str(folder))
+    with file_lock(folder):
+        refused = run("db", "backup", str(folder), code=1).stderr
+    assert "another backup is being made in" in refused
+
+
+@only_sqlite
+def test_what_is_in_the_quarantine_is_backed_up_and_restored_from_too(
     run: Run, blobs: LocalBlobs, course: str, folder: Path
 ) -> None:
-    with kept_still(blobs, alone=True):
-        refused = run("db", "backup", str(folder), code=1).stderr
-    assert "another command works on the storage" in refused
+    blobs.quarantine(sha256(b"the feedback"), "2026-01-31T18Z")
+    assert "Copied 4 new files" in run("db", "backup", str(folder)).stdout
+    assert sorted(contents(LocalBlobs(folder)).values()) == sorted(CONTENTS)
 
 
 @only_sqlite
@@ -381,7 +389,7 @@ def test_what_was_there_is_put_aside(
     swept = run("storage", "gc", "--yes").stdout
     assert "1 file (16 bytes) older than 24 hours is kept for databases that restores" in swept
     assert f"  {aside}/ngshare-" in swept
-    assert "Nothing to remove" in swept
+    assert "Nothing to collect" in swept
 
     (blobs.folder.parent / "ngshare_config.py").rename(blobs.folder.parent / "away.py")
     told = run("db", "restore", *back, "--yes").stdout  # wherever it is pasted
@@ -399,7 +407,7 @@ def test_gc_frees_what_only_a_forgotten_aside_named(
     run("db", "restore", str(folder), "--yes")
     make_old(blobs, *CONTENTS, b"after the backup")
     shutil.rmtree(blobs.folder / "aside")
-    assert "Removed 1 file, 16 bytes." in run("storage", "gc", "--yes").stdout
+    assert "Moved 1 file, 16 bytes to the quarantine." in run("storage", "gc", "--yes").stdout
 
 
 @pytest.mark.parametrize("after", [0, 3, 6, 10])
@@ -431,7 +439,7 @@ def test_a_restore_that_fails_leaves_the_database_and_can_be_repeated(
         return call
 
     with monkeypatch.context() as broken:
-        broken.setattr(backup, "copy_blob", failing(backup.copy_blob))
+        broken.setattr(LocalUpload, "add", failing(LocalUpload.add))
         broken.setattr(transfer, "insert", failing(transfer.insert))
         assert "Input/output error" in run("db", "restore", str(folder), "--yes", code=1).stderr
     assert everything(database) == later

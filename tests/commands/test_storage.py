@@ -1,4 +1,4 @@
-"""``ngshare storage``: damage is found and named, and what nothing names is removed."""
+"""``ngshare storage``: damage is found and named, and what nothing names is collected."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ import random
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, update
 
-from ngshare.actions import assignments, courses, feedback, submissions
+from ngshare.actions import assignments, audit, courses, feedback, storage, submissions
 from ngshare.blobs import LocalBlobs, sha256
-from ngshare.blobs.sweep import kept_still
 from ngshare.database import Database
 from ngshare.errors import OutOfSpace
 from ngshare.models import File
+from ngshare.wire import format_time
 from tests.commands.conftest import ADMIN, COURSE, IVY, SAM, Run, stored
 from tests.process.site import Site, files_field, together
 from tests.require import require
 
 DAYS = 86400
+CONTENTS = (b"the release", b"the same for all", b"the work of sam", b"the feedback")
 
 
 def make_old(blobs: LocalBlobs, *contents: bytes) -> None:
@@ -32,6 +34,11 @@ def make_old(blobs: LocalBlobs, *contents: bytes) -> None:
     moment = time.time() - 2 * DAYS
     for content in contents:
         os.utime(blobs.path(sha256(content)), (moment, moment))
+
+
+def saw_event(database: Database) -> None:
+    """Let the audit log have an entry that is newer than all that was stored."""
+    database.write(audit.record, ADMIN, "test")
 
 
 # check
@@ -164,23 +171,82 @@ def test_what_is_in_the_trash_is_checked_too(run: Run, database: Database, cours
     assert "named by nothing" not in run("storage", "check").stdout
 
 
+def test_what_is_in_the_quarantine_is_not_lost(run: Run, blobs: LocalBlobs, course: str) -> None:
+    blobs.put([b"nobody's"])
+    for content in (b"nobody's", b"the work of sam", b"the feedback"):
+        assert blobs.quarantine(sha256(content), "2026-01-31T18Z")
+    told = run("storage", "check").stdout
+    assert "2 files were in the quarantine, though the database names them: moved back" in told
+    assert "1 file (8 bytes) is in the quarantine" in told
+    assert "Read 4 files, 54 bytes: no damage." in told
+    assert "though" not in run("storage", "check").stdout
+
+
 # gc
 
 
-def test_what_nothing_names_is_removed(run: Run, blobs: LocalBlobs, course: str) -> None:
+def quarantined(blobs: LocalBlobs) -> set[bytes]:
+    return {blob.digest for blob in blobs.quarantined()}
+
+
+def make_expired(blobs: LocalBlobs) -> None:
+    """Let what is in the quarantine have been moved there eight days ago."""
+    moment = datetime.now(timezone.utc) - timedelta(days=8, hours=1)
+    for blob in list(blobs.quarantined()):
+        folder = blobs.folder / "quarantine" / moment.strftime("%Y-%m-%dT%HZ")
+        (blobs.folder / "quarantine" / blob.folder).rename(folder)
+        break
+
+
+def test_what_nothing_names_is_moved_away_and_deleted_days_later(
+    run: Run, database: Database, blobs: LocalBlobs, course: str
+) -> None:
     blobs.put([b"old and nobody's", b"young and nobody's"])
     make_old(blobs, b"old and nobody's", b"the work of sam")
+    saw_event(database)
     cut_off = blobs.incoming / "cut-off"
     cut_off.write_bytes(b"half")
     os.utime(cut_off, (0, 0))
     told = run("storage", "gc", "--yes").stdout
-    assert "2 files (20 bytes) older than 24 hours are named by nothing in " in told
-    assert told.endswith("Removed 2 files, 20 bytes.\n")
+    assert "1 file (16 bytes) older than 24 hours is named by nothing in " in told
+    assert "and will be moved to the quarantine." in told
+    assert "1 file (4 bytes) of interrupted uploads will be removed." in told
+    assert told.endswith(
+        "Moved 1 file, 16 bytes to the quarantine; "
+        "removed 1 file, 4 bytes of interrupted uploads.\n"
+    )
     assert not cut_off.exists()
-    assert not blobs.path(sha256(b"old and nobody's")).exists()
-    assert blobs.read(sha256(b"young and nobody's"))
+    assert quarantined(blobs) == {sha256(b"old and nobody's")}
+    assert blobs.path(sha256(b"young and nobody's")).exists()
+    assert blobs.path(sha256(b"the work of sam")).exists()
     assert "no damage" in run("storage", "check").stdout
-    assert "Nothing to remove" in run("storage", "gc", "--yes").stdout
+    assert "Nothing to collect" in run("storage", "gc", "--yes").stdout
+
+    make_expired(blobs)
+    assert "Nothing to collect" in run("storage", "gc", "--yes", "--days", "9").stdout
+    told = run("storage", "gc", "--yes").stdout
+    assert "1 file (16 bytes) has been in the quarantine for 7 days and will be deleted" in told
+    assert told.endswith("Deleted 1 file, 16 bytes.\n")
+    assert quarantined(blobs) == set()
+    assert "no damage" in run("storage", "check").stdout
+
+
+def test_what_is_named_again_is_moved_back_and_not_deleted(
+    run: Run, blobs: LocalBlobs, course: str
+) -> None:
+    assert blobs.quarantine(sha256(b"the work of sam"), "2026-01-31T18Z")
+    told = run("storage", "gc", "--yes").stdout
+    assert "1 file (15 bytes) in the quarantine is named again and will be moved back." in told
+    assert told.endswith("Moved 1 file, 15 bytes back.\n")
+    assert blobs.path(sha256(b"the work of sam")).exists()
+
+
+def test_all_that_was_moved_goes_back(run: Run, blobs: LocalBlobs, course: str) -> None:
+    for content in (b"the release", b"the work of sam", b"the feedback"):
+        blobs.quarantine(sha256(content), "2026-01-31T18Z")
+    assert run("storage", "restore-quarantine").stdout == "Moved 3 files, 38 bytes, back.\n"
+    assert "though" not in run("storage", "check").stdout
+    assert run("storage", "restore-quarantine").stdout == "Moved 0 files, 0 bytes, back.\n"
 
 
 @pytest.fixture
@@ -196,10 +262,11 @@ def small_storage(site: Site) -> Iterator[Path]:
 
 
 def test_a_disk_without_a_free_byte_is_when_it_is_needed(
-    run: Run, small_storage: Path, course: str, blobs: LocalBlobs
+    run: Run, database: Database, small_storage: Path, course: str, blobs: LocalBlobs
 ) -> None:
     blobs.put([b"left by a request"])
     make_old(blobs, b"left by a request")
+    saw_event(database)
     with (
         (small_storage / "of-others").open("wb", buffering=0) as others,
         pytest.raises(OSError, match="No space left"),
@@ -209,8 +276,10 @@ def test_a_disk_without_a_free_byte_is_when_it_is_needed(
     with pytest.raises(OutOfSpace):
         blobs.put([b"more"])
     assert "no damage" in run("storage", "check").stdout
-    assert "Removed 1 file, 17 bytes" in run("storage", "gc", "--yes").stdout
-    assert not blobs.path(sha256(b"left by a request")).exists()
+    assert "Moved 1 file, 17 bytes to the quarantine" in run("storage", "gc", "--yes").stdout
+    make_expired(blobs)
+    assert "Deleted 1 file, 17 bytes" in run("storage", "gc", "--yes").stdout
+    assert quarantined(blobs) == set()
 
 
 def test_nobody_is_there_to_be_asked(run: Run, blobs: LocalBlobs, course: str) -> None:
@@ -221,7 +290,18 @@ def test_nobody_is_there_to_be_asked(run: Run, blobs: LocalBlobs, course: str) -
     assert result.stderr == (
         "ngshare: nothing was done: this needs --yes where nobody can be asked\n"
     )
-    assert blobs.read(sha256(b"nobody's"))
+    assert quarantined(blobs) == set()
+
+
+@pytest.fixture
+def at_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Lets somebody at a terminal answer a question."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    return lambda answer: monkeypatch.setattr("sys.stdin", Terminal(answer))
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("Yes\n", 0), ("\n", 1), ("n\n", 1)])
@@ -229,92 +309,159 @@ def test_somebody_at_a_terminal_is_asked(
     run: Run,
     blobs: LocalBlobs,
     course: str,
-    monkeypatch: pytest.MonkeyPatch,
+    at_terminal: Callable[[str], None],
     answer: str,
     code: int,
 ) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     blobs.put([b"nobody's"])
     make_old(blobs, b"nobody's", b"the work of sam")
-    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    at_terminal(answer)
     told = run("storage", "gc", code=code)
-    assert "Remove them for good? [y/N]" in told.stdout
+    assert "Go on? [y/N]" in told.stdout
     assert blobs.path(sha256(b"nobody's")).exists() is (code == 1)
     if code:
         assert told.stderr == "ngshare: nothing was done\n"
 
 
-def test_another_age(run: Run, blobs: LocalBlobs, course: str) -> None:
-    blobs.put([b"nobody's"])
+def test_another_age(run: Run, database: Database, blobs: LocalBlobs, course: str) -> None:
+    blobs.put([b"nobody's", b"young"])
     make_old(blobs, b"nobody's", b"the work of sam")
-    assert "Nothing to remove" in run("storage", "gc", "--yes", "--hours=72").stdout
-    assert "Removed 1 file" in run("storage", "gc", "--yes", "--hours", "1").stdout
-    assert "at least 1" in run("storage", "gc", "--yes", "--hours=0", code=1).stderr
+    assert "Nothing to collect" in run("storage", "gc", "--yes", "--hours=72").stdout
+    assert "Moved 1 file" in run("storage", "gc", "--yes", "--hours", "1").stdout
+    saw_event(database)
+    assert "Moved 1 file" in run("storage", "gc", "--yes", "--hours=0").stdout
+    assert quarantined(blobs) == {sha256(b"nobody's"), sha256(b"young")}
 
 
-def test_the_wrong_database_does_not_empty_the_storage(run: Run, blobs: LocalBlobs) -> None:
-    blobs.put([b"of another site"])
-    make_old(blobs, b"of another site")
+# With the wrong database
+
+
+def test_a_database_that_names_nothing_there(
+    run: Run, blobs: LocalBlobs, course: str, database: Database, at_terminal: Callable[[str], None]
+) -> None:
+    def forget(connection: Connection) -> None:
+        connection.execute(update(File).values(sha256=None))
+
+    database.write(forget)
+    make_old(blobs, *CONTENTS)
     refused = run("storage", "gc", "--yes", code=1)
     assert "names not one file in" in refused.stderr
-    assert "is it the database of these files? If so, add --even-all" in refused.stderr
-    assert blobs.read(sha256(b"of another site"))
-    assert "Removed 1 file" in run("storage", "gc", "--yes", "--even-all").stdout
+    assert "If so, run this without --yes, and confirm" in refused.stderr
+    assert quarantined(blobs) == set()
+    at_terminal("y\n")
+    told = run("storage", "gc").stdout
+    assert "is it the database of these files?" in told
+    assert "Moved 4 files" in told
 
 
-def test_not_while_another_command_needs_every_file(
-    run: Run, blobs: LocalBlobs, course: str
+def test_an_empty_database(run: Run, blobs: LocalBlobs) -> None:
+    blobs.put([b"of another site"])
+    make_old(blobs, b"of another site")
+    told = run("storage", "gc", "--yes").stdout
+    assert "1 file (15 bytes) older than 24 hours is kept, though named by nothing" in told
+    assert "Is it an old copy of the site's database?" in told
+    assert blobs.path(sha256(b"of another site")).exists()
+
+
+def test_an_old_copy_of_the_database_takes_away_nothing_that_came_since(
+    run: Run, site: Site, blobs: LocalBlobs, course: str, database: Database, tmp_path: Path
 ) -> None:
-    with kept_still(blobs, alone=False):
-        refused = run("storage", "gc", "--yes", code=1)
-        assert "another command works on the storage" in refused.stderr
-        run("storage", "check")
-    with kept_still(blobs, alone=True):
-        run("storage", "check", code=1)
+    """As after a move to another database, or a copy of one that lies about."""
+    run("db", "backup", str(tmp_path / "backup"))
+    [copy] = (tmp_path / "backup").glob("*.db")
+    newer = b"handed in after the copy"
+    database.write(submissions.submit, SAM, COURSE, "ps1", stored(blobs, a=newer))
+    blobs.put([b"nobody's"])
+    for content in (newer, b"nobody's"):
+        os.utime(blobs.path(sha256(content)), (time.time(),) * 2)
+    told = run("storage", "gc", "--yes", "--hours=0", "--database", f"sqlite:///{copy}").stdout
+    assert f"2 files ({len(newer) + 8} bytes) older than 0 hours are kept" in told
+    assert quarantined(blobs) == set()
+    saw_event(database)
+    assert "Moved 1 file, 8 bytes" in run("storage", "gc", "--yes", "--hours=0").stdout
 
 
-def test_removing_beside_uploads(
-    site: Site, run: Run, database_url: str, blobs: LocalBlobs, course: str
+def test_what_another_database_took_away_is_there_when_it_is_needed(
+    run: Run,
+    site: Site,
+    blobs: LocalBlobs,
+    course: str,
+    database: Database,
+    database_url: str,
+    tmp_path: Path,
 ) -> None:
-    """Content that is old and nobody's is handed in at the very time at which it is removed."""
+    run("db", "backup", str(tmp_path / "backup"))
+    [copy] = (tmp_path / "backup").glob("*.db")
+    tree = stored(blobs, a=b"the latest work")
+    moment = format_time(database.write(submissions.submit, SAM, COURSE, "ps1", tree))
+    make_old(blobs, *CONTENTS, b"the latest work")
+    other = ("--yes", "--database", f"sqlite:///{copy}")
+    assert "Moved 1 file, 15 bytes to the quarantine" in run("storage", "gc", *other).stdout
+    server = site.start("--database", database_url)
+    with server.client("ivy") as ivy:
+        assert ivy.collect(COURSE, "ps1", "sam", moment) == {"a": b"the latest work"}
+    assert f"{sha256(b'the latest work').hex()} was in the quarantine" in server.output
+    assert server.stop() == 0
+    assert quarantined(blobs) == set()
+    run("storage", "gc", *other)
+    run("storage", "restore-quarantine")
+    assert "though" not in run("storage", "check").stdout
+
+
+# Beside uploads
+
+
+def test_collecting_beside_uploads(
+    site: Site, run: Run, database: Database, database_url: str, blobs: LocalBlobs, course: str
+) -> None:
+    """Equal and new content is handed in at the very time at which what nothing names is moved."""
     rounds, clients = 40, 4
     contents = [b"content %d" % number for number in range(rounds * 5)]
     blobs.put(contents)
     make_old(blobs, *contents, b"the work of sam")
     server = site.start("--database", database_url)
     stop = threading.Event()
+    times = [0]
 
-    def remove(_: int) -> None:
+    def collect(_: int) -> None:
         while not stop.is_set():
-            result = site.run("storage", "gc", "--yes", "--hours=1")
-            assert result.returncode == 0, result
-            make_old(blobs, b"the work of sam")
+            # With the audit log's newest entry nothing is too new.
+            storage.collect(database, blobs, hours=0, days=0, step=lambda: None)
+            times[0] += 1
 
     def submit(number: int) -> list[tuple[str, dict[str, bytes]]]:
         order = random.Random(number)
         acknowledged = []
         with server.client("sam") as sam:
-            for _ in range(rounds):
-                chosen = order.sample(contents, 3)
+            while len(acknowledged) < rounds or times[0] < 4:
+                chosen = [*order.sample(contents, 3), order.randbytes(100)]
                 files = {f"{index}.txt": content for index, content in enumerate(chosen)}
                 reply = sam.post("submission", COURSE, "ps1", files=files_field(files))
                 assert reply.status == 200, reply
                 acknowledged.append((reply.json["timestamp"], files))
         return acknowledged
 
-    removing = threading.Thread(target=remove, args=(0,))
-    removing.start()
+    collecting = threading.Thread(target=collect, args=(0,))
+    collecting.start()
     try:
         acknowledged = together(clients, submit)
     finally:
         stop.set()
-        removing.join()
+        collecting.join()
+    every = [one for many in acknowledged for one in many]
+    named = {sha256(content) for _, files in every for content in files.values()}
+    assert named & quarantined(blobs), "some were moved before their rows were committed"
     with server.client() as ada:
-        for moment, files in (one for many in acknowledged for one in many):
+        for moment, files in every[::2]:  # the others are read after the deletion only
             assert ada.collect(COURSE, "ps1", "sam", moment) == files
+        later = datetime.now(timezone.utc) + timedelta(days=30)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("ngshare.blobs.gc._now", lambda: later)
+            storage.collect(database, blobs, hours=0, days=0, step=lambda: None)
+            assert list(blobs.quarantined()) == []
+        for moment, files in every:
+            assert ada.collect(COURSE, "ps1", "sam", moment) == files
+    assert "Traceback" not in server.output
     assert "no damage" in run("storage", "check").stdout
     assert server.stop() == 0
 
