@@ -54,7 +54,7 @@ setup(
     install_requires=[
         "alembic>=1.14",
         "cryptography>=42",
-        "jupyterhub>=5",
+        "jupyterhub>=5.0.0",
         "prometheus_client>=0.20",
         "pybase64>=1.4",
         "sqlalchemy>=2.0.36",

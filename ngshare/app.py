@@ -38,14 +38,10 @@ from ngshare.service_lock import in_use
 from ngshare.serving import serve, told_to_stop
 from ngshare.startup import StartError, check_prefix
 from ngshare.web.application import make_application
-from ngshare.web.auth import (
-    HubIdentity,
-    Identity,
-    SharedHubAuth,
-    StandaloneIdentity,
-    derive_secret,
-)
-from ngshare.web.own_names import OwnNames
+from ngshare.web.auth.hub_client import SharedHubAuth, missing_overridden
+from ngshare.web.auth.identity import HubIdentity, Identity
+from ngshare.web.auth.login import derive_secret
+from ngshare.web.auth.standalone import OwnNames, StandaloneIdentity
 from ngshare.web.proxy import is_network
 from ngshare.web.server import KnownAnyway, NothingSent
 from ngshare.web.service import Service
@@ -414,7 +410,7 @@ class Ngshare(Application):
         application = make_application(
             service, self.prefix, hub=not self.standalone, cookie_secret=self._cookie_secret()
         )
-        meanwhile = [identity.greet] if asks_hub else []
+        meanwhile = [identity.check_hub_connection] if asks_hub else []
         # Modules, classes and functions stay for ever: a collection that looks through all of
         # them stops everything for tens of milliseconds.
         gc.collect()
@@ -449,6 +445,12 @@ class Ngshare(Application):
     def _make_identity(self) -> Identity:
         if self.standalone:
             return StandaloneIdentity(OwnNames(self.host, self.host_names))
+        if missing := missing_overridden():
+            raise StartError(
+                f"this version of JupyterHub's client has no {' and no '.join(missing)}, on which "
+                "ngshare's authentication depends: install a version that ngshare was tested with "
+                "(docs/install-hub.md names them)"
+            )
         try:
             hub_auth = SharedHubAuth(parent=self, base_url=self.prefix, api_url=self.hub_api_url)
         except TraitError as error:

@@ -22,7 +22,7 @@ from tornado.web import Application
 from ngshare.blobs import LocalBlobs
 from ngshare.database import Database, parse_url
 from ngshare.web.application import make_application
-from ngshare.web.auth import StandaloneIdentity
+from ngshare.web.auth.standalone import StandaloneIdentity
 from ngshare.web.service import Service
 
 pytest_plugins = ["tests.postgres", "tests.databases", "tests.migrations"]

@@ -28,6 +28,10 @@ class HubStub:
         self.delay = 0.0
         """For how many seconds every question about a token waits for its answer."""
         self.port = 0
+        self.asked_at_once = 0
+        """How many questions about tokens were open at once, at most."""
+        self._open = 0
+        self._held_prefix = ""
         self._models: dict[str, dict[str, Any]] = {}
         self._codes: dict[str, str] = {}
         self._server: HTTPServer | None = None
@@ -79,8 +83,9 @@ class HubStub:
             await self._server.close_all_connections()
             self._server = None
 
-    def hold(self) -> None:
-        """Be slow: answer nothing until ``release``."""
+    def hold(self, prefix: str = "") -> None:
+        """Be slow: answer nothing about tokens that begin so until ``release``."""
+        self._held_prefix = prefix
         self._answering.clear()
 
     def release(self) -> None:
@@ -101,8 +106,12 @@ class HubStub:
         self.questions.append(token)
         async with self._asked:
             self._asked.notify_all()
+        self._open += 1
+        self.asked_at_once = max(self.asked_at_once, self._open)
         await asyncio.sleep(self.delay)
-        await self._answering.wait()
+        if token.startswith(self._held_prefix):
+            await self._answering.wait()
+        self._open -= 1
 
 
 class _Handler(RequestHandler):

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from jupyterhub.services.auth import HubOAuth
 
 from ngshare.app import Ngshare, main
 from ngshare.migrate import head
+from ngshare.web.auth.hub_client import OVERRIDDEN
 
 HUB = {
     "JUPYTERHUB_API_TOKEN": "the-token-of-the-service",
@@ -436,3 +438,15 @@ def test_help_shows_options_as_they_are_written(capsys: pytest.CaptureFixture[st
             aliased = f"Ngshare.{name}" in Ngshare.aliases.values()
             by_flag = any(name in dict(values)["Ngshare"] for values, _ in Ngshare.flags.values())
             assert (f"--Ngshare.{name}=" in shown["--help-all"]) != (aliased or by_flag), name
+
+
+@pytest.mark.parametrize("name", OVERRIDDEN)
+def test_a_jupyterhub_without_something_that_is_overridden_stops_the_start(
+    refusal: Refusal, in_hub: None, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for each in HubOAuth.__mro__:
+        if name in vars(each):
+            monkeypatch.delattr(each, name)
+    line = refusal()
+    assert f"no {name}," in line
+    assert "docs/install-hub.md" in line

@@ -50,8 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "actions.restore": {"actions", "blobs", "database", "migrate", "snapshots"},
     "actions": {"actions", "models", "blobs", "usernames", "wire", "errors"},
-    "web.auth": {"web", "errors", "metrics"},  # it counts what the Hub is asked
-    "web.own_names": set(),
+    "web.auth": {"web", "errors", "metrics"},  # it counts lookups at the Hub
     "web.forms": {"errors", "wire"},
     "web.service": {"web", "actions", "blobs", "database", "metrics", "errors"},
     "web.base": {"web", "actions", "database", "logs", "wire", "errors"},

@@ -17,7 +17,7 @@ from ngshare.actions.roster import STUDENT_IS_INSTRUCTOR
 from ngshare.app import Ngshare
 from ngshare.metrics import Metrics
 from ngshare.web.application import routes
-from ngshare.web.auth import SharedHubAuth
+from ngshare.web.auth.hub_client import SharedHubAuth
 from ngshare.web.who import implemented
 from tests.web.test_order_of_checks import ORDER
 

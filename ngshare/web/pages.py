@@ -12,7 +12,7 @@ from tornado.web import HTTPError
 from ngshare import __version__
 from ngshare.actions import courses
 from ngshare.errors import BadRequest, ExchangeError, Forbidden, Unauthenticated, Unavailable
-from ngshare.web.auth import HubTrouble
+from ngshare.web.auth.hub_client import HubError
 from ngshare.web.base import BaseHandler
 from ngshare.web.who import Who, allow
 
@@ -105,8 +105,8 @@ class OAuthCallback(HubOAuthCallbackHandler, PageHandler):  # type: ignore[misc]
     @allow(Who.PUBLIC)
     async def get(self) -> None:
         try:
-            await self.hub_auth.in_time(self._finish_login())
-        except (HubTrouble, HTTPError, asyncio.TimeoutError, OSError) as error:
+            await self.hub_auth.with_patience(self._finish_login())
+        except (HubError, HTTPError, asyncio.TimeoutError, OSError) as error:
             status = error.status_code if isinstance(error, HTTPError) else 503
             if status == 403:
                 raise Forbidden(

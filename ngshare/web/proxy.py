@@ -28,8 +28,9 @@ def believe_proxy(request: HTTPServerRequest, trusted: Sequence[Network] = ()) -
     """Set ``remote_ip`` and ``protocol`` to what the nearest proxy says, if it does.
 
     Tornado can do this itself (``xheaders``), but asks the system's resolver about the
-    address, in every request. The address is for the log only, nothing is allowed by it;
-    the protocol decides whether cookies are marked secure.
+    address, in every request. The address is for the log and for the
+    limit of rejected tokens, nothing is allowed by it; the protocol decides whether cookies are
+    marked secure.
 
     The Hub's proxy adds the address that it sees to ``X-Forwarded-For``, at the end; what
     stands before, and ``X-Real-Ip``, it passes on as it came, and a client may have written

@@ -16,7 +16,7 @@ from ngshare.blobs import BlobStore
 from ngshare.database import BUSY, Action, Attempts, Database
 from ngshare.errors import OutOfSpace, Unavailable
 from ngshare.metrics import Metrics
-from ngshare.web.auth import Identity
+from ngshare.web.auth.identity import Identity
 from ngshare.web.counted import CountedBlobs
 from ngshare.web.encoded import EncodedTrees
 from ngshare.web.flow import Flow, Turns
@@ -89,8 +89,7 @@ class Service:
         self.metrics = metrics or Metrics()
         self.blobs: BlobStore = CountedBlobs(blobs, self.metrics)
         database.retried = self.metrics.database_retries.inc
-        identity.count_with(self.metrics)
-        identity.check_rate_with(lambda user: self.rate.check(user))
+        identity.attach(self.metrics, lambda user: self.rate.check(user))
         self.reads = ReadLog(self._write_reads, self.metrics.reads_not_logged.inc)
         self.readiness = Readiness(database, blobs, readiness_patience)
         self._database_threads = ThreadPoolExecutor(threads, "database")

@@ -14,7 +14,8 @@ from tornado.web import Application
 from ngshare.blobs import LocalBlobs
 from ngshare.database import Database, parse_url
 from ngshare.web.application import make_application
-from ngshare.web.auth import HubIdentity, SharedHubAuth
+from ngshare.web.auth.hub_client import SharedHubAuth
+from ngshare.web.auth.identity import HubIdentity
 from ngshare.web.service import Service
 from tests.conftest import ADMIN, PREFIX
 from tests.databases import Databases
@@ -77,7 +78,7 @@ def hub_auth(io_loop: Any, hub: HubStub) -> Iterator[SharedHubAuth]:
 
 async def _settle(hub_auth: SharedHubAuth) -> None:
     """Wait until no question to the Hub is open, and close what asked them."""
-    await asyncio.gather(*hub_auth._questions.values(), return_exceptions=True)
+    await asyncio.gather(*hub_auth._lookups.values(), return_exceptions=True)
     with contextlib.suppress(ImportError):  # before JupyterHub 6
         from jupyterhub.httpclient import JupyterHubHTTPClient
 

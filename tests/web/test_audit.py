@@ -130,7 +130,7 @@ async def test_an_import_that_was_logged_with_all_its_names(api: Api, database: 
     caller = Caller(INSTRUCTOR)
 
     def record(connection: Connection) -> None:
-        course = access.standing(connection, caller, COURSE)
+        course = access.look_up(connection, caller, COURSE)
         audit.record(connection, caller, "students imported", course=course, students=names)
 
     database.write(record)

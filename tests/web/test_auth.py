@@ -17,7 +17,7 @@ from tornado.web import Application, create_signed_value
 
 from ngshare.actions import maintenance, users
 from ngshare.database import Database, make_engine
-from ngshare.web.auth import SharedHubAuth
+from ngshare.web.auth.hub_client import SharedHubAuth
 from ngshare.web.rate import Rate
 from ngshare.web.service import Service
 from tests.conftest import ADMIN, PREFIX, Api, Reply, tree
@@ -89,7 +89,7 @@ async def test_without_a_token_a_program_gets_401(
         body = "user=" + ADMIN if method == "POST" else None
         reply = await api.send(method, *parts, headers=headers, body=body)
         assert reply.status == 401
-        assert reply.message
+        assert reply.message.startswith("Please log in")
         assert reply.headers["WWW-Authenticate"]
     assert hub.questions == []
 
@@ -98,7 +98,8 @@ async def test_an_unknown_token_gets_401(api: Api, hub: HubStub) -> None:
     reply = await courses(api, "unknown")
     assert reply.status == 401
     assert reply.headers["WWW-Authenticate"]
-    assert "token" in reply.message
+    assert "expired or was revoked" in reply.message
+    assert "restart the server" in reply.message
     await courses(api, "unknown")
     assert hub.questions == ["unknown"], "nobody, too, is an answer to remember for a while"
 
@@ -193,7 +194,7 @@ async def test_the_hub_is_asked_once_about_a_token(api: Api, hub: HubStub) -> No
     assert hub.questions == [TOKEN]
 
 
-async def test_equal_questions_in_flight_are_asked_once(
+async def test_equal_lookups_in_flight_are_asked_once(
     api: Api, hub: HubStub, hub_auth: SharedHubAuth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub_auth.cache_max_age = 0  # so that only questions in flight can be shared
@@ -239,7 +240,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The clock by which answers grow old; set ``clock.now``."""
     clock = SimpleNamespace(now=1000.0)
     clock.monotonic = lambda: clock.now
-    monkeypatch.setattr("ngshare.web.auth.time", clock)
+    monkeypatch.setattr("ngshare.web.auth.hub_client.time", clock)
     return clock
 
 
@@ -259,7 +260,7 @@ async def test_an_answer_is_believed_for_a_while_and_then_asked_again(
     assert len(hub.questions) == 3
 
 
-async def test_the_answers_that_are_kept_are_bounded(
+async def test_the_users_that_are_kept_are_bounded(
     api: Api, hub: HubStub, hub_auth: SharedHubAuth
 ) -> None:
     hub_auth.cache_size = 2
@@ -292,7 +293,7 @@ async def test_of_an_answer_only_what_is_needed_is_kept(
     for _ in range(2):
         (await courses(api, "of many scopes")).success("courses")
     assert len(hub.questions) == 1
-    (kept,) = hub_auth._answers.values()
+    (kept,) = hub_auth._users.values()
     assert kept.model == {"kind": "user", "name": STUDENT, "scopes": [SCOPE]}
 
 
@@ -325,7 +326,7 @@ async def test_whoever_makes_up_sessions_pushes_nobody_out(
     for number in range(5):
         cookie = f"jupyterhub-session-id={number}; {login_cookie('of mallory')}"
         await api.send("GET", "courses", headers={**BROWSER, "Cookie": cookie})
-    assert len(hub_auth._answers) == 2
+    assert len(hub_auth._users) == 2
     (await courses(api)).success("courses")
     assert hub.questions.count(TOKEN) == 1
 
@@ -345,7 +346,7 @@ async def test_the_hub_is_not_asked_for_those_who_send_too_much(
 
 async def refreshed(hub_auth: SharedHubAuth) -> None:
     """Wait until nothing is asked in the background any more."""
-    await asyncio.gather(*hub_auth._questions.values(), return_exceptions=True)
+    await asyncio.gather(*hub_auth._lookups.values(), return_exceptions=True)
 
 
 async def test_an_answer_in_use_is_asked_again_before_it_is_too_old(
@@ -834,7 +835,7 @@ async def test_what_jupyterhub_sends_with_a_code_is_its_own_affair(
         await hub_auth._token_for_code("code", "proof")
 
 
-async def test_a_login_whose_many_questions_take_too_long_can_be_tried_again(
+async def test_a_login_whose_many_lookups_take_too_long_can_be_tried_again(
     api: Api, hub: HubStub, hub_auth: SharedHubAuth
 ) -> None:
     """Each of them is quick enough: about the login before, and about the one that ends now."""

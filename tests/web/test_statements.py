@@ -20,7 +20,7 @@ from ngshare.actions.access import Caller
 from ngshare.blobs import LocalBlobs
 from ngshare.database import Database, parse_url
 from ngshare.web.application import make_application, routes
-from ngshare.web.auth import StandaloneIdentity
+from ngshare.web.auth.standalone import StandaloneIdentity
 from ngshare.web.service import Service
 from ngshare.web.who import implemented
 from tests.conftest import ADMIN, PREFIX, Api, Reply, tree

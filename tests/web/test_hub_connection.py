@@ -6,8 +6,9 @@ import logging
 
 import pytest
 
-from ngshare.web import auth
-from ngshare.web.auth import HubIdentity, SharedHubAuth
+from ngshare.web.auth import identity
+from ngshare.web.auth.hub_client import SharedHubAuth
+from ngshare.web.auth.identity import HubIdentity
 from ngshare.workers import once
 from tests.hubstub import SERVICE, HubStub
 from tests.web.conftest import SERVICE_TOKEN
@@ -15,12 +16,12 @@ from tests.web.conftest import SERVICE_TOKEN
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(auth, "GREETING_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(identity, "CHECK_HUB_AFTER", (0.0, 0.0))
     caplog.set_level(logging.INFO, "ngshare")
 
 
-async def greeting(hub_auth: SharedHubAuth, caplog: pytest.LogCaptureFixture) -> list[str]:
-    await HubIdentity(hub_auth, SERVICE).greet()
+async def check(hub_auth: SharedHubAuth, caplog: pytest.LogCaptureFixture) -> list[str]:
+    await HubIdentity(hub_auth, SERVICE).check_hub_connection()
     return [line.getMessage() for line in caplog.records if line.name == "ngshare"]
 
 
@@ -29,7 +30,7 @@ async def test_nothing_when_the_hub_knows_the_service(
     hub: HubStub, hub_auth: SharedHubAuth, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub.add(SERVICE_TOKEN, SERVICE, kind="service")
-    assert await greeting(hub_auth, caplog) == []
+    assert await check(hub_auth, caplog) == []
 
 
 @pytest.mark.gen_test
@@ -42,7 +43,7 @@ async def test_a_token_that_is_not_that_of_the_service(
 ) -> None:
     if known:
         hub.add(SERVICE_TOKEN, known[1], kind=known[0])
-    (line,) = await greeting(hub_auth, caplog)
+    (line,) = await check(hub_auth, caplog)
     assert f"does not take JUPYTERHUB_API_TOKEN for the token of its service {SERVICE}" in line
     assert SERVICE_TOKEN not in line
 
@@ -52,7 +53,7 @@ async def test_a_hub_that_does_not_answer(
     hub: HubStub, hub_auth: SharedHubAuth, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub.broken = (500, "")
-    (line,) = await greeting(hub_auth, caplog)
+    (line,) = await check(hub_auth, caplog)
     assert f"The Hub at {hub.api_url} does not answer (" in line
     hub.broken = None
 

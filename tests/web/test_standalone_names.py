@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from ngshare.web.own_names import OwnNames
+from ngshare.web.auth.standalone import OwnNames
 
 LOOPBACK = ["localhost", "Localhost.", "localhost:12121", "127.0.0.1:1", "127.1.2.3", "[::1]:80"]
 ADDRESSES = ["10.0.0.7", "192.168.1.2:12121", "[2001:db8::1]:12121"]
