@@ -33,6 +33,7 @@ def configure_hub(
     storage: str | None = None,
     api_token: str | None = None,
     launch: bool = True,
+    cache_max_age: int | None = None,
     args: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> None:
@@ -52,6 +53,8 @@ def configure_hub(
     storage: a folder for the files; ngshare's default is ``/srv/ngshare/files/``.
     api_token: the token that a service which the Hub does not launch was given.
     launch: False when somebody else starts the service, as the Helm chart does.
+    cache_max_age: for how many seconds the service believes the Hub's answer about a token;
+        by default 300. A revoked token is accepted for that long at most.
     args: more arguments of the command line, as ``ngshare --help-all`` lists them.
     environment: more environment variables for the launched service.
 
@@ -66,6 +69,7 @@ def configure_hub(
             admins=admins,
             database=database,
             storage=storage,
+            cache_max_age=cache_max_age,
             args=args,
             environment=environment,
         )
@@ -86,6 +90,8 @@ def configure_hub(
         ):
             if value:
                 command += [flag, value]
+        if cache_max_age is not None:
+            command.append(f"--SharedHubAuth.cache_max_age={cache_max_age}")
         service["command"] = [*command, *args]
         service["environment"] = environment
     _add_service(c, service)
@@ -103,7 +109,7 @@ def _check_not_launched(api_token: str | None, **told: Any) -> None:
     if not api_token:
         raise ValueError("configure_hub(c, launch=False, ...) needs the service's api_token")
     for name, value in told.items():
-        if value:
+        if value or value == 0:
             raise ValueError(
                 f"configure_hub(c, launch=False, {name}=...) would tell nobody: "
                 f"give {name} to the service where it is started"

@@ -327,3 +327,11 @@ def test_the_hubs_process_loads_nothing_heavy() -> None:
     heavy = {"tornado", "sqlalchemy", "jupyterhub", "traitlets", "alembic", "cryptography"}
     assert heavy.isdisjoint(loaded)
     assert "ngshare" in loaded
+
+
+@pytest.mark.parametrize("seconds", [60, 0])
+def test_how_long_the_hubs_answers_are_believed(c: Config, seconds: int) -> None:
+    configure_hub(c, cache_max_age=seconds)
+    assert f"--SharedHubAuth.cache_max_age={seconds}" in c.JupyterHub.services[0]["command"]
+    with pytest.raises(ValueError, match="cache_max_age"):
+        configure_hub(c, launch=False, api_token="t", cache_max_age=seconds)

@@ -21,10 +21,12 @@ from ngshare.database import Action
 from ngshare.errors import (
     BadRequest,
     ExchangeError,
+    Forbidden,
     OutOfSpace,
     Unauthenticated,
     Unavailable,
 )
+from ngshare.web.auth.hub_client import SERVICE_NAMES
 from ngshare.web.forms import parse_body, parse_form
 from ngshare.web.service import Service
 from ngshare.web.transfer import SMALL, TransferHandler
@@ -198,7 +200,7 @@ class BaseHandler(TransferHandler):
             return
         if isinstance(error, (ExchangeError, HTTPError)):
             # The line of the request says it all.
-            self.log_reason = getattr(error, "log_reason", None)
+            self.log_reason = self._reason_for_log(error)
             return
         self.error_id = secrets.token_hex(4)
         log.error(
@@ -209,6 +211,15 @@ class BaseHandler(TransferHandler):
             exc_info=(kind, error, trace),
             extra=logs.fields(error=self.error_id),
         )
+
+    def _reason_for_log(self, error: ExchangeError | HTTPError) -> str | None:
+        """Return what the request's line in the log says about a failure besides its status."""
+        if isinstance(error, HTTPError):
+            return None
+        if isinstance(error, Forbidden) and self.caller.name.startswith(SERVICE_NAMES):
+            why = error.reason or error.message
+            return f"{why}; the caller is a Hub service, whose name here is {self.caller.name}"
+        return error.log_reason
 
     def _finish_json(self, status: int, body: dict[str, Any]) -> None:
         self.set_status(status)

@@ -151,6 +151,23 @@ async def test_a_service_has_a_name_that_no_user_can_have(api: Api, hub: HubStub
     assert "service:" in reply.message
 
 
+async def test_a_service_that_is_refused_is_named_in_the_log(
+    api: Api, hub: HubStub, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A formgrader of several graders runs as a service, and its admin must know its name here."""
+    caplog.set_level(logging.INFO, "ngshare")
+    hub.add("of the formgrader", INSTRUCTOR, kind="service")
+    for path in ("students", "assignments"):
+        reply = await api.send("GET", path, COURSE, headers=token("of the formgrader"))
+        assert reply.failure == (403, "Permission denied")
+    lines = [each.getMessage() for each in caplog.records if each.name == "ngshare.access"]
+    for line, why in zip(lines, ("not course instructor", "not related to course"), strict=True):
+        named = f"whose name here is service:{INSTRUCTOR}"
+        assert f"reason={why}; the caller is a Hub service, {named}" in line
+    page = (await api.send("GET", "", headers=token("of the formgrader"))).body.decode()
+    assert f"must name it <strong>service:{INSTRUCTOR}</strong>" in page
+
+
 async def test_a_service_can_be_an_admin(api: Api, hub: HubStub, hub_service: Service) -> None:
     hub_service.admins = frozenset(["service:robot"])
     hub.add("of the service", "robot", kind="service")
