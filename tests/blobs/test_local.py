@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ngshare.blobs import Blob, BlobDamaged, BlobMissing, LocalBlobs
-from ngshare.blobs.local import BUFFER, LocalUpload
+from ngshare.blobs.local_upload import BUFFER, LocalUpload
 from ngshare.blobs.store import PIECE
 from ngshare.errors import OutOfSpace, Unavailable
 from tests.require import require

@@ -21,7 +21,7 @@ from alembic import command
 from ngshare import migrate
 from ngshare.actions import assignments, backup, courses, submissions, transfer
 from ngshare.blobs import LocalBlobs, sha256
-from ngshare.blobs.local import LocalUpload
+from ngshare.blobs.local_upload import LocalUpload
 from ngshare.database import Database, make_engine, parse_url, show_url
 from ngshare.files import file_lock
 from tests.commands.conftest import ADMIN, COURSE, IVY, SAM, Run, stored
