@@ -24,12 +24,12 @@ from ngshare import __version__, help, logs, metrics, startup, wire
 from ngshare.announcement import Start
 from ngshare.blobs import LocalBlobs
 from ngshare.commandline import (
-    CommandLine,
     Names,
+    check_arguments,
     check_names,
-    in_plain_words,
     nearest,
     refuse,
+    wrong_setting,
 )
 from ngshare.database import Database
 from ngshare.launcher import ending_with
@@ -55,8 +55,136 @@ DEFAULT_DATABASE = "sqlite:////srv/ngshare/ngshare.db"
 DATABASE_VARIABLE = "NGSHARE_DATABASE"
 """The environment variable that names the database where nothing else does."""
 
+_PRINTS = {"-h", "--help", "--help-all", "-V", "--version"}
+"""Arguments beside which traitlets looks at no other."""
 
-class Ngshare(Application):
+
+class SiteApplication(Application):
+    """What the service and the commands share: where the site is, configuration, logging.
+
+    Where the site is stands in the section ``Ngshare`` of a configuration file, for commands too.
+    """
+
+    version = Unicode(__version__)
+    database = Unicode(
+        DEFAULT_DATABASE,
+        help="The database, as a SQLAlchemy URL; $NGSHARE_DATABASE when not given",
+    ).tag(config=True)
+    storage = Unicode("/srv/ngshare/files/", help="The folder that holds the files").tag(
+        config=True
+    )
+    adopt_without_files = Bool(
+        False,
+        help="Adopt a site of ngshare 0.6 although its files are lost",
+    ).tag(config=True)
+    keep_removed_days = Integer(
+        30, min=0, help="For how many days what was removed stays in the trash, at least"
+    ).tag(config=True)
+    json_logs = Bool(False, help="Write the log as JSON, one object for each line").tag(config=True)
+    config_file = Unicode("ngshare_config.py", help="The configuration file, if there is one").tag(
+        config=True
+    )
+
+    log_datefmt = Unicode("%Y-%m-%d %H:%M:%S").tag(config=True)
+    log_format = Unicode(
+        "%(color)s[%(levelname)1.1s %(asctime)s.%(msecs).03d %(name)s]%(end_color)s %(message)s"
+    ).tag(config=True)
+    _log_formatter_cls = PlainFormatter  # type: ignore[assignment]  # as JupyterHub does
+
+    @default("description")
+    def _default_description(self) -> str:
+        return inspect.getdoc(type(self)) or ""
+
+    @default("log_level")
+    def _default_log_level(self) -> int:
+        return logging.INFO
+
+    @default("database")
+    def _default_database(self) -> str:
+        # A password on a command line is shown to every user of the machine.
+        return os.environ.get(DATABASE_VARIABLE) or DEFAULT_DATABASE
+
+    @validate("storage")
+    def _check_storage(self, proposal: dict[str, Any]) -> str:
+        storage: str = proposal["value"]
+        if not storage.strip():
+            raise StartError("--storage is empty; name the folder of the files")
+        return storage
+
+    def initialize(self, argv: Sequence[str] | None = None) -> None:
+        """Read the command line and the configuration file. Raises StartError."""
+        self.parse_command_line(argv)
+        if self.subapp is not None:
+            return  # it reads the settings itself
+        self.take_words(self.extra_args)
+        command_line = deepcopy(self.cli_config)
+        if self.reads_config_file():
+            self._read_config_file(self.config_file)
+            self.update_config(command_line)
+
+    def parse_command_line(self, argv: Sequence[str] | None = None) -> None:
+        """Read the command line. Raises StartError."""
+        given = list(sys.argv[1:] if argv is None else argv)
+        is_command = bool(given) and given[0] in (*self.subcommands, "help")
+        if not is_command and _PRINTS.isdisjoint(given):
+            given = check_arguments(given, self.aliases, self.flags)
+        super().parse_command_line(given)
+
+    def take_words(self, words: Sequence[str]) -> None:
+        """Take what stands on the command line without a dash. Raises StartError."""
+        raise NotImplementedError
+
+    def reads_config_file(self) -> bool:
+        """Return whether there may be a configuration file to read."""
+        return bool(self.config_file)
+
+    def update_config(self, config: Config) -> None:
+        """Take new settings. Raises StartError.
+
+        traitlets would log a wrong one and end, in debug mode with every other
+        setting beside it, among them the database's password.
+        """
+        check_names(config, [type(self), Ngshare, SharedHubAuth], _every_application)
+        try:
+            super().update_config(config)
+        except TraitError as error:
+            raise wrong_setting(error) from error
+
+    def _read_config_file(self, path: str) -> None:
+        if not os.path.exists(path):
+            if path == "ngshare_config.py":
+                return
+            raise StartError(f"there is no configuration file {path}")
+        if os.path.splitext(path)[1] not in (".py", ".json"):
+            raise StartError(f"the configuration file {path} must be named *.py or *.json")
+        # Without its settings the service would run as something else than was wanted.
+        self.raise_config_file_errors = True
+        try:
+            self.load_config_file(os.path.abspath(path))
+        except StartError as error:
+            raise StartError(f"{path}: {error}") from error
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise StartError(f"the configuration file {path} does not work: {reason}") from error
+
+    def _set_up_logging(self, level: int | None = None) -> None:
+        logs.set_up(self.log, self.log.level if level is None else level, self.json_logs)
+
+    def _database_url(self) -> URL:
+        given = "--database"
+        if "database" not in self.config.Ngshare and os.environ.get(DATABASE_VARIABLE):
+            given = f"${DATABASE_VARIABLE}"
+        return startup.database_url(self.database, given)
+
+    def upgrade(self, url: URL, blobs: LocalBlobs | None = None) -> tuple[str | None, str]:
+        """Upgrade the database. Return its revisions before and after. Raises StartError."""
+        startup.look_at_database(url)
+        return startup.bring_up_to_date(
+            url, blobs, upgrade=True, files_may_be_lost=self.adopt_without_files
+        )
+
+
+class Ngshare(SiteApplication):
     """The exchange that lets nbgrader run on any JupyterHub.
 
     As a service of a JupyterHub it takes from the Hub's environment where to
@@ -65,10 +193,9 @@ class Ngshare(Application):
     """
 
     name = Unicode("ngshare")
-    version = Unicode(__version__)
     subcommand_description = Unicode(
-        "Commands for administrators. Each has a help of its own: "
-        "`{app} storage check --help`. Without a command, the service starts."
+        "Commands: safe while the service runs, but for db revert, which refuses then, and "
+        "db upgrade beside an older ngshare; each has a help of its own"
     )
     subcommands = {
         "db": ("ngshare.commands.db.Db", "Look at the database, upgrade, back up, restore"),
@@ -84,13 +211,6 @@ class Ngshare(Application):
         --database sqlite:////tmp/x/ngshare.db --storage /tmp/x/files
     """
 
-    database = Unicode(
-        DEFAULT_DATABASE,
-        help="The database, as a SQLAlchemy URL; $NGSHARE_DATABASE when not given",
-    ).tag(config=True)
-    storage = Unicode("/srv/ngshare/files/", help="The folder that holds the files").tag(
-        config=True
-    )
     admins = Names(
         Unicode(), help="Users who may create courses and do all that instructors may"
     ).tag(config=True)
@@ -101,10 +221,6 @@ class Ngshare(Application):
     ).tag(config=True)
     upgrade_database = Bool(
         True, help="Bring the database to this program's schema before the service starts"
-    ).tag(config=True)
-    adopt_without_files = Bool(
-        False,
-        help="Adopt a site of ngshare 0.6 although its files are lost",
     ).tag(config=True)
     standalone = Bool(
         False, help="Run without a Hub and believe the parameter 'user' of each request"
@@ -131,9 +247,6 @@ class Ngshare(Application):
     max_request_mib = Integer(512, min=1, help="The largest request that is accepted, in MiB").tag(
         config=True
     )
-    keep_removed_days = Integer(
-        30, min=0, help="For how many days what was removed stays in the trash, at least"
-    ).tag(config=True)
     max_in_flight_mib = Integer(
         256,
         min=1,
@@ -156,10 +269,6 @@ class Ngshare(Application):
         Unicode(),
         help="Addresses or networks of the proxies in front of the Hub's, which the log looks past",
     ).tag(config=True)
-    json_logs = Bool(False, help="Write the log as JSON, one object for each line").tag(config=True)
-    config_file = Unicode("ngshare_config.py", help="The configuration file, if there is one").tag(
-        config=True
-    )
     generate_config = Bool(False, help="Write a commented configuration file, and end").tag(
         config=True
     )
@@ -201,27 +310,8 @@ class Ngshare(Application):
     }
     classes = [SharedHubAuth]
 
-    log_datefmt = Unicode("%Y-%m-%d %H:%M:%S").tag(config=True)
-    log_format = Unicode(
-        "%(color)s[%(levelname)1.1s %(asctime)s.%(msecs).03d %(name)s]%(end_color)s %(message)s"
-    ).tag(config=True)
-    _log_formatter_cls = PlainFormatter  # type: ignore[assignment]  # as JupyterHub does
-
-    @default("description")
-    def _default_description(self) -> str:
-        return inspect.getdoc(type(self)) or ""
-
     _advice: Sequence[str] = ()
     """What an administrator should change about the database's server."""
-
-    @default("log_level")
-    def _default_log_level(self) -> int:
-        return logging.INFO
-
-    @default("database")
-    def _default_database(self) -> str:
-        # A password on a command line is shown to every user of the machine.
-        return os.environ.get(DATABASE_VARIABLE) or DEFAULT_DATABASE
 
     @default("prefix")
     def _default_prefix(self) -> str:
@@ -232,13 +322,6 @@ class Ngshare(Application):
         prefix: str = proposal["value"]
         check_prefix(prefix)
         return prefix
-
-    @validate("storage")
-    def _check_storage(self, proposal: dict[str, Any]) -> str:
-        storage: str = proposal["value"]
-        if not storage.strip():
-            raise StartError("--storage is empty; name the folder of the files")
-        return storage
 
     @validate("admins")
     def _check_admins(self, proposal: dict[str, Any]) -> list[str]:
@@ -267,22 +350,25 @@ class Ngshare(Application):
     def _default_hub_api_url(self) -> str:
         return os.environ.get("JUPYTERHUB_API_URL", "")
 
-    def initialize(self, argv: Sequence[str] | None = None) -> None:
-        """Read the command line and the configuration file. Raises StartError."""
-        self.parse_command_line(list(argv) if argv is not None else None)
-        if self.subapp is not None:
-            return  # it reads the settings itself
-        self._take_words(self.extra_args)
-        command_line = deepcopy(self.cli_config)
-        if self.config_file and not self.generate_config:
-            self._read_config_file(self.config_file)
-            self.update_config(command_line)
-
     def emit_help(self, classes: bool = False) -> Generator[str, None, None]:
         """Its help; with ``classes`` every setting."""
-        yield from help.of_service(
-            self, dict(each[1:] for each in self._settings()), self._settings_of_client(), classes
+        usage = (
+            "ngshare [OPTIONS]          start the service",
+            "vngshare [OPTIONS]         start it without a Hub, for trying out",
+            "ngshare COMMAND [OPTIONS]  one of the commands for administrators",
         )
+        optional = {
+            *self.aliases.values(),
+            *(next(iter(each[0]["Ngshare"])) for each in self.flags.values()),
+        }
+        others = [
+            (section, name, trait)
+            for section, name, trait in (*self._settings(), *self._settings_of_client())
+            if not {name, f"{section}.{name}"} & optional
+        ]
+        yield from help.text(self, usage, others if classes else ())
+        yield ""
+        yield "Each can stand in ngshare_config.py too; `ngshare --generate-config` writes one."
 
     def generate_config_file(self, classes: Any = None) -> str:
         """The text of a configuration file with every setting as a comment."""
@@ -290,7 +376,7 @@ class Ngshare(Application):
 
     @staticmethod
     def _settings() -> Iterator[help.Setting]:
-        for each in help.settings(Ngshare):
+        for each in help.settings(Ngshare, also=SiteApplication.class_own_traits(config=True)):
             if each[1] not in ("config_file", "generate_config", "log_format", "log_datefmt"):
                 yield each
 
@@ -298,44 +384,15 @@ class Ngshare(Application):
     def _settings_of_client() -> Iterator[help.Setting]:
         return help.settings(SharedHubAuth, also=["cache_max_age"])
 
-    def _take_words(self, words: Sequence[str]) -> None:
+    def take_words(self, words: Sequence[str]) -> None:
         """Refuse what stands on the command line without a dash; commands take some."""
         if words:
             if words[0] in self.subcommands:
                 refuse(f"{words[0]} is a command: it comes first", f"ngshare {words[0]} ...")
             refuse(f"{words[0]!r} is not understood", *nearest(words[0], self.subcommands))
 
-    def update_config(self, config: Config) -> None:
-        """Take new settings. Raises StartError.
-
-        traitlets would log a wrong one and end, in debug mode with every other
-        setting beside it, among them the database's password.
-        """
-        check_names(config, [type(self), SharedHubAuth], _every_application)
-        try:
-            super().update_config(config)
-        except TraitError as error:
-            raise StartError(in_plain_words(error, self.aliases)) from error
-
-    def _create_loader(self, argv: Any, aliases: Any, flags: Any, classes: Any) -> CommandLine:
-        return CommandLine(argv, aliases, flags, classes=classes, log=self.log)
-
-    def _read_config_file(self, path: str) -> None:
-        if not os.path.exists(path):
-            if path == "ngshare_config.py":
-                return
-            raise StartError(f"there is no configuration file {path}")
-        if os.path.splitext(path)[1] not in (".py", ".json"):
-            raise StartError(f"the configuration file {path} must be named *.py or *.json")
-        # Without its settings the service would run as something else than was wanted.
-        self.raise_config_file_errors = True
-        try:
-            self.load_config_file(os.path.abspath(path))
-        except StartError as error:
-            raise StartError(f"{path}: {error}") from error
-        except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise StartError(f"the configuration file {path} does not work: {reason}") from error
+    def reads_config_file(self) -> bool:
+        return super().reads_config_file() and not self.generate_config
 
     def start(self) -> None:
         """Run the command that was named, or serve until SIGTERM. Raises StartError."""
@@ -346,7 +403,9 @@ class Ngshare(Application):
             self._write_config()
             return
         launcher = os.getppid()
-        self._set_up_logging()
+        self._set_up_logging(logging.DEBUG if self.debug else None)
+        logging.getLogger("tornado.general").addFilter(NothingSent())
+        logging.getLogger("tornado.application").addFilter(KnownAnyway())
         check_prefix(self.prefix)
         url = self._database_url()
         if not self.standalone:
@@ -417,17 +476,6 @@ class Ngshare(Application):
         gc.freeze()
         await serve(service, application, sockets, stop, meanwhile=meanwhile)
 
-    def _set_up_logging(self) -> None:
-        logs.set_up(self.log, logging.DEBUG if self.debug else self.log.level, self.json_logs)
-        logging.getLogger("tornado.general").addFilter(NothingSent())
-        logging.getLogger("tornado.application").addFilter(KnownAnyway())
-
-    def _database_url(self) -> URL:
-        given = "--database"
-        if "database" not in self.config.Ngshare and os.environ.get(DATABASE_VARIABLE):
-            given = f"${DATABASE_VARIABLE}"
-        return startup.database_url(self.database, given)
-
     def _migrate(self, url: URL, blobs: LocalBlobs | None = None) -> tuple[str | None, str]:
         """The revisions before and after."""
         self._advice = startup.look_at_database(url)
@@ -454,7 +502,7 @@ class Ngshare(Application):
         try:
             hub_auth = SharedHubAuth(parent=self, base_url=self.prefix, api_url=self.hub_api_url)
         except TraitError as error:
-            raise StartError(in_plain_words(error, self.aliases)) from error
+            raise wrong_setting(error) from error
         return HubIdentity(hub_auth, os.environ["JUPYTERHUB_SERVICE_NAME"])
 
     def _cookie_secret(self) -> bytes:

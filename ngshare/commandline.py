@@ -1,33 +1,20 @@
-"""How the command line and settings are read: each mistake is one line, with what was meant.
+"""Check the command line and the settings; each mistake is one line that says what to do.
 
-traitlets by itself goes on without what it does not know, and speaks of traits and
-instances where an administrator wrote a flag or a line of a file.
+traitlets by itself warns of options that it does not know and goes on, refuses one that is
+given twice, and ignores settings that nothing reads.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from keyword import iskeyword
 from typing import Any, NoReturn
 
-from traitlets import Dict, List, TraitError
+from traitlets import List, TraitError
 from traitlets.config import Config, Configurable
-from traitlets.config.loader import (
-    ArgumentError,
-    DeferredConfigList,
-    KVArgParseConfigLoader,
-)
 
 from ngshare.startup import StartError
-
-_TROUBLE = re.compile(r"(?:The value of t|T)he '(\w+)' trait of an? (\w+) instance (.+)", re.DOTALL)
-_TYPES = {
-    "an int": "it must be a whole number",
-    "a float": "it must be a number",
-    "a boolean": "it must be True or False",
-    "a unicode string": "it must be a text",
-}
 
 
 class Names(List[str]):
@@ -37,41 +24,51 @@ class Names(List[str]):
         return [name.strip() for text in s_list for name in text.split(",") if name.strip()]
 
 
-class CommandLine(KVArgParseConfigLoader):
-    """Reads a command line. Raises StartError for what it does not understand."""
+def check_arguments(
+    argv: Sequence[str], aliases: Mapping[Any, str], flags: Iterable[Any]
+) -> list[str]:
+    """Return the arguments with each option once, as ``--name=value``, and the words last.
 
-    def _create_parser(self) -> None:
-        super()._create_parser()
-        self.parser.error = self._refuse  # type: ignore[method-assign]  # argparse would exit with 2
+    Of an option that is given twice the last counts, as in ngshare 0.6.
+    Raises StartError for an unknown option, and for one without its value.
+    """
+    names = {setting: name for name, setting in reversed([*aliases.items()])}
+    options: dict[str, str] = {}
+    words: list[str] = []
+    rest = iter(argv)
+    for argument in rest:
+        if argument == "--":
+            words += [argument, *rest]
+        elif argument == "-" or not argument.startswith("-"):
+            words.append(argument)
+        else:
+            written, equals, value = argument.partition("=")
+            name = written.lstrip("-")
+            setting = aliases.get(name, name)
+            name = names.get(setting, name)
+            if name in flags:
+                if equals:
+                    refuse(f"--{name} takes no value")
+                options[name] = f"--{name}"
+            elif _is_setting(setting):
+                if not equals:
+                    value = next(rest, "--")
+                    if value.startswith("-") and value != "-":
+                        refuse(f"--{name} needs a value")
+                options[name] = f"--{name}={value}"
+            else:
+                known = [str(each) for each in (*aliases, *flags)]
+                refuse(
+                    f"{written!r} is not understood",
+                    *(f"--{each}" for each in nearest(name, known)),
+                )
+    return [*options.values(), *words]
 
-    def load_config(self, *args: Any, **kwargs: Any) -> Config:
-        try:
-            return super().load_config(*args, **kwargs)
-        except ArgumentError as error:
-            # Its text goes on with the value, which may hold a password.
-            refuse(str(error).partition("=")[0])
 
-    def _exec_config_str(self, lhs: Any, rhs: Any, trait: Any = None) -> None:
-        # Of a flag that stands twice the last counts, as it did in ngshare 0.6.
-        if isinstance(rhs, DeferredConfigList) and not isinstance(trait, Dict):
-            rhs = DeferredConfigList(rhs[-1:])
-        super()._exec_config_str(lhs, rhs, trait)
-
-    def _handle_unrecognized_alias(self, arg: str) -> None:
-        options = [str(name) for name in (*self.aliases, *self.flags)]
-        refuse(f"'--{arg}' is not understood", *(f"--{name}" for name in nearest(arg, options)))
-
-    def _refuse(self, message: str) -> NoReturn:
-        # Of an option that it does not know argparse says only that its value is missing.
-        found = re.match(r"argument (?:-./)?(?:-+)(\S+): expected one argument", message)
-        if found is None:
-            refuse(message)
-        name = {where: alias for alias, where in reversed(self.aliases.items())}.get(
-            found[1], found[1]
-        )
-        if "." not in name and name not in {*self.aliases, *self.flags}:
-            self._handle_unrecognized_alias(name)
-        refuse(f"--{name} needs a value")
+def _is_setting(text: str) -> bool:
+    """Return whether this names a section and a setting in it, known or not."""
+    parts = text.split(".")
+    return len(parts) == 2 and all(part.isidentifier() and not iskeyword(part) for part in parts)
 
 
 def refuse(message: str, *meant: str) -> NoReturn:
@@ -129,22 +126,6 @@ def _unknown(config: Config, known: Mapping[str, set[str]], within: str = "") ->
             yield f"{within}.{key}" if within else key
 
 
-def in_plain_words(error: TraitError, aliases: Mapping[Any, str]) -> str:
-    """What is wrong with a setting, as whoever wrote it would say it."""
-    text = " ".join(str(error).split()).rstrip(".")
-    found = _TROUBLE.fullmatch(text)
-    if not found:
-        return text
-    name, section, trouble = found.groups()
-    options = [key for key, where in aliases.items() if where.rpartition(".")[2] == name]
-    setting = f"--{options[0]}" if options else f"{section}.{name}"
-    bound = re.fullmatch(
-        r"should not be (?:(greater)|less) than (\S+), but a value of (\S+) was specified", trouble
-    )
-    if bound:
-        return f"{setting} is {bound[3]}; at {'most' if bound[1] else 'least'} {bound[2]}"
-    kind = re.fullmatch(r"expected (.+), not the \w+ (.+)", trouble)
-    if not kind:
-        return f"{setting} {trouble}"
-    wanted = kind[1].replace("any of [0, 10, 20, 30, 40, 50, ", "one of [")
-    return f"{setting} is {kind[2]}; {_TYPES.get(wanted, f'it must be {wanted}')}"
+def wrong_setting(error: TraitError) -> StartError:
+    """Return the error that refuses a value that its setting cannot have."""
+    return StartError(f"wrong setting: {' '.join(str(error).split())}")

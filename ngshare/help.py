@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from traitlets import Bool, Integer, TraitType, Undefined
@@ -54,67 +54,53 @@ def option(name: str, trait: TraitType[Any, Any]) -> tuple[str, str]:
     value = VALUES.get(name, "N" if isinstance(trait, Integer) else name.upper())
     usual = "INFO" if name == "log-level" else default(trait)
     shown = "" if usual in (None, "", []) else f" (default: {usual})"
-    text = "The least severe level that is logged" if name == "log-level" else meaning(trait)
-    return f"--{name}={value}", f"{text}{shown}"
+    what = "The least severe level that is logged" if name == "log-level" else meaning(trait)
+    return f"--{name}={value}", f"{what}{shown}"
 
 
-def of_service(
-    app: Application,
-    own: dict[str, TraitType[Any, Any]],
-    of_client: Iterable[Setting],
-    every: bool,
-) -> Iterator[str]:
-    """The help of the service, whose own settings these are; ``every``: also those of no option.
-
-    ``of_client`` are those of its client of the Hub.
-    """
-    yield "ngshare [OPTIONS]          start the service"
-    yield "vngshare [OPTIONS]         start it without a Hub, for trying out"
-    yield "ngshare COMMAND [OPTIONS]  one of the commands for administrators"
+def text(app: Application, usage: Iterable[str], others: Sequence[Setting]) -> Iterator[str]:
+    """The help of the service or a command; ``others`` are settings without an option."""
+    yield from usage
     yield ""
     yield from paragraphs(app.description)
-    yield "Commands: safe while the service runs, but for db revert, which refuses then, and"
-    yield "db upgrade beside an older ngshare; each has a help of its own"
-    for name, (_, text) in app.subcommands.items():
-        yield from columns(name, text)
-    yield ""
+    if app.subcommands:
+        yield from textwrap.wrap(app.subcommand_description, 80)
+        for name, (_, meaning_of_command) in app.subcommands.items():
+            yield from columns(name, meaning_of_command)
+        yield ""
     yield "Options"
-    without = dict(own)
-    for name, where in app.aliases.items():
+    for name, (_, meaning_of_flag) in app.flags.items():
+        yield from columns(f"--{name}", meaning_of_flag)
+    # Those of a command come before those that every command has.
+    common = ("Ngshare.", "Application.")
+    for name, setting in sorted(app.aliases.items(), key=lambda each: each[1].startswith(common)):
         if name != "f":  # the short one of --config
-            setting = where.rpartition(".")[2]
-            without.pop(setting, None)
-            yield from columns(*option(name, app.traits()[setting]))
-    for name, (values, text) in app.flags.items():
-        without.pop(next(iter(dict(values)["Ngshare"])), None)
-        yield from columns(f"--{name}", text)
+            yield from columns(*option(name, app.traits()[setting.rpartition(".")[2]]))
     yield from columns("--version", "Print the version")
     yield from columns("--help, --help-all", "Print this; print every setting")
-    if every:
+    if others:
         yield ""
         yield "Settings that have no short option"
-        yield from of_settings(("Ngshare", name, trait) for name, trait in without.items())
-        yield from of_settings(of_client)
-    yield ""
-    yield "Each can stand in ngshare_config.py too; `ngshare --generate-config` writes one."
-    yield ""
-    yield "Examples"
-    yield textwrap.indent(inspect.cleandoc(app.examples), "  ")
+        yield from of_settings(others)
+    if app.examples:
+        yield ""
+        yield "Examples"
+        yield textwrap.indent(inspect.cleandoc(app.examples), "  ")
 
 
-def columns(left: str, text: str) -> Iterator[str]:
+def columns(left: str, right: str) -> Iterator[str]:
     """One option or command, with what it is for beside or below it."""
-    lines = textwrap.wrap(text, 76)
-    if len(left) <= 18 and len(lines) == 1 and len(text) <= 58:
-        yield f"  {left:<18} {text}"
+    lines = textwrap.wrap(right, 76)
+    if len(left) <= 18 and len(lines) == 1 and len(right) <= 58:
+        yield f"  {left:<18} {right}"
         return
     yield f"  {left}"
     yield from (f"      {line}" for line in lines)
 
 
-def paragraphs(text: str) -> Iterator[str]:
+def paragraphs(description: str) -> Iterator[str]:
     """A text in lines that fit, with an empty line after each paragraph."""
-    for paragraph in inspect.cleandoc(text).split("\n\n"):
+    for paragraph in inspect.cleandoc(description).split("\n\n"):
         yield from textwrap.wrap(" ".join(paragraph.split()), 80)
         yield ""
 

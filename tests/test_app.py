@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from jupyterhub.services.auth import HubOAuth
 
-from ngshare.app import Ngshare, main
+from ngshare import logs
+from ngshare.app import Ngshare, SiteApplication, main
+from ngshare.commands.trash import Purge, Restore
 from ngshare.migrate import head
 from ngshare.web.auth.hub_client import OVERRIDDEN
 
@@ -30,7 +32,7 @@ Refusal = Callable[..., str]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder; and the logging of the tests stays as it is."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Ngshare, "_set_up_logging", lambda app: None)
+    monkeypatch.setattr(logs, "set_up", lambda *arguments: None)
     return tmp_path
 
 
@@ -133,6 +135,24 @@ def test_of_a_flag_that_stands_twice_the_last_counts() -> None:
     assert configured("--admins=ada", "--admins", "grace,joan").admins == ["grace", "joan"]
 
 
+def test_options_and_words_may_come_in_any_order() -> None:
+    restore = Restore()
+    restore.initialize(["a1", "--as", "x", "a2", "--as=-y", "-f="])
+    assert (restore.words, restore.new_name, restore.config_file) == (["a1", "a2"], "-y", "")
+
+
+def test_commands_find_the_site_in_the_section_of_the_service(folder: Path) -> None:
+    (folder / "ngshare_config.py").write_text(
+        "c.Ngshare.database = 'sqlite:////file.db'; c.Ngshare.storage = '/file/'\n"
+        "c.Ngshare.admins = ['ada']; c.Ngshare.threads = 4; c.Ngshare.keep_removed_days = 7\n"
+    )
+    purge = Purge()
+    purge.initialize(["--storage=/flag/", "--yes"])
+    assert (purge.database, purge.storage) == ("sqlite:////file.db", "/flag/")
+    assert (purge.keep_removed_days, purge.yes) == (7, True)
+    assert not isinstance(purge, Ngshare)
+
+
 def test_the_hub_names_the_prefix_unless_the_command_line_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -182,24 +202,33 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--Ngshre.admins=root"], "no setting Ngshre.admins; did you mean Ngshare.admins?"),
         (["--Ngshare.xyz=1"], "there is no setting Ngshare.xyz; see ngshare --help-all"),
         (["--SharedHubAuth.cache_sz=1"], "did you mean SharedHubAuth.cache_size?"),
-        (["--debug=yes"], "argument --debug: ignored explicit argument 'yes'"),
+        (["--debug=yes"], "--debug takes no value; see ngshare --help-all"),
         (["--database"], "--database needs a value; see ngshare --help-all"),
         (["-f"], "--config needs a value; see ngshare --help-all"),
         (["--Ngshare.workers"], "--workers needs a value; see ngshare --help-all"),
-        (["--port=http"], "--port is 'http'; it must be a whole number"),
-        (["--port=65536"], "--port is 65536; at most 65535"),
-        (["--port=-1"], "--port is -1; at least 0"),
-        (["--threads=0"], "--threads is 0; at least 1"),
-        (["--workers=0"], "--workers is 0; at least 1"),
-        (["--Ngshare.max_request_mib=0"], "Ngshare.max_request_mib is 0; at least 1"),
-        (["--Ngshare.debug=x"], "Ngshare.debug is 'x'; it must be True or False"),
-        (["--log-level=LOUD"], "--log-level is 'LOUD'; it must be one of ['DEBUG', 'INFO'"),
+        (["--port=http"], "wrong setting: The 'port' trait of a Ngshare instance expected an int"),
+        (["--port=65536"], "'port' trait of a Ngshare instance should not be greater than 65535"),
+        (["--port=-1"], "the 'port' trait of a Ngshare instance should not be less than 0, but"),
+        (["--threads=0"], "'threads' trait of a Ngshare instance should not be less than 1, but"),
+        (["--workers=0"], "'workers' trait of a Ngshare instance should not be less than 1, but"),
+        (
+            ["--Ngshare.max_request_mib=0"],
+            "'max_request_mib' trait of a Ngshare instance should not be less than",
+        ),
+        (
+            ["--Ngshare.debug=x"],
+            "'debug' trait of a Ngshare instance expected a boolean, not the str",
+        ),
+        (["--log-level=LOUD"], "'log_level' trait of a Ngshare instance expected any of [0, 10"),
         (["--storage="], "--storage is empty; name the folder of the files"),
         (["--storage= "], "--storage is empty; name the folder of the files"),
         (["--admins=ada,b/c"], "--admins names 'b/c', which no user can have: "),
-        (["--Ngshare.port.number=1"], "Error loading argument Ngshare.port.number; see"),
+        (["--Ngshare.port.number=1"], "'--Ngshare.port.number' is not understood; see"),
         (["--max_files=1"], "'--max_files' is not understood; see ngshare --help-all"),
-        (["--Ngshare.max_files=0"], "Ngshare.max_files is 0; at least 1"),
+        (
+            ["--Ngshare.max_files=0"],
+            "'max_files' trait of a Ngshare instance should not be less than 1",
+        ),
         (["--config=absent.py"], "there is no configuration file absent.py"),
         (["--prefix=x/"], "the prefix 'x/' must begin and end with a slash"),
         (["--prefix=/x"], "the prefix '/x' must begin and end with a slash"),
@@ -253,7 +282,7 @@ def test_wrong_setting_in_the_file_does_not_show_the_others(
     with pytest.raises(SystemExit):
         main(["--log-level=DEBUG", "--database=postgresql://ada:hunter2@host/name"])
     err = capsys.readouterr().err
-    assert "--port is 'http'" in err
+    assert "The 'port' trait of a Ngshare instance expected an int, not the str 'http'" in err
     assert "hunter2" not in err
 
 
@@ -263,7 +292,7 @@ def test_wrong_setting_in_the_file_does_not_show_the_others(
         ("c.Ngshare.admins = undefined", "does not work: NameError: name 'undefined'"),
         ("c.Ngshare.admins =", "does not work: SyntaxError: "),
         ("raise ValueError('two\\nlines')", "does not work: ValueError: two lines"),
-        ("c.Ngshare.port = 'http'", "ngshare_config.py: --port is 'http'; it must be a whole"),
+        ("c.Ngshare.port = 'http'", "ngshare_config.py: wrong setting: The 'port' trait of a Ngs"),
         ("c.JupyterHub.port = 1", "there is no setting JupyterHub.port; see ngshare --help-all"),
         ("c.Ngshare.admns = ['ada']", "no setting Ngshare.admns; did you mean Ngshare.admins?"),
         ("c.Ngshare.admns.append('ada')", "setting Ngshare.admns; did you mean Ngshare.admins?"),
@@ -338,7 +367,9 @@ def test_setting_of_the_hub_client_that_is_wrong(
     folder: Path, refusal: Refusal, in_hub: None, workers: str
 ) -> None:
     line = refusal("--SharedHubAuth.patience=long", f"--workers={workers}")
-    assert "SharedHubAuth.patience is 'long'; it must be a number" in line
+    assert (
+        "'patience' trait of a SharedHubAuth instance expected a float, not the str 'long'" in line
+    )
     assert HUB["JUPYTERHUB_API_TOKEN"] not in line
     assert os.listdir(folder) == []
 
@@ -378,7 +409,7 @@ def test_database_parameter_that_is_wrong(folder: Path, refusal: Refusal) -> Non
 
 def test_upgrade_lock_that_cannot_be_opened(folder: Path, refusal: Refusal) -> None:
     lock = folder / "ngshare.db.upgrade-lock"
-    lock.mkdir()
+    lock.symlink_to(folder / "absent" / "lock")
     assert f"{lock}, which keeps two upgrades apart, cannot be opened" in refusal("--vngshare")
 
 
@@ -433,7 +464,10 @@ def test_help_shows_options_as_they_are_written(capsys: pytest.CaptureFixture[st
         for words in ("names-item", "trait", "This is an application", "HubOAuth"):
             assert words not in shown[flag]
     assert "SharedHubAuth.cache_size" not in shown["--help"]
-    for name in Ngshare.class_own_traits(config=True):
+    for name in {
+        **SiteApplication.class_own_traits(config=True),
+        **Ngshare.class_own_traits(config=True),
+    }:
         if name not in ("config_file", "generate_config", "log_format", "log_datefmt"):
             aliased = f"Ngshare.{name}" in Ngshare.aliases.values()
             by_flag = any(name in dict(values)["Ngshare"] for values, _ in Ngshare.flags.values())

@@ -14,7 +14,7 @@ from traitlets.utils.importstring import import_item
 import ngshare
 from ngshare.actions.audit import EVENTS
 from ngshare.actions.roster import STUDENT_IS_INSTRUCTOR
-from ngshare.app import Ngshare
+from ngshare.app import Ngshare, SiteApplication
 from ngshare.metrics import Metrics
 from ngshare.web.application import routes
 from ngshare.web.auth.hub_client import SharedHubAuth
@@ -60,7 +60,12 @@ def test_failures_of_the_contract_are_documented_each_and_no_other() -> None:
     assert sorted((int(status), message) for status, message in rows) == sorted(FAILURES)
 
 
-@pytest.mark.parametrize("name", sorted(Ngshare.class_own_traits(config=True)))
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        {*SiteApplication.class_own_traits(config=True), *Ngshare.class_own_traits(config=True)}
+    ),
+)
 def test_setting_is_documented(name: str) -> None:
     if name not in ("log_format", "log_datefmt"):  # as in every Jupyter application
         assert f"`{name}`" in (DOCS / "settings.md").read_text()

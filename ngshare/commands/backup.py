@@ -106,8 +106,7 @@ class Restore(Command):
         with self.progress("Checking the backup") as started:
             source = restore.check(folder, started)
         store = open_folder_store(self.storage)
-        self.upgrade_database = True  # an empty database is made
-        self._migrate(url)
+        self.upgrade(url)
         with (
             self.open_database() as database,
             self.progress("Restoring") as started,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import getpass
-import inspect
 import os
 import shlex
 import sys
-import textwrap
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -15,12 +13,13 @@ from typing import ClassVar
 
 from sqlalchemy import URL
 from traitlets import Bool, Unicode
+from traitlets.config import Config
 
 from ngshare import help, migrate
 from ngshare.actions.access import Caller
 from ngshare.actions.backup import BackupError
 from ngshare.actions.storage import Unreadable
-from ngshare.app import DATABASE_VARIABLE, DEFAULT_DATABASE, Ngshare
+from ngshare.app import DATABASE_VARIABLE, DEFAULT_DATABASE, Ngshare, SiteApplication
 from ngshare.blobs import ManagedBlobStore, open_folder_store
 from ngshare.commands.owner import CannotBecome, Owner, become, owner_of
 from ngshare.database import Database, parse_url, show_url
@@ -49,14 +48,13 @@ class CommandError(StartError):
     """A command cannot do what it was told. The message is one line that says what to do."""
 
 
-class Command(Ngshare):
-    """A command of an administrator. It takes the settings of the service."""
+class Command(SiteApplication):
+    """A command of an administrator, for the site that the service is configured to serve."""
 
     subcommands = {}
-    subcommand_description = Unicode("Each has a help of its own: `{app} COMMAND --help`.")
+    subcommand_description = Unicode("Commands")
     aliases = SETTINGS
     flags = {}
-    classes = []
     examples = Unicode()
 
     words: Sequence[str] = ()
@@ -119,39 +117,23 @@ class Command(Ngshare):
 
     def emit_help(self, classes: bool = False) -> Generator[str, None, None]:
         """Its help, in plain words; traitlets' own speaks of classes and traits."""
-        yield " ".join(word for word in (self.name, self.usage, "[OPTIONS]") if word)
-        yield ""
-        yield self.description
-        yield ""
-        if self.subcommands:
-            yield "Commands"
-            for name, (_, text) in self.subcommands.items():
-                yield f"  {name:<18} {text}"
-            yield ""
-        yield "Options"
-        for left, text in self._options():
-            yield from help.columns(left, text)
-        if self.examples:
-            yield ""
-            yield "Examples"
-            yield textwrap.indent(inspect.cleandoc(self.examples), "  ")
+        usage = " ".join(word for word in (self.name, self.usage, "[OPTIONS]") if word)
+        yield from help.text(self, [usage], ())
 
-    def _options(self) -> Iterator[tuple[str, str]]:
-        for name, (_, text) in self.flags.items():
-            yield f"--{name}", text
-        own = [name for name in self.aliases if name not in SETTINGS]
-        for name in (*own, *SETTINGS):
-            if name == "f":
-                continue
-            yield help.option(name, self.traits()[self.aliases[name].rpartition(".")[2]])
-
-    def _take_words(self, words: Sequence[str]) -> None:
+    def take_words(self, words: Sequence[str]) -> None:
         least, most = self.takes
         if len(words) > most:
             raise CommandError(f"{words[most]!r} is not understood; see {self.name} --help")
         if len(words) < least:
             raise CommandError(f"it wants {self.usage}; see {self.name} --help")
         self.words = list(words)
+
+    def update_config(self, config: Config) -> None:
+        """Take new settings; those of the site from the section of the service."""
+        service = config.get("Ngshare", {})
+        shared = SiteApplication.class_trait_names(config=True)
+        site = {name: service[name] for name in shared if name in service}
+        super().update_config(Config({**config, "SiteApplication": site} if site else config))
 
     # What commands work with
 
@@ -207,7 +189,7 @@ class Command(Ngshare):
         """
         words = [command, shlex.quote(str(path.absolute()))]
         url, note = self._database_url(), ""
-        usual = (DEFAULT_DATABASE, help.default(Ngshare.class_traits()["storage"]))
+        usual = (DEFAULT_DATABASE, help.default(SiteApplication.class_traits()["storage"]))
         if (self.database, self.storage) != usual or os.environ.get(DATABASE_VARIABLE):
             if url.get_backend_name() == "sqlite":
                 url = url.set(database=str(Path(url.database or "").absolute()))

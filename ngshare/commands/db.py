@@ -74,10 +74,9 @@ class Upgrade(Command):
 
     def run(self) -> int:
         url = self._database_url()
-        self.upgrade_database = True  # also where the service is configured not to
         # Only a site of ngshare 0.6 needs its storage for it; none is made here.
         blobs = open_storage(self.storage) if Path(self.storage).is_dir() else None
-        before, after = self._migrate(url, blobs)
+        before, after = self.upgrade(url, blobs)
         if before == after:
             self.say(f"{show_url(url)} is up to date, at revision {after}.")
         else:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from traitlets.config import Application
 
+from ngshare import logs
 from ngshare.actions import assignments, courses, feedback, roster, submissions
 from ngshare.actions.access import Caller
-from ngshare.app import Ngshare, main
+from ngshare.app import main
 from ngshare.blobs import LocalBlobs, sha256
 from ngshare.database import Database
 from ngshare.wire import StoredFile, format_time, md5
@@ -72,7 +73,7 @@ def run(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     Nobody is at a terminal. ``site.run`` runs one as a process, which takes a second.
     """
     monkeypatch.chdir(site.folder)
-    monkeypatch.setattr(Ngshare, "_set_up_logging", lambda app: None)
+    monkeypatch.setattr(logs, "set_up", lambda *arguments: None)
     monkeypatch.setattr(sys, "stdin", io.StringIO())
 
     def run(*words: str, code: int = 0) -> Told:

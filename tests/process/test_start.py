@@ -366,7 +366,7 @@ def test_service_url_that_says_nothing(migrated_site: Site) -> None:
     [
         (["--prefix", "api/"], "the prefix 'api/' must begin and end with a slash"),
         (["--nonsense=x"], "'--nonsense' is not understood"),
-        (["--port", "http"], "--port is 'http'; it must be a whole number"),
+        (["--port", "http"], "'port' trait of a Ngshare instance expected an int"),
     ],
     ids=["prefix", "unknown", "port"],
 )
