@@ -55,6 +55,8 @@ setup(
         "alembic>=1.14",
         "cryptography>=42",
         "jupyterhub>=5.0.0",
+        "msgspec>=0.19",
+        "multipart>=1.2",
         "prometheus_client>=0.20",
         "pybase64>=1.4",
         "sqlalchemy>=2.0.36",

@@ -257,7 +257,7 @@ class Quarter(Ours):
     """With a quarter of the usual room for uploads in memory."""
 
     room = Ours.room // 4
-    arguments = (f"--Ngshare.max_in_flight_mib={room}",)
+    arguments = (f"--Ngshare.max_spool_mib={room * 16}",)
 
 
 class TwoWorkers(Ours):

@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import Any, NoReturn
 
 from sqlalchemy import URL
@@ -247,10 +248,21 @@ class Ngshare(SiteApplication):
     max_request_mib = Integer(512, min=1, help="The largest request that is accepted, in MiB").tag(
         config=True
     )
-    max_in_flight_mib = Integer(
-        256,
+    max_spool_mib = Integer(
+        4096,
         min=1,
-        help="How much of uploads may be in memory at once, and of downloads, in MiB; others wait",
+        help="How much disk requests that arrive may take at once, in MiB, in each process",
+    ).tag(config=True)
+    max_uploads_per_user = Integer(
+        4, min=1, help="How many requests above 1 MiB of one user are received at once"
+    ).tag(config=True)
+    idle_seconds = Float(
+        60.0, min=1.0, help="After how many seconds a transfer that stands still is cut off"
+    ).tag(config=True)
+    least_speed = Integer(
+        1000,
+        min=0,
+        help="Cut off transfers below so many bytes a second, on average after a minute",
     ).tag(config=True)
     max_files = Integer(10_000, min=1, help="The most files of one request").tag(config=True)
     max_course_mib = Integer(
@@ -458,7 +470,11 @@ class Ngshare(SiteApplication):
             debug=self.debug,
             threads=self.threads,
             max_body=self.max_request_mib * 2**20,
-            max_in_flight=self.max_in_flight_mib * 2**20,
+            spool_folder=Path(self.storage, "incoming"),
+            max_spool=self.max_spool_mib * 2**20,
+            uploads_per_user=self.max_uploads_per_user,
+            idle_seconds=self.idle_seconds,
+            least_speed=self.least_speed,
             max_files=self.max_files,
             max_course_bytes=self.max_course_mib * 2**20 or None,
             requests_per_minute=self.max_requests_per_minute,

@@ -6,7 +6,6 @@ the plugins in students' images expect to the letter.
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import json
 import re
@@ -16,9 +15,6 @@ from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from typing import Any
 
-import pybase64
-
-from ngshare import contents
 from ngshare.errors import BadRequest
 
 NAME_LENGTH = 255
@@ -42,15 +38,6 @@ _TIME = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[ T]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,6}))?"
     r"\s*(?:(UTC|Z)|([+-])([0-9]{2}):?([0-9]{2}))?"
 )
-_BLANKS = str.maketrans("", "", "\r\n\t ")
-
-
-@dataclass(frozen=True, slots=True)
-class UploadedFile:
-    """One file of a request: its path in the tree and its bytes."""
-
-    path: str
-    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +160,19 @@ def decode_json(text: str | bytes, message: str) -> Any:
     Decoding holds up everything else in this process, and a list of nothing takes
     twenty times its text in memory: so there is an end to how many values there may be.
     """
-    if len(text) > JSON_VALUES and _values(text) > JSON_VALUES:
-        raise BadRequest(f"The request has more than {JSON_VALUES} JSON values")
+    check_json_values(text)
     try:
         if isinstance(text, bytes):
             text = text.decode(json.detect_encoding(text), "surrogatepass")
         return _DECODER.decode(text)
     except (ValueError, RecursionError):
         raise BadRequest(message) from None
+
+
+def check_json_values(text: str | bytes) -> None:
+    """Raise BadRequest when a JSON text may have more values than a request may."""
+    if len(text) > JSON_VALUES and _values(text) > JSON_VALUES:
+        raise BadRequest(f"The request has more than {JSON_VALUES} JSON values")
 
 
 def _values(text: str | bytes) -> int:
@@ -200,56 +192,7 @@ def _parse_integer(digits: str) -> int:
 _DECODER = json.JSONDecoder(parse_int=_parse_integer)
 
 
-def parse_tree(files: object) -> list[UploadedFile]:
-    """The files of a request's ``files``: a JSON text, or the list itself.
-
-    Every file is checked before any is returned. Raises BadRequest, with the
-    contract's literal messages where it has them.
-    """
-    if files is None:
-        raise BadRequest("Please supply files")
-    if isinstance(files, (str, bytes)):
-        files = _decode_files(files)
-    if not isinstance(files, list):
-        raise BadRequest("Files must be a JSON list")
-    entries = [_entry(index, entry) for index, entry in enumerate(files)]
-    for path, _ in entries:
-        check_path(path)
-    _check_distinct([path for path, _ in entries])
-    return [UploadedFile(path, _decode_content(content)) for path, content in entries]
-
-
-def _decode_files(text: str | bytes) -> object:
-    """The list of files, in which contents that were long are bytes already."""
-    message = "Files cannot be JSON decoded"
-    if isinstance(text, bytes):
-        return decode_json(text, message)
-    rest, found = contents.take_out(text)
-    files = decode_json(rest, message)
-    for entry in files if isinstance(files, list) else ():
-        for key in entry if isinstance(entry, dict) else ():
-            content = found.get(entry[key]) if isinstance(entry[key], str) else None
-            if content is None:
-                continue
-            if key == "content":
-                entry[key] = content.decoded
-            else:  # a long path may look like base64 too
-                entry[key] = contents.string(text, content)
-    return files
-
-
-def _entry(index: int, entry: object) -> tuple[str, str | bytes]:
-    if not isinstance(entry, dict):
-        raise BadRequest(f"Files must be a list of objects: entry {index} is not one")
-    for key, kind in (("path", str), ("content", (str, bytes))):
-        if key not in entry:
-            raise BadRequest(f"Files entry {index} has no {key}")
-        if not isinstance(entry[key], kind):
-            raise BadRequest(f"Files entry {index}: {key} must be a string")
-    return entry["path"], entry["content"]
-
-
-def _check_distinct(paths: Sequence[str]) -> None:
+def check_distinct(paths: Sequence[str]) -> None:
     """Refuse one path twice, and a path that is another's parent folder."""
     # NUL is in no path and sorts before all else, so a folder comes right before what is in it.
     keys = sorted(path.replace("/", "\0") for path in paths)
@@ -260,22 +203,6 @@ def _check_distinct(paths: Sequence[str]) -> None:
             raise illegal_path(key.replace("\0", "/"), "is a file and another's folder")
 
 
-def _decode_content(content: str | bytes) -> bytes:
-    if isinstance(content, bytes):
-        return content
-    if not content.isascii():
-        # Said before its blanks are looked for, which takes 100 ns for each such character.
-        raise BadRequest("Content cannot be base64 decoded")
-    try:
-        try:
-            # encodebytes breaks its lines, and today's clients use it.
-            return pybase64.b64decode(content.replace("\n", ""), validate=True)
-        except (binascii.Error, ValueError):
-            return pybase64.b64decode(content.translate(_BLANKS), validate=True)
-    except (binascii.Error, ValueError):
-        raise BadRequest("Content cannot be base64 decoded") from None
-
-
 def md5(content: bytes) -> bytes:
     """The checksum that clients compare (16 bytes). It guards against accidents, not attackers."""
     return hashlib.md5(content, usedforsecurity=False).digest()
@@ -284,24 +211,3 @@ def md5(content: bytes) -> bytes:
 def format_tree(files: Iterable[StoredFile]) -> list[dict[str, str]]:
     """A tree without its contents, as ``list_only=true`` asks for it."""
     return [{"path": file.path, "checksum": file.md5.hex()} for file in files]
-
-
-def format_full_tree(
-    files: Iterable[StoredFile], contents: Iterable[bytes], end: bytes = b""
-) -> bytes:
-    """A tree with its contents, as JSON, and then ``end``.
-
-    Joined from its parts, all at once, because base64 needs no escaping and a JSON encoder
-    would look at every one of its characters to find that out.
-    """
-    parts: list[bytes] = []
-    for file, content in zip(files, contents, strict=True):
-        parts += (
-            b'{"path": %s, "checksum": "%s", "content": "'
-            % (json.dumps(file.path).encode(), file.md5.hex().encode()),
-            pybase64.b64encode(content),
-            b'"}, ',
-        )
-    if parts:
-        parts[-1] = b'"}'
-    return b"".join((b"[", *parts, b"]", end))

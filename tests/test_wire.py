@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import unicodedata
 from datetime import datetime, timedelta, timezone
-from itertools import permutations
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ngshare.errors import BadRequest
 from ngshare.wire import (
     JSON_VALUES,
     PATH_BYTES,
-    StoredFile,
-    UploadedFile,
     check_name,
     check_path,
     decode_json,
-    format_full_tree,
     format_time,
-    format_tree,
     is_name,
     is_text,
-    md5,
     parse_time,
-    parse_tree,
 )
 
 utc = timezone.utc
@@ -237,187 +228,7 @@ def test_a_path_can_be_kept_and_indexed() -> None:
         check_path(longest + "n")
 
 
-# Trees
-
-
-def entry(path: Any = "a", content: Any = "MQ==") -> dict[str, Any]:
-    return {"path": path, "content": content}
-
-
-def test_a_tree_is_json_text_or_the_list_itself() -> None:
-    files = [UploadedFile("a/b", b"1"), UploadedFile("c", b"")]
-    entries = [entry("a/b"), entry("c", "")]
-    for tree in (entries, json.dumps(entries), json.dumps(entries).encode()):
-        assert parse_tree(tree) == files
-
-
-def test_an_empty_tree_is_a_tree() -> None:
-    assert parse_tree([]) == []
-    assert parse_tree("[]") == []
-
-
-def test_other_keys_are_ignored() -> None:
-    assert parse_tree([{**entry(), "checksum": 7, "mode": None}]) == [UploadedFile("a", b"1")]
-
-
-legal_paths = st.lists(
-    st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\"), min_size=1)
-    .filter(lambda part: part not in (".", ".."))
-    .map(lambda part: part[:60]),
-    min_size=1,
-    max_size=4,
-).map("/".join)
-
-
-@given(st.dictionaries(legal_paths, st.binary(max_size=200), max_size=6))
-def test_a_tree_comes_back_as_it_was_sent(contents: dict[str, bytes]) -> None:
-    parents = {path[:at] for path in contents for at, letter in enumerate(path) if letter == "/"}
-    assume(not parents & contents.keys())
-    stored = [
-        StoredFile(path, hashlib.sha256(content).digest(), md5(content), len(content))
-        for path, content in contents.items()
-    ]
-    reply = json.loads(format_full_tree(stored, contents.values()))
-    for file in reply:
-        assert file.keys() == {"path", "checksum", "content"}
-        content = contents[file["path"]]
-        assert file["checksum"] == hashlib.md5(content).hexdigest()
-        assert base64.b64decode(file["content"], validate=True) == content
-    assert parse_tree(reply) == [UploadedFile(*item) for item in contents.items()]
-
-    listed = format_tree(stored)
-    assert listed == [{"path": one["path"], "checksum": one["checksum"]} for one in reply]
-
-
-@given(st.binary(max_size=300), st.sampled_from(["\n", "\r\n", " ", "\t\n"]))
-def test_base64_may_be_broken_into_lines(content: bytes, line_break: str) -> None:
-    text = base64.encodebytes(content).decode().replace("\n", line_break)
-    assert parse_tree([entry(content=text)]) == [UploadedFile("a", content)]
-
-
-@pytest.mark.parametrize(
-    "content",
-    ["M", "MQ", "MQ=", "MQ===", "MQ==MQ==", "=", "====", "M*==", "M-_=", "MQ==\0", "\ud800", "ü",
-     "MQ==\u00a0", "\u2003", "MQ==\x0b"],
-)  # fmt: skip
-def test_what_is_no_base64_is_refused(content: str) -> None:
-    with pytest.raises(BadRequest, match=r"^Content cannot be base64 decoded$"):
-        parse_tree([entry(content=content)])
-
-
-def test_other_scripts_are_refused_before_blanks_are_looked_for() -> None:
-    """One call over all of a long text, with nothing else done meanwhile: seconds of it."""
-
-    class Long(str):
-        def translate(self, table: object) -> str:
-            raise AssertionError("it is no base64, whatever its blanks")
-
-    with pytest.raises(BadRequest, match=r"^Content cannot be base64 decoded$"):
-        parse_tree([{"path": "a", "content": Long("MQ=\u00fc=")}])
-
-
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        (None, "Please supply files"),
-        ("", "Files cannot be JSON decoded"),
-        ("[", "Files cannot be JSON decoded"),
-        (b"\xff", "Files cannot be JSON decoded"),
-        ("[" * 100_000, "Files cannot be JSON decoded"),
-        ("9" * 5_000, "Files cannot be JSON decoded"),
-        ("null", "Files must be a JSON list"),
-        ({}, "Files must be a JSON list"),
-        (7, "Files must be a JSON list"),
-        (True, "Files must be a JSON list"),
-        ([entry(), "a"], "Files must be a list of objects: entry 1 is not one"),
-        ([entry(), {"content": ""}], "Files entry 1 has no path"),
-        ([{"path": "a"}], "Files entry 0 has no content"),
-        ([entry(path=7)], "Files entry 0: path must be a string"),
-        ([entry(content=None)], "Files entry 0: content must be a string"),
-    ],
-    ids=range(15),
-)
-def test_a_tree_of_the_wrong_shape_is_refused_with_what_is_wrong(files: Any, message: str) -> None:
-    with pytest.raises(BadRequest) as raised:
-        parse_tree(files)
-    assert raised.value.message == message
-
-
-@pytest.mark.parametrize(
-    "paths",
-    [
-        ["a", "a"],
-        ["a", "b", "a"],
-        ["a", "a/b"],
-        ["a/b/c", "a"],
-        ["a/b", "a/b/c/d"],
-        ["x", "../x"],
-    ],
-)
-def test_a_path_stands_once_and_is_not_anothers_folder(paths: list[str]) -> None:
-    with pytest.raises(BadRequest, match=r"^Illegal path$"):
-        parse_tree([entry(path) for path in paths])
-
-
-@pytest.mark.parametrize(
-    ("paths", "reason"),
-    [
-        (["a/b", "c", "a/b"], '"a/b" is there twice'),
-        (["a/b/c", "a/b"], '"a/b" is a file and another\'s folder'),
-    ],
-)
-def test_the_log_is_told_which_paths_exclude_each_other(paths: list[str], reason: str) -> None:
-    with pytest.raises(BadRequest) as raised:
-        parse_tree([entry(path) for path in paths])
-    assert raised.value.log_reason == reason
-
-
-@given(
-    st.lists(
-        st.lists(st.sampled_from(["a", "b", "a-", "a.", "aa"]), min_size=1, max_size=3).map(
-            "/".join
-        ),
-        max_size=6,
-    )
-)
-def test_any_two_paths_are_compared(paths: list[str]) -> None:
-    clash = any(
-        one == other or other.startswith(one + "/") for one, other in permutations(paths, 2)
-    )
-    try:
-        parse_tree([entry(path) for path in paths])
-        refused = False
-    except BadRequest:
-        refused = True
-    assert refused is clash
-
-
-def test_paths_that_only_look_alike_are_different() -> None:
-    paths = ["a", "A", "a.b", "a b", "ab/c", "a-/b", "é", "e\u0301"]
-    assert [file.path for file in parse_tree([entry(path) for path in paths])] == paths
-
-
-def test_a_large_and_deep_tree_is_a_tree() -> None:
-    deep = [entry(f"{n}/" + "d/" * 500 + "f", "") for n in range(2_000)]
-    assert len(parse_tree(deep)) == 2_000
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["path", "content"]), inner),
-    max_leaves=10,
-)
-
-
-@given(json_values | st.lists(st.fixed_dictionaries({"path": paths, "content": st.text()})))
-def test_anything_is_a_tree_or_refused_with_a_message(files: Any) -> None:
-    try:
-        parsed = parse_tree(files)
-    except BadRequest as error:
-        assert error.message
-    else:
-        for file in parsed:
-            check_path(file.path)
+# JSON
 
 
 @pytest.mark.parametrize("kind", [str, bytes])

@@ -33,11 +33,12 @@ def usage(connection: Connection, caller: Caller, course: str) -> int:
     return _used(connection, found.course_id)
 
 
-def check_room(connection: Connection, caller: Caller, course: str, quota: int) -> None:
-    """Refuse a course that keeps ``quota`` bytes already, before any more are stored."""
-    _check(
-        _used(connection, access.look_up(connection, caller, course).course_id) + 1, course, quota
-    )
+def check_room(connection: Connection, caller: Caller, course: str, quota: int) -> int:
+    """Return how many bytes the course keeps. Raises OverQuota when these are ``quota`` already."""
+    used = _used(connection, access.look_up(connection, caller, course).course_id)
+    if used >= quota:
+        raise over_quota(course, quota)
+    return used
 
 
 def within(quota: int | None, change: Change[P, T]) -> Change[P, T]:
@@ -56,7 +57,8 @@ def within(quota: int | None, change: Change[P, T]) -> Change[P, T]:
         # Before the change, which locks what comes after a course in the order of locks.
         lock(connection, Course, course_id)
         result = change(connection, caller, course, *args, **kwargs)
-        _check(_used(connection, course_id), course, quota)
+        if _used(connection, course_id) > quota:
+            raise over_quota(course, quota)
         return result
 
     return run
@@ -67,10 +69,10 @@ def _used(connection: Connection, course_id: int) -> int:
     return int(used)  # PostgreSQL's sum is a decimal
 
 
-def _check(used: int, course: str, quota: int) -> None:
-    if used > quota:
-        raise OverQuota(
-            f"The course {course} has used up its {quota // 2**20} MiB on the exchange, so nothing "
-            "of this request was stored. Please ask the course's instructor, or an administrator "
-            "of this JupyterHub, to make room"
-        )
+def over_quota(course: str, quota: int) -> OverQuota:
+    """Return the error for a request that would make a course keep more than ``quota`` bytes."""
+    return OverQuota(
+        f"The course {course} has used up its {quota // 2**20} MiB on the exchange, so nothing "
+        "of this request was stored. Please ask the course's instructor, or an administrator "
+        "of this JupyterHub, to make room"
+    )

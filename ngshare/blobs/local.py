@@ -103,6 +103,10 @@ class LocalBlobs:
         with self._reading(digest), self._opened(digest) as file:
             return file.readall()
 
+    def size(self, digest: bytes) -> int:
+        with self._reading(digest):
+            return os.stat(self.name(digest)).st_size
+
     def open(
         self, digest: bytes, start: int = 0, size: int | None = None
     ) -> Generator[bytes, None, None]:

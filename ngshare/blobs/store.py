@@ -130,6 +130,10 @@ class BlobStore(Protocol):
         """
         ...
 
+    def size(self, digest: bytes) -> int:
+        """Return the length of a blob in bytes. Raises what :meth:`read` raises."""
+        ...
+
     def open(
         self, digest: bytes, start: int = 0, size: int | None = None
     ) -> Generator[bytes, None, None]:

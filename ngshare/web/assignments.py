@@ -6,7 +6,8 @@ import json
 
 from ngshare.actions import assignments
 from ngshare.web.base import BaseHandler
-from ngshare.web.trees import TreeHandler
+from ngshare.web.downloads import DownloadHandler
+from ngshare.web.uploads import UploadHandler
 from ngshare.web.who import Who, allow
 
 
@@ -20,7 +21,7 @@ class Assignments(BaseHandler):
             await self.reply_large(json.dumps({"success": True, "assignments": names}).encode())
 
 
-class Assignment(TreeHandler):
+class Assignment(UploadHandler, DownloadHandler):
     """One assignment: fetch, release, remove."""
 
     @allow(Who.MEMBER)

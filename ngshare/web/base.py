@@ -6,13 +6,15 @@ them. A method that says nothing is found when the service starts, which fails.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
 
 from ngshare import logs, wire
@@ -27,9 +29,9 @@ from ngshare.errors import (
     Unavailable,
 )
 from ngshare.web.auth.hub_client import SERVICE_NAMES
-from ngshare.web.forms import parse_body, parse_form
+from ngshare.web.bodies import BodyHandler
+from ngshare.web.forms import parse_body, parse_form, parse_spooled
 from ngshare.web.service import Service
-from ngshare.web.transfer import SMALL, TransferHandler
 from ngshare.web.who import UNIDENTIFIED, Who
 
 log = logging.getLogger("ngshare")
@@ -37,14 +39,17 @@ log = logging.getLogger("ngshare")
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LARGE = 4 * 2**20
-"""Bodies of so many bytes or more are worked on one at a time."""
+INLINE = 32 * 1024
+"""Bodies of at most so many bytes are parsed on the event loop, where it takes well under 1 ms."""
+
+PIECE = 256 * 1024
+"""How many bytes of a reply are handed to the connection at once, and wait in memory there."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
-class BaseHandler(TransferHandler):
-    """What all of our handlers share."""
+class BaseHandler(BodyHandler):
+    """Parse the fields of a request, run actions for its caller, and reply in JSON."""
 
     caller: Caller
     path_args: list[str]
@@ -72,11 +77,7 @@ class BaseHandler(TransferHandler):
 
     async def open(self, who: Who) -> None:
         """After the body is read: parse the fields, and know the caller. Raises Unauthenticated."""
-        self._body_read = True
-        for _, held in self._held:
-            held.ours = True
-        if self._refusal is not None:
-            raise self._refusal
+        await self._complete_body()
         self._fields = await self._parse()
         if who not in UNIDENTIFIED:
             await self.know_caller()
@@ -124,22 +125,46 @@ class BaseHandler(TransferHandler):
         self.finish(body)
 
     async def reply_large(self, body: bytes, kind: str = "application/json") -> None:
-        """Answer with what is encoded already, and wait until it is sent, or not read for too long.
+        """Answer with a body that is encoded already, piece by piece as the client takes it.
 
-        To be called in one of the user's turns (``Service.replies``): else whoever reads nothing
-        on many connections would fill the memory. What is small waits in the system's buffers.
+        Call it within ``Service.replies``, which bounds how many of one user are in memory.
         """
         self.set_header("Content-Type", kind)
-        if len(body) <= SMALL:
+        if len(body) <= INLINE:
             self.finish(body)
             return
         self.set_header("Content-Length", str(len(body)))
-        await self._watch(len(body))
-        await self._send(body)
+        await self.send(body)
+
+    async def send(self, *bodies: bytes) -> None:
+        """Send what the reply's body consists of. Its length is set already."""
+        async with self.sending():
+            for body in bodies:
+                for start in range(0, len(body), PIECE):
+                    await self.send_piece(body[start : start + PIECE])
+
+    @contextlib.asynccontextmanager
+    async def sending(self) -> AsyncIterator[None]:
+        """Finish the reply after what is sent, and close the connection if nobody reads it."""
+        self._watch()
+        try:
+            yield
+            self.finish()
+        except StreamClosedError:
+            self._end()
+        finally:
+            self._stop_watching()
+
+    async def send_piece(self, piece: bytes) -> None:
+        """Hand a piece of the reply to the connection; return when the client has taken it."""
+        self.write(piece)
+        await self.flush()
+        if self._transfer is not None:
+            self._transfer.moved(len(piece))
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         if self._answered:
-            self._hang_up()
+            self._close()
             return
         error = (kwargs.get("exc_info") or (None, None))[1]
         if isinstance(error, ExchangeError):
@@ -228,32 +253,17 @@ class BaseHandler(TransferHandler):
     async def _parse(self) -> dict[str, Any]:
         query = self.request.query
         fields = parse_form(query.encode("latin1", "replace")) if query else {}
-        if not self._chunks:
+        body = self._body
+        if body is None or not body.size:
             return fields
-        chunks, self._chunks = self._chunks, []
         if self.request.headers.get("Content-Encoding", "identity") != "identity":
             raise BadRequest("Content-Encoding is not supported; send the body as it is")
         kind = self.request.headers.get("Content-Type", "")
-        if sum(map(len, chunks)) <= SMALL:
-            return {**fields, **parse_body(kind, b"".join(chunks))}
-        return {**fields, **await self._compute(_parse_chunks, kind, chunks)}
-
-    async def _compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run something on the request's body, off the event loop; of large ones one at once.
-
-        What they take meanwhile is several times their size. One user has no more than half
-        of the threads, and one large body in front of the others.
-        """
-        service, user = self.service, self.caller.name or self._name
-        if self.received < LARGE:
-            async with service.turns.of(user):
-                return await service.on_files(function, *args, **kwargs)
-        async with service.large_turns.of(user), service.large:
-            return await service.on_files(function, *args, **kwargs)
-
-
-def _parse_chunks(kind: str, chunks: list[bytes]) -> dict[str, Any]:
-    """The fields of a large body: even to join its pieces takes too long for the event loop."""
-    body = b"".join(chunks)
-    chunks.clear()
-    return parse_body(kind, body)
+        if body.file is not None:
+            async with self.service.large:
+                found = await self.service.on_files(parse_spooled, kind, body.file)
+        elif body.size <= INLINE:
+            found = parse_body(kind, body.content())
+        else:
+            found = await self.service.on_files(parse_body, kind, body.content())
+        return {**fields, **found}

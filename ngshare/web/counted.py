@@ -18,7 +18,8 @@ class CountedBlobs:
         self._errors = metrics.storage_errors
 
     def upload(self) -> CountedUpload:
-        return CountedUpload(self, self._blobs.upload())
+        with self.counting():
+            return CountedUpload(self, self._blobs.upload())
 
     def put(self, contents: Sequence[bytes]) -> list[bytes]:
         with self.counting():
@@ -27,6 +28,10 @@ class CountedBlobs:
     def read(self, digest: bytes) -> bytes:
         with self.counting():
             return self._blobs.read(digest)
+
+    def size(self, digest: bytes) -> int:
+        with self.counting():
+            return self._blobs.size(digest)
 
     def open(
         self, digest: bytes, start: int = 0, size: int | None = None

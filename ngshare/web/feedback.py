@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ngshare.actions import feedback
-from ngshare.web.trees import TreeHandler
+from ngshare.web.downloads import DownloadHandler
+from ngshare.web.uploads import UploadHandler
 from ngshare.web.who import Who, allow
 from ngshare.wire import format_time
 
 
-class Feedback(TreeHandler):
+class Feedback(UploadHandler, DownloadHandler):
     """The feedback on one submission."""
 
     @allow(Who.INSTRUCTOR)

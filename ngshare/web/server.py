@@ -20,6 +20,10 @@ IDLE_SECONDS = 120
 BODY_SECONDS = 3600
 """How long the body of one request may take."""
 
+MAX_BODY = 2**20
+"""The largest body, in bytes, of a handler that Tornado reads it for. Handlers that receive it
+themselves (:mod:`ngshare.web.bodies`) raise the limit."""
+
 KEPT_FREE = 700
 """File descriptors that are never for clients: eight threads write up to 64 files each at once,
 and the database, the Hub and the listening socket need some."""
@@ -76,7 +80,7 @@ def make_server(application: Application, *, connections: int | None = None) -> 
     """A server that takes so many connections at once, by default what the system allows."""
     server = Server(
         application,
-        max_body_size=2**62,  # our handlers limit bodies themselves, with a reply that says so
+        max_body_size=MAX_BODY,
         idle_connection_timeout=IDLE_SECONDS,
         body_timeout=BODY_SECONDS,
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
 from ngshare.actions import audit, users
@@ -19,12 +19,13 @@ from ngshare.metrics import Metrics
 from ngshare.web.auth.identity import Identity
 from ngshare.web.counted import CountedBlobs
 from ngshare.web.encoded import EncodedTrees
-from ngshare.web.flow import Flow, Turns
-from ngshare.web.lanes import Lanes
+from ngshare.web.limits import PerUser, SlowConnections
 from ngshare.web.proxy import networks
 from ngshare.web.rate import Rate
 from ngshare.web.readiness import Readiness
 from ngshare.web.reads import ReadLog
+from ngshare.web.reservations import Reservations
+from ngshare.web.spool import Spool
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,7 +43,10 @@ class Service:
 
     The limits: ``max_body`` in bytes of one request, ``max_files`` of one tree,
     ``max_course_bytes`` of all the trees of a course (None: no limit), and
-    ``requests_per_minute`` of one user (0: no limit). With ``open_metrics`` anyone may
+    ``requests_per_minute`` of one user (0: no limit). Of bodies larger than a MiB, one user sends
+    ``uploads_per_user`` at once, and all together may take ``max_spool`` bytes in ``spool_folder``
+    (None: the system's). A client that stands still for ``idle_seconds``, or moves fewer than
+    ``least_speed`` bytes a second on average, is cut off. With ``open_metrics`` anyone may
     read the metrics. ``readiness_patience`` is for how many seconds readiness waits.
     ``trusted_proxies`` are addresses or networks of proxies in front of the nearest one.
     """
@@ -57,8 +61,11 @@ class Service:
         debug: bool = False,
         threads: int = 1,
         max_body: int = 512 * 2**20,
-        max_in_flight: int = 256 * 2**20,
-        patience: float = 30.0,
+        spool_folder: Path | None = None,
+        max_spool: int = 4096 * 2**20,
+        uploads_per_user: int = 4,
+        idle_seconds: float = 60.0,
+        least_speed: float = 1000.0,
         max_files: int = 10_000,
         max_course_bytes: int | None = None,
         requests_per_minute: int = 0,
@@ -72,14 +79,14 @@ class Service:
         self.admins = frozenset(admins)
         self.debug = debug
         self.max_body = max_body
-        self.uploads = Lanes(max_in_flight, patience)
-        self.downloads = Lanes(max_in_flight, patience)
-        self.unread = Flow(sys.maxsize, 0, hurry=True)  # takes no memory, only a connection
-        self.replies = Turns(REPLIES)
-        self.unsent = Flow(sys.maxsize, 0, hurry=True)  # those turns bound what it takes
+        self.spool = Spool(spool_folder, max_spool, self.on_files)
+        self.uploads = PerUser(uploads_per_user)
+        self.replies = PerUser(REPLIES)
+        self.file_work = PerUser(FILE_THREADS // 2)
+        self.slow_connections = SlowConnections(idle_seconds, least_speed)
         self.large = asyncio.Semaphore(1)
-        self.turns = Turns(FILE_THREADS // 2)
-        self.large_turns = Turns(1)
+        """Held while a body that is in a file is parsed: up to a whole file of it is in memory."""
+        self.reservations = Reservations()
         self.encoded = EncodedTrees()
         self.max_files = max_files
         self.max_course_bytes = max_course_bytes

@@ -8,8 +8,9 @@ from typing import Any
 from ngshare.actions import submissions
 from ngshare.actions.submissions import Handed
 from ngshare.errors import BadRequest
+from ngshare.web.downloads import DownloadHandler
 from ngshare.web.lists import ListHandler
-from ngshare.web.trees import TreeHandler
+from ngshare.web.uploads import UploadHandler
 from ngshare.web.who import Who, allow
 from ngshare.wire import format_time, parse_time
 
@@ -58,7 +59,7 @@ class OwnSubmissions(ListHandler):
         )
 
 
-class Submit(TreeHandler):
+class Submit(UploadHandler):
     """Where the caller hands in."""
 
     @allow(Who.MEMBER)
@@ -70,7 +71,7 @@ class Submit(TreeHandler):
         self.reply(timestamp=format_time(moment))
 
 
-class Submission(TreeHandler):
+class Submission(DownloadHandler):
     """One submission, to collect."""
 
     @allow(Who.INSTRUCTOR)

@@ -200,12 +200,12 @@ BAD_FILES: list[tuple[Any, str]] = [
     ),
     (json.dumps([{**A, "path": "b/c/d"}, {**A, "path": "b"}]), "Illegal path"),
     (json.dumps([{**A, "path": "b"}, {**A, "path": "b/c/d"}]), "Illegal path"),
-    ('[{"path": "\\ud800", "content": ""}]', "Illegal path"),
+    ('[{"path": "\\ud800", "content": ""}]', "Files cannot be JSON decoded"),
     *(
         (json.dumps([A, {"path": "b", "content": content}]), "Content cannot be base64 decoded")
         for content in ("M", "MQ=", "MQ==x", "M*Q=", "=", "ü", "MQ==MQ==", "_-8=", "M\0Q=")
     ),
-    ('[{"path": "a", "content": "\\ud800"}]', "Content cannot be base64 decoded"),
+    ('[{"path": "a", "content": "\\ud800"}]', "Files cannot be JSON decoded"),
 ]  # fmt: skip
 
 WRONG_SHAPES = [

@@ -23,7 +23,8 @@ from ngshare.blobs import LocalBlobs
 from ngshare.database import Database
 from ngshare.web.service import Service
 from tests.conftest import ADMIN, PREFIX, Api, Reply, tree
-from tests.test_wire import json_values, paths
+from tests.test_wire import paths
+from tests.web.test_uploads import json_values
 from tests.web.world import ASSIGNMENT, COURSE, FIRST, INSTRUCTOR, SECOND, STUDENT
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

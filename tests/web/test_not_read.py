@@ -13,8 +13,8 @@ import pytest
 from ngshare.actions import roster
 from ngshare.actions.access import Caller
 from ngshare.database import Database
-from ngshare.web import flow
-from ngshare.web.flow import Turns
+from ngshare.web import limits
+from ngshare.web.limits import PerUser
 from ngshare.web.service import Service
 from tests.conftest import Api
 from tests.web.waiting import until
@@ -59,27 +59,28 @@ async def unread(api: Api, target: str) -> AsyncIterator[socket.socket]:
 async def test_who_does_not_read_is_cut_off(
     api: Api, service: Service, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
-    monkeypatch.setattr(flow, "LOOK", 0.05)
-    monkeypatch.setattr(flow, "GRACE", 0.3)
-    monkeypatch.setattr(flow, "LONGEST", 2.0)
+    monkeypatch.setattr(limits, "CHECK_SECONDS", 0.05)
+    service.slow_connections.idle_seconds = 0.3
     async with unread(api, target):
         await until(lambda: not service._idle.is_set())
         await asyncio.wait_for(service.idle(), 30)
-    assert service.unsent.used == 0
+    assert not service.slow_connections._transfers
 
 
 @every_large
 async def test_one_user_has_few_replies_at_once_and_others_have_theirs(
     api: Api, service: Service, target: str
 ) -> None:
-    service.replies = Turns(2)
+    service.replies = PerUser(2)
     async with contextlib.AsyncExitStack() as opened:
         clients = [await opened.enter_async_context(unread(api, target)) for _ in range(5)]
-        await until(lambda: service._in_flight == 5 and len(service.unsent._held) == 2)
+        await until(
+            lambda: service._in_flight == 5 and len(service.slow_connections._transfers) == 2
+        )
         reply = await api.get("students", COURSE, user=COLLEAGUE, limit="1")
         reply.success("students", "next")
-        assert len(service.unsent._held) == 2
+        assert len(service.slow_connections._transfers) == 2
         for client in clients:  # whose turn it is goes, and the next has theirs
             client.close()
         await asyncio.wait_for(service.idle(), 30)
-    assert service.unsent.used == 0
+    assert not service.slow_connections._transfers

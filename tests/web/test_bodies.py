@@ -1,14 +1,15 @@
-"""Bodies that nobody needs: what is refused, and what comes from people whom nobody knows."""
+"""Request bodies: kept, spooled, discarded, refused early, and cut off when they are too slow."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import errno
 import http.client
 import logging
 import re
 import socket
-from collections.abc import Awaitable
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -16,15 +17,14 @@ import pytest
 import requests
 from tornado.web import Application
 
-from ngshare.web import base, flow, transfer
+from ngshare.web import bodies, limits, spool
 from ngshare.web.application import routes
-from ngshare.web.lanes import Lanes
 from ngshare.web.service import Service
 from ngshare.web.who import METHODS, UNIDENTIFIED, Who, declared
 from tests.conftest import PREFIX, Api, tree
 from tests.hubstub import HubStub
 from tests.web.waiting import until
-from tests.web.world import ASSIGNMENT, COURSE, STUDENT
+from tests.web.world import ASSIGNMENT, CLASSMATE, COURSE, INSTRUCTOR, STUDENT
 
 pytestmark = pytest.mark.gen_test
 
@@ -45,7 +45,7 @@ def app(hub_app: Application, hub: HubStub) -> Application:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests need not wait as long as a proxy may need."""
-    monkeypatch.setattr(transfer, "HANG_UP_SECONDS", 0.1)
+    monkeypatch.setattr(bodies, "CLOSE_SECONDS", 0.1)
 
 
 def nobody_is_asked() -> list[str]:
@@ -117,46 +117,158 @@ def test_the_list_of_what_anybody_may_ask_is_no_empty_one() -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["announced", "chunked"])
-async def test_nobody_takes_room_from_those_who_are_known(
-    api: Api, hub_service: Service, monkeypatch: pytest.MonkeyPatch, chunked: bool
+async def test_a_body_without_a_use_is_not_kept(
+    api: Api, hub_service: Service, chunked: bool
 ) -> None:
-    parsed: list[bytes] = []
-    parse = base.parse_body
-    monkeypatch.setattr(
-        base, "parse_body", lambda kind, body: parsed.append(body) or parse("", b"")
-    )
-    hub_service.uploads = Lanes(4_000_000, patience=0.2)
-    part = b"x" * 100_000
+    hub_service.spool.limit = 0
+    part = b"x" * 1_500_000
     for line in nobody_is_asked():
         async with Connection(api, line) as connection:
             if chunked:
                 connection.send(line, None, b"%x\r\n%s\r\n" % (len(part), part))
             else:
                 connection.send(line, len(part) + 1, part)
-            # It is known to have arrived when it is counted.
-            await until(lambda: any(held.moved for held in hub_service.unread._held))
-            assert hub_service.uploads.small.used + hub_service.uploads.large.used == 0, line
             connection.writer.write(b"0\r\n\r\n" if chunked else b"x")
             status, _ = await connection.reply()
             assert status < 500, line
-    assert not any(parsed)
-    assert hub_service.unread.used == 0
+        assert hub_service.spool.used == hub_service.spool.in_memory == 0
 
 
 @pytest.mark.parametrize("line", ["POST /api/healthz", "PUT /api/courses", "GET /healthz", UNKNOWN])
-async def test_nobody_can_stop_submissions(api: Api, hub_service: Service, line: str) -> None:
-    hub_service.uploads = Lanes(8 * 2**20, patience=0.2)
-    opened = [Connection(api) for _ in range(8)]
-    for connection in opened:
-        await connection.__aenter__()
-        connection.send(line, 1_000_000, b"xx")
-    await until(lambda: len(hub_service.unread._held) == len(opened))
+async def test_bodies_that_do_not_come_stop_no_submission(
+    api: Api, hub_service: Service, line: str
+) -> None:
+    async with contextlib.AsyncExitStack() as opened:
+        for _ in range(8):
+            connection = await opened.enter_async_context(Connection(api))
+            connection.send(line, 1_000_000, b"xx")
+        await until(lambda: hub_service._in_flight == 8)
+        await works(api)
+
+
+# Spooled to a file
+
+
+def submission(*contents: bytes) -> bytes:
+    files = {f"file{number}": content for number, content in enumerate(contents)}
+    return urlencode({"files": tree(**files)}).encode()
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["announced", "chunked"])
+@pytest.mark.parametrize("kind", ["form", "json", "multipart"])
+@pytest.mark.parametrize("size", [1_000, 2**20])
+async def test_a_body_is_stored_however_it_comes_and_how_large_it_is(
+    api: Api, hub: HubStub, hub_service: Service, kind: str, size: int, chunked: bool
+) -> None:
+    contents = [bytes([number]) * size for number in range(2)]
+    files = tree(one=contents[0], two=contents[1])
+    content_type = "application/x-www-form-urlencoded"
+    body = urlencode({"files": files, "more": "x" * 3}).encode()
+    if kind == "json":
+        content_type = "application/json"
+        body = b'{"more": ["x"], "files": %s, "last": null}' % files.encode()
+    elif kind == "multipart":
+        content_type = "multipart/form-data; boundary=b"
+        body = (
+            "".join(
+                f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+                for name, value in (("more", "x"), ("files", files), ("last", ""))
+            ).encode()
+            + b"--b--\r\n"
+        )
+    async with Connection(api) as connection:
+        length = None if chunked else len(body)
+        sent = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body
+        connection.send(SUBMISSION, length, sent, SAM, f"Content-Type: {content_type}")
+        status, reply = await connection.reply()
+        assert status == 200, reply
+    hub.add("of-ivy", INSTRUCTOR)
+    collected = await api.send(
+        "GET", "submission", COURSE, ASSIGNMENT, STUDENT, headers={"Authorization": "token of-ivy"}
+    )
+    found = {file["path"]: base64.b64decode(file["content"]) for file in collected.json["files"]}
+    assert found == {"one": contents[0], "two": contents[1]}
+    await hub_service.idle()
+    assert hub_service.spool.used == hub_service.spool.in_memory == 0
+
+
+async def test_no_room_in_the_spool_is_said_at_once(api: Api, hub_service: Service) -> None:
+    hub_service.spool.limit = 2**20
+    async with Connection(api) as connection:
+        connection.send(SUBMISSION, 2**20 + 1, b"", SAM)
+        status, reply = await connection.reply()
+    assert status == 503
+    assert b"Retry-After: 10" in reply
+    async with Connection(api) as connection:
+        part = b"x" * 600_000
+        connection.send(SUBMISSION, None, b"%x\r\n%s\r\n" % (len(part), part) * 4, SAM)
+        assert (await connection.reply())[0] == 503
     await works(api)
-    for connection in opened:
-        await connection.__aexit__()
+    assert hub_service.spool.used == 0
 
 
-# What is refused although it has the right size
+async def test_a_full_disk_is_507(
+    api: Api, hub_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(spool, "_append", full)
+    body = submission(b"x" * 2**20)
+    async with Connection(api) as connection:
+        connection.send(SUBMISSION, len(body), body, SAM)
+        status, reply = await connection.reply()
+    assert (status, b"disk is full" in reply) == (507, True)
+    await hub_service.idle()
+    assert hub_service.spool.used == 0
+
+
+async def test_many_small_bodies_at_once_go_to_files_too(
+    api: Api, hub_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "MEMORY", 250_000)
+    async with contextlib.AsyncExitStack() as opened:
+        for _ in range(4):
+            connection = await opened.enter_async_context(Connection(api))
+            connection.send(SUBMISSION, 100_000, b"x", SAM)
+        await until(lambda: hub_service.spool.used == 200_000)
+        assert hub_service.spool.in_memory == 200_000
+        await works(api)
+    await hub_service.idle()
+    assert hub_service.spool.used == hub_service.spool.in_memory == 0
+
+
+async def test_one_user_sends_few_large_bodies_at_once_and_others_are_not_kept_waiting(
+    api: Api, hub: HubStub, hub_service: Service
+) -> None:
+    hub.add("of-sue", CLASSMATE)
+    hub_service.uploads = limits.PerUser(2)
+    body = submission(b"x" * 2**20)
+    async with contextlib.AsyncExitStack() as opened:
+        connections = [await opened.enter_async_context(Connection(api)) for _ in range(4)]
+        for connection in connections:
+            connection.send(SUBMISSION, len(body), body[:-1], SAM)
+        await until(lambda: hub_service.spool.used == 2 * len(body))
+        async with Connection(api) as other:
+            other.send(SUBMISSION, len(body), body, "Authorization: token of-sue")
+            assert (await other.reply())[0] == 200
+        assert hub_service.spool.used == 2 * len(body)
+        for connection in connections:  # when one is through, the next begins
+            connection.writer.write(body[-1:])
+        for connection in connections:
+            assert (await connection.reply())[0] == 200
+
+
+async def test_what_a_client_that_leaves_took_is_given_back(api: Api, hub_service: Service) -> None:
+    for size in (100_000, 5 * 2**19):
+        async with Connection(api) as connection:
+            connection.send(SUBMISSION, size, b"x" * (size // 2), SAM)
+            await until(lambda: hub_service.spool.used + hub_service.spool.in_memory)
+        await asyncio.wait_for(hub_service.idle(), 30)
+        assert hub_service.spool.used == hub_service.spool.in_memory == 0
+
+
+# Refused although it has the right size
 
 
 def ask(port: int | None, path: str, headers: dict[str, str], body: bytes) -> int:
@@ -181,37 +293,70 @@ def ask(port: int | None, path: str, headers: dict[str, str], body: bytes) -> in
         ("/healthz", 405),
     ],
 )
-async def test_a_large_body_is_read_before_it_is_refused(api: Api, path: str, status: int) -> None:
+async def test_the_reply_to_a_refused_body_is_seen(api: Api, path: str, status: int) -> None:
     port = urlsplit(api.base_url).port
     headers = {"Authorization": "token of nobody"}
     for _ in range(5):
         assert await asyncio.to_thread(ask, port, path, headers, b"x" * 3_900_000) == status
+
+
+async def test_a_refusal_does_not_wait_for_the_body(api: Api, hub_service: Service) -> None:
     async with Connection(api) as connection:
-        connection.send(f"POST {path}", 3_900_000, b"x" * 3_900_000)
-        assert (await connection.reply())[0] == status
-        connection.send("GET /healthz", 0)
-        assert (await connection.reply())[0] == 200, "the connection goes on"
+        connection.send(SUBMISSION, 1_000_000, b"xx")
+        status, reply = await connection.reply()
+        assert status == 401
+        assert b"\r\nConnection: close\r\n" in reply
+    await asyncio.wait_for(hub_service.idle(), 30)
 
 
-@pytest.mark.parametrize(("line", "status"), [(SUBMISSION, 401), (UNKNOWN, None)])
-async def test_a_refused_body_must_not_creep(
-    api: Api,
-    hub_service: Service,
-    monkeypatch: pytest.MonkeyPatch,
-    line: str,
-    status: int | None,
+# Slow clients
+
+
+@pytest.fixture
+def hurried(hub_service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that waits for a client for tenths of a second."""
+    monkeypatch.setattr(limits, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(limits, "GRACE_SECONDS", 0.3)
+    hub_service.slow_connections.idle_seconds = 0.5
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("line", [SUBMISSION, UNKNOWN])
+@pytest.mark.parametrize("size", [1_000_000, 3_000_000])
+async def test_a_body_that_stands_still_is_cut_off(
+    api: Api, hub_service: Service, line: str, size: int
 ) -> None:
-    monkeypatch.setattr(flow, "LOOK", 0.05)
-    monkeypatch.setattr(flow, "GRACE", 0.3)
     async with Connection(api) as connection:
-        connection.send(line, 1_000_000, b"xx")
-        if status is None:
-            assert await asyncio.wait_for(connection.reader.read(), 30) == b""
-        else:
-            assert (await connection.reply())[0] == status
-            assert await connection.reader.read() == b""
-    await until(lambda: not hub_service.unread._held)
-    await hub_service.idle()
+        connection.send(line, size, b"xx", SAM)
+        assert await asyncio.wait_for(connection.reader.read(), 30) == b""
+    await asyncio.wait_for(hub_service.idle(), 30)
+    assert hub_service.spool.used == hub_service.spool.in_memory == 0
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_a_body_that_creeps_is_cut_off_and_a_slow_one_arrives(
+    api: Api, hub_service: Service
+) -> None:
+    async def send(seconds: float, body: bytes, least_speed: float) -> bytes:
+        hub_service.slow_connections.least_speed = least_speed
+        async with Connection(api) as connection:
+            connection.send(SUBMISSION, len(body), b"", SAM)
+            parts = 20
+            size = -(-len(body) // parts)
+            for at in range(0, len(body), size):
+                if connection.reader.at_eof():
+                    return b""
+                connection.writer.write(body[at : at + size])
+                await asyncio.sleep(seconds / parts)
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                return (await connection.reply())[1]
+            return b""
+
+    body = submission(b"x" * 1000)
+    assert await send(2, body, least_speed=100_000) == b""
+    assert b"timestamp" in await send(2, body, least_speed=500)
+    body = submission(b"x" * 2**20)
+    assert b"timestamp" in await send(2, body, least_speed=100_000)
 
 
 # Lengths that are said in an odd way
@@ -222,48 +367,17 @@ async def test_a_refused_body_must_not_creep(
     ["{0}\r\nContent-Length: {0}", "{0},\t{0}, {0}", "00000000000000000000000{0}"],
     ids=["twice", "list", "zeros"],
 )
-async def test_an_odd_length_takes_room_as_any_other(
-    api: Api, hub_service: Service, odd: str
-) -> None:
-    hub_service.uploads = Lanes(4_000_000, patience=0.2)
-    async with Connection(api) as connection:
-        connection.send_head(SUBMISSION, f"Content-Length: {odd.format(100_000)}", SAM)
-        await until(lambda: hub_service.uploads.small.used == 100_000)
-    async with Connection(api) as connection:
-        connection.send_head(UNKNOWN, f"Content-Length: {odd.format(100_000)}")
-        await until(lambda: hub_service.unread.used == 100_000)
+async def test_an_odd_length_counts_as_any_other(api: Api, hub_service: Service, odd: str) -> None:
+    for size in (100_000, 2_000_000):
+        async with Connection(api) as connection:
+            connection.send_head(SUBMISSION, f"Content-Length: {odd.format(size)}", SAM)
+            kept = hub_service.spool
+            await until(lambda kept=kept, size=size: kept.in_memory + kept.used == size)
+        await hub_service.idle()
     async with Connection(api) as connection:
         connection.send_head(SUBMISSION, f"Content-Length: {odd.format(TOO_MUCH)}", SAM)
         assert (await connection.reply())[0] == 413
     await hub_service.idle()
-    assert hub_service.uploads.small.used + hub_service.unread.used == 0
-
-
-async def test_a_body_in_tiny_pieces_takes_no_more_memory(
-    api: Api, hub_service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pieces: list[list[bytes]] = []
-    parse = base.BaseHandler._parse
-
-    def note(handler: base.BaseHandler) -> Awaitable[dict[str, Any]]:
-        pieces.append(handler._chunks.copy())
-        return parse(handler)
-
-    monkeypatch.setattr(base.BaseHandler, "_parse", note)
-    body = urlencode({"files": tree(a="my work")}).encode()
-    async with Connection(api) as connection:
-        connection.send(SUBMISSION, len(body) + 1, b"&", SAM)
-        for at in range(len(body)):
-            # Each piece comes alone.
-            await until(lambda at=at: any(h.moved == at + 1 for h in held_for_uploads(hub_service)))
-            connection.writer.write(body[at : at + 1])
-        status, reply = await connection.reply()
-    assert status == 200, reply
-    assert pieces == [[b"&" + body]]
-
-
-def held_for_uploads(service: Service) -> list[flow.Held]:
-    return [*service.uploads.small._held, *service.uploads.large._held]
 
 
 # What is too large
@@ -311,8 +425,8 @@ async def test_the_reply_reaches_who_sends_on_and_the_rest_is_not_taken(
         (line,) = (record for record in caplog.records if record.name == "ngshare.access")
         received = line.fields["received"]  # type: ignore[attr-defined]
         taken = hub_service.max_body if chunked else 0
-        assert transfer.READ_ON <= received - taken <= transfer.READ_ON + 2**20
-    assert transfer.READ_ON <= received <= transfer.READ_ON + hub_service.max_body + 2**20
+        assert bodies.LINGER_BYTES <= received - taken <= bodies.LINGER_BYTES + 2**20
+    assert bodies.LINGER_BYTES <= received <= bodies.LINGER_BYTES + hub_service.max_body + 2**20
 
 
 @pytest.mark.parametrize("mebibytes", [5, 9, 60])
@@ -335,7 +449,7 @@ async def test_todays_clients_read_why_their_submission_is_too_large(
 async def test_who_waits_with_a_body_that_is_too_large_is_hung_up_on(
     api: Api, hub_service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "READ_ON_SECONDS", 0.1)
+    monkeypatch.setattr(bodies, "LINGER_SECONDS", 0.1)
     async with Connection(api) as connection:
         connection.send(SUBMISSION, TOO_MUCH, b"x")
         assert (await connection.reply())[0] == 413

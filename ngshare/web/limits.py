@@ -1,0 +1,94 @@
+"""Limits on what one user and one connection may hold: concurrency, idle time, least speed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from weakref import WeakValueDictionary
+
+CHECK_SECONDS = 2.0
+"""How often the speed of connections is looked at."""
+
+GRACE_SECONDS = 60.0
+"""How long a transfer may take before its average speed counts."""
+
+
+class PerUser:
+    """Let each user do at most ``limit`` things at once; the others of that user wait in order."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        # A semaphore is dropped as soon as no task waits for it or holds it.
+        self._semaphores: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    @contextlib.asynccontextmanager
+    async def of(self, user: str | None) -> AsyncIterator[None]:
+        """Wait for a place of this user. Without a user there is no limit."""
+        if user is None:
+            yield
+            return
+        semaphore = self._semaphores.get(user)
+        if semaphore is None:
+            semaphore = self._semaphores[user] = asyncio.Semaphore(self.limit)
+        async with semaphore:
+            yield
+
+
+class Transfer:
+    """A body or a reply on its way: when it began, when it last moved, and how many bytes have."""
+
+    __slots__ = ("began", "bytes", "close", "moved_at")
+
+    def __init__(self, close: Callable[[], None]) -> None:
+        self.close = close
+        self.began = self.moved_at = time.monotonic()
+        self.bytes = 0
+
+    def moved(self, size: int) -> None:
+        """Count bytes that the client sent or took."""
+        self.bytes += size
+        self.moved_at = time.monotonic()
+
+
+class SlowConnections:
+    """Close connections whose client stands still, or is slower on average than is of use.
+
+    idle_seconds: how long a transfer may stand still.
+    least_speed: bytes a second, on average after :data:`GRACE_SECONDS`.
+    """
+
+    def __init__(self, idle_seconds: float, least_speed: float) -> None:
+        self.idle_seconds = idle_seconds
+        self.least_speed = least_speed
+        self._transfers: set[Transfer] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, close: Callable[[], None]) -> Transfer:
+        """Watch a transfer from now on; ``close`` is called when it is too slow."""
+        transfer = Transfer(close)
+        self._transfers.add(transfer)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check)
+        return transfer
+
+    def forget(self, transfer: Transfer) -> None:
+        """Stop watching a transfer."""
+        self._transfers.discard(transfer)
+
+    def _check(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        for transfer in [each for each in self._transfers if self._is_slow(each, now)]:
+            self.forget(transfer)
+            transfer.close()
+        if self._transfers:
+            self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check)
+
+    def _is_slow(self, transfer: Transfer, now: float) -> bool:
+        seconds = now - transfer.began - GRACE_SECONDS
+        return (
+            now - transfer.moved_at > self.idle_seconds
+            or transfer.bytes < seconds * self.least_speed
+        )

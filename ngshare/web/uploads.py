@@ -1,0 +1,243 @@
+"""Store the directory tree of a request: parse it, and write its files as blobs, one by one."""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import msgspec
+import pybase64
+
+from ngshare import wire
+from ngshare.actions import quota
+from ngshare.actions.access import Caller
+from ngshare.blobs import BlobStore, BlobUpload
+from ngshare.database import Action
+from ngshare.errors import BadRequest, TooLarge
+from ngshare.web.base import BaseHandler
+from ngshare.web.forms import STREAMED, LongValue
+from ngshare.web.json_stream import take_contents
+from ngshare.wire import StoredFile
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BAD_JSON = "Files cannot be JSON decoded"
+NO_LIST = "Files must be a JSON list"
+
+_WITHOUT_BLANKS = str.maketrans("", "", "\r\n\t ")
+
+
+class BadContent(BadRequest):
+    """The content of a file is no base64."""
+
+    def __init__(self) -> None:
+        super().__init__("Content cannot be base64 decoded")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A content that has been written: its digest (SHA-256), its checksum, its size in bytes."""
+
+    digest: bytes
+    md5: bytes
+    size: int
+
+
+class UploadHandler(BaseHandler):
+    """Take the tree in the field ``files`` of a request."""
+
+    _reserved = 0
+    """Bytes of the course's quota that this upload holds."""
+
+    async def store_files(self) -> list[StoredFile]:
+        """Make the bytes of the request's ``files`` durable, and return the rows to write.
+
+        Raises BadRequest for what is wrong with the tree, TooLarge for too many files, and
+        OverQuota before any byte is stored that the course has no room for.
+        """
+        service, course = self.service, self.path_args[0]
+        files = self._fields.pop("files", None)
+        limit = service.max_course_bytes
+        used = 0
+        if limit is not None:
+            used = await self.ask(quota.check_room, course, limit)
+
+        def reserve(size: int) -> None:
+            if limit is not None:
+                service.reservations.take(course, size, used, limit)
+                self._reserved += size
+
+        place = service.large if isinstance(files, LongValue) else service.file_work.of(self._name)
+        async with place:
+            return await service.on_files(
+                store_tree, service.blobs, files, service.max_files, reserve
+            )
+
+    async def keep(self, action: Action[Concatenate[Caller, str, P], T], *args: Any) -> T:
+        """Run an action that writes the rows of the stored files, within the course's quota."""
+        self._give_back()  # from here on the transaction counts them
+        return await self.change(quota.within(self.service.max_course_bytes, action), *args)
+
+    def _give_back(self) -> None:
+        if self._reserved:
+            self.service.reservations.give_back(self.path_args[0], self._reserved)
+            self._reserved = 0
+
+    def on_finish(self) -> None:
+        self._give_back()
+        super().on_finish()
+
+
+def store_tree(
+    blobs: BlobStore, files: object, most: int, reserve: Callable[[int], None]
+) -> list[StoredFile]:
+    """Store the files of a tree durably, all or none. Blocks.
+
+    files: the field of the request. most: how many files there may be. reserve: called with
+    the size of each file before it is written; what it raises ends the upload.
+    """
+    with blobs.upload() as upload:
+        writer = Writer(upload, reserve)
+        # The whole tree is checked before anything is written but the contents of a large one.
+        tree = read_tree(files, writer.add_text)
+        if len(tree) > most:
+            raise TooLarge(f"There are {len(tree)} files; this service accepts {most} at once")
+        stored = [writer.add(path, content) for path, content in tree]
+        upload.commit()
+    return stored
+
+
+class Writer:
+    """Writes the files of a tree into an upload, with the checksum that clients compare."""
+
+    def __init__(self, upload: BlobUpload, reserve: Callable[[int], None]) -> None:
+        self._upload = upload
+        self._reserve = reserve
+
+    def add(self, path: str, content: bytes | Content) -> StoredFile:
+        """Write a file, unless its content was written as it was read."""
+        if isinstance(content, bytes):
+            self._reserve(len(content))
+            content = self._write((content,))
+        return StoredFile(path, content.digest, content.md5, content.size)
+
+    def add_text(self, text: Iterator[str]) -> Content | None:
+        """Write what base64 text stands for; return None when it is none.
+
+        It is not refused, for it may be in a place that is ignored.
+        """
+        try:
+            return self._write(self._reserving(decode_pieces(text)))
+        except BadContent:
+            return None
+
+    def _reserving(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self._reserve(len(piece))
+            yield piece
+
+    def _write(self, pieces: Iterable[bytes]) -> Content:
+        checksum = hashlib.md5(usedforsecurity=False)
+
+        def hashed() -> Iterator[bytes]:
+            for piece in pieces:
+                checksum.update(piece)
+                yield piece
+
+        blob = self._upload.add(hashed())
+        return Content(blob.digest, checksum.digest(), blob.size)
+
+
+def decode_entries(files: object) -> list[object]:
+    """Return the list that ``files`` is, or is the JSON of. Raises BadRequest."""
+    if files is None:
+        raise BadRequest("Please supply files")
+    if isinstance(files, (str, bytes)):
+        wire.check_json_values(files)
+        try:
+            files = msgspec.json.decode(files)
+        except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+            raise BadRequest(BAD_JSON) from None
+    if not isinstance(files, list):
+        raise BadRequest(NO_LIST)
+    return files
+
+
+def read_tree(
+    files: object, add_text: Callable[[Iterator[str]], T | None]
+) -> list[tuple[str, bytes | T]]:
+    """Return the path and the content of each file of a request's ``files``.
+
+    Of a tree that is in a file, long contents are given to ``add_text`` as base64 in pieces, and
+    what that returns stands for them; None where they are none. Raises BadRequest, with the
+    contract's literal messages where it has them.
+    """
+    contents: dict[str, T | None] = {}
+    if isinstance(files, LongValue):
+        rest, contents = take_contents(files.pieces(), add_text, BAD_JSON)
+        files = wire.decode_json(rest, BAD_JSON)[STREAMED] if files.in_body else rest
+    tree: list[tuple[str, bytes | T]] = []
+    for path, text in check(decode_entries(files)):
+        content = contents[text] if text in contents else decode(text)
+        if content is None:
+            raise BadContent
+        tree.append((path, content))
+    return tree
+
+
+def check(entries: Iterable[object]) -> list[tuple[str, str]]:
+    """Return the path and the content of each entry of a tree. Raises BadRequest.
+
+    The messages are the contract's, where it has them.
+    """
+    checked = [_check_entry(index, entry) for index, entry in enumerate(entries)]
+    for path, _ in checked:
+        wire.check_path(path)
+    wire.check_distinct([path for path, _ in checked])
+    return checked
+
+
+def _check_entry(index: int, entry: object) -> tuple[str, str]:
+    if not isinstance(entry, dict):
+        raise BadRequest(f"Files must be a list of objects: entry {index} is not one")
+    for key in ("path", "content"):
+        if key not in entry:
+            raise BadRequest(f"Files entry {index} has no {key}")
+        if not isinstance(entry[key], str):
+            raise BadRequest(f"Files entry {index}: {key} must be a string")
+    return entry["path"], entry["content"]
+
+
+def decode(text: str) -> bytes:
+    """Return what base64 text stands for. Raises BadRequest when it is none."""
+    return b"".join(decode_pieces(iter((text,))))
+
+
+def decode_pieces(texts: Iterator[str]) -> Iterator[bytes]:
+    """Yield what base64 text stands for, in pieces. Raises BadContent when it is none.
+
+    Blanks and line breaks may stand anywhere: ``encodebytes`` breaks its lines, and today's
+    clients use it.
+    """
+    rest, padded = "", False
+    try:
+        for text in texts:
+            if not text.isascii():  # told before blanks are looked for, which takes long then
+                raise BadContent
+            text = rest + text.replace("\n", "")
+            if any(blank in text for blank in "\r\t "):
+                text = text.translate(_WITHOUT_BLANKS)
+            if padded and text:
+                raise BadContent
+            whole = len(text) // 4 * 4
+            rest = text[whole:]
+            padded = padded or text[:whole].endswith("=")
+            yield pybase64.b64decode(text[:whole], validate=True)
+    except (binascii.Error, ValueError):
+        raise BadContent from None
+    if rest:
+        raise BadContent
