@@ -23,7 +23,6 @@ from benchmarks.sites import (
     Peer,
     Postgres,
     PostgresTwoWorkers,
-    Quarter,
     Site,
     TwoWorkers,
 )
@@ -217,24 +216,18 @@ class Bench:
         self.show("a list grows with its own length only", text, found)
 
     def memory(self) -> None:
-        """Large submissions at once, with two amounts of room for them."""
-        # Each time the first number is several times what there is room for already.
-        few, many = ((2, 4), (3, 6)) if self.quick else ((10, 40), (25, 100))
-        rows: list[dict[str, Any]] = []
-        for kind, counts in ((Quarter, few), (Ours, many)):
-            students = content.students(counts[-1])
-            folder = self.folder / f"memory{kind.room}"
-            with self.sites([functools.partial(kind, "ngshare", folder, students)]) as sites:
-                site = sites[0]
-                assert isinstance(site, Ours)
-                for count in counts:
-                    if rows and memory.too_much(rows[-1], count):
-                        text = f"{count} at once, for which this machine has too little memory"
-                        self.missed.append(f"memory: {text}: **not tried**")
-                        continue
-                    rows.append(memory.measure(site, count))
-        self.keep("memory", rows)
-        text, found = report.uploads(rows)
+        """Large submissions at once, one of many files, and clients that are stuck."""
+        counts, files, stuck = ((2, 4), 3, 5) if self.quick else ((10, 40, 100), 100, 200)
+        students = content.students(counts[-1])
+        make = functools.partial(Ours, "ngshare", self.folder / "memory", students)
+        with self.sites([make]) as sites:
+            site = sites[0]
+            assert isinstance(site, Ours)
+            rows = [memory.measure(site, count) for count in counts]
+            rows.append(memory.measure(site, 1, memory.UPLOAD_BYTES // 4, files))
+            waiting = memory.stuck_clients(site, stuck, 2 if self.quick else 10)
+        self.keep("memory", {"uploads": rows, "stuck": waiting})
+        text, found = report.uploads(rows, waiting)
         self.show("memory while large submissions arrive at once", text, found)
 
     def interleaved(

@@ -1,17 +1,18 @@
-"""How much memory the service takes while a hundred large submissions arrive at once."""
+"""How much memory the service takes: large submissions at once, many files, stuck clients."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import time
 from base64 import b64encode
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmarks import load
-from benchmarks.content import COURSE
+from benchmarks.content import COURSE, TEACHER
 from benchmarks.load import Load, Request
 from benchmarks.processes import client_core
 from benchmarks.scenarios import percentile
@@ -26,10 +27,11 @@ QUIET = 2.0
 class Uploads:
     """What came of it. Times in seconds, sizes in bytes."""
 
-    room: int
-    """The setting ``max_in_flight_mib``, in MiB."""
     count: int
+    files: int
+    """How many files each submission has."""
     size: int
+    """Of each file."""
     stored: int
     refused: int
     """Replies 503, each of which was sent again."""
@@ -42,12 +44,12 @@ class Uploads:
     health: float
 
 
-def measure(site: Ours, count: int, size: int = UPLOAD_BYTES) -> dict[str, Any]:
-    """Send one file of ``size`` bytes of so many students at once, another file of each.
+def measure(site: Ours, count: int, size: int = UPLOAD_BYTES, files: int = 1) -> dict[str, Any]:
+    """Send files of ``size`` bytes of so many students at once, another first file of each.
 
     The service is started anew, so that what it held before does not count.
     """
-    requests = submissions(site, count, size)
+    requests = submissions(site, count, size, files)
     site.restart()
     site.process.forget_peak()
     idle = site.process.memory()
@@ -57,8 +59,8 @@ def measure(site: Ours, count: int, size: int = UPLOAD_BYTES) -> dict[str, Any]:
     peak = site.process.peak_memory()
     time.sleep(QUIET)
     uploads = Uploads(
-        room=site.room,
         count=count,
+        files=files,
         size=size,
         stored=outcome.statuses[200],
         refused=outcome.statuses[503],
@@ -74,14 +76,59 @@ def measure(site: Ours, count: int, size: int = UPLOAD_BYTES) -> dict[str, Any]:
     return asdict(uploads)
 
 
-def submissions(site: Ours, count: int, size: int) -> list[Request]:
+def stuck_clients(site: Ours, count: int, seconds: float = 10.0) -> dict[str, float]:
+    """Return what is taken above idle while clients read no reply, and others send a byte a second.
+
+    There are ``count`` of each.
+    """
+    large = json.dumps(
+        [{"path": "large.bin", "content": b64encode(os.urandom(UPLOAD_BYTES)).decode()}]
+    )
+    released = Load(
+        site.port,
+        [
+            load.post_body(
+                f"{site.prefix}assignment/{COURSE}/large",
+                b"user=%s&files=%s" % (TEACHER.encode(), _quoted(large.encode())),
+            )
+        ],
+        1,
+    )
+    outcome = load.run(released, client_core(), site.health_request())
+    if outcome.statuses[200] != 1:
+        raise RuntimeError(f"{site.name}: {outcome.failure}")
+    site.restart()
+    idle = site.process.memory()
+    site.process.forget_peak()
+    asked = load.get(f"{site.prefix}assignment/{COURSE}/large", user=site.students[0]).data
+    sent = load.post_body(f"{site.prefix}submission/{COURSE}/{OPEN}", b"x" * 500_000).data
+    head = sent.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    with contextlib.ExitStack() as opened:
+        sockets = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", site.port)))
+            for _ in range(2 * count)
+        ]
+        for at, each in enumerate(sockets):
+            each.sendall(asked if at < count else head)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for each in sockets[count:]:
+                each.sendall(b"x")
+            time.sleep(1)
+        return {"clients": 2 * count, "idle": idle, "peak": site.process.peak_memory()}
+
+
+def submissions(site: Ours, count: int, size: int, files: int = 1) -> list[Request]:
     """One of each student, because what one student may send at once has a bound of its own.
 
     They share all but their first bytes, or the client would need gigabytes.
     """
     content = b"000000" + os.urandom(size - 6)
-    files = json.dumps([{"path": "data.bin", "content": b64encode(content).decode()}])
-    before, mark, rest = files.encode().partition(b64encode(b"000000"))
+    encoded = [b64encode(each).decode() for each in (content, content[6:])]
+    tree = json.dumps(
+        [{"path": f"{at}.bin", "content": encoded[min(at, 1)]} for at in range(files)]
+    )
+    before, mark, rest = tree.encode().partition(b64encode(b"000000"))
     start, end = b"&files=" + _quoted(before), _quoted(rest)
     return [
         load.post_body(
@@ -92,20 +139,6 @@ def submissions(site: Ours, count: int, size: int) -> list[Request]:
         )
         for student in site.students[:count]
     ]
-
-
-def too_much(last: dict[str, Any], count: int) -> bool:
-    """Whether so many might fill this machine, if each took as much as in the last run."""
-    each = (last["peak"] - last["idle"]) / last["count"]
-    return bool(each * count > available() / 2)
-
-
-def available() -> int:
-    """Bytes that programs may still take, the kernel's caches included, which give way."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("/proc/meminfo does not name MemAvailable")
 
 
 def _quoted(text: bytes) -> bytes:

@@ -28,8 +28,10 @@ CLIENT_NOTE = (
 
 
 AT_REST = ("idle", "after")
-EACH_MIB = 2.0
-"""The most MiB of memory that one MiB more of ``max_in_flight_mib`` may take."""
+PEAK = 200 * 2**20
+"""The most bytes of memory while large submissions arrive, however many."""
+STUCK = 60 * 2**20
+"""The most bytes more while hundreds of clients do not go on."""
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -193,47 +195,36 @@ def long_lists(lengths: dict[str, Row]) -> tuple[str, list[Verdict]]:
     return grid(head, rows), found
 
 
-def uploads(rows: Sequence[Row]) -> tuple[str, list[Verdict]]:
-    """Memory while large submissions arrive at once."""
+def uploads(rows: Sequence[Row], stuck: Row) -> tuple[str, list[Verdict]]:
+    """Memory while large submissions arrive at once, and while clients are stuck."""
     head = (
-        *("`max_in_flight_mib`", "at once", "stored", "answered 503 and sent again", "cut off"),
-        *("seconds", "idle", "after", "peak", "peak above idle / setting", "`/healthz` p99"),
+        *("at once", "stored", "answered 503 and sent again", "cut off", "seconds"),
+        *("idle", "after", "peak", "`/healthz` p99"),
     )
     text = grid(
         head,
         [
             [
-                str(row["room"]),
-                f"{row['count']} of {row['size'] / 1e6:.0f} MB",
+                f"{row['count']} of {row['files']} x {row['size'] / 1e6:.0f} MB",
                 *(str(row[name]) for name in ("stored", "refused", "cut")),
                 f"{row['seconds']:.1f}",
                 *(size(row[name]) for name in ("idle", "after", "peak")),
-                f"{_above(row) / 2**20 / row['room']:.2f}",
                 seconds(row["health"]),
             ]
             for row in rows
         ],
     )
-    found = [
-        health_verdict(row["health"], f"{row['count']} at once, {row['room']} MiB") for row in rows
-    ]
-    largest = {row["room"]: row for row in rows}
-    for room, last in largest.items():
-        first = next(row for row in rows if row["room"] == room)
-        if first is not last:
-            ratio = _above(last) / _above(first)
-            times = last["count"] / first["count"]
-            said = f"{room} MiB: {ratio:.2f}x the peak above idle for {times:.0f}x the clients"
-            found.append(verdict(ratio <= FLAT, said, f"≤ {FLAT}x"))
-    for (room, row), (more, other) in pairwise(largest.items()):
-        each = (_above(other) - _above(row)) / (more - room) / 2**20
-        said = f"{each:.1f} MiB of peak for each MiB of the setting"
-        found.append(verdict(each <= EACH_MIB, said, f"≤ {EACH_MIB:.0f}"))
+    found = []
+    for row in rows:
+        said = f"{row['count']} of {row['files']} x {row['size'] / 1e6:.0f} MB"
+        found.append(health_verdict(row["health"], said))
+        found.append(
+            verdict(row["peak"] <= PEAK, f"{said}: peak {size(row['peak'])}", f"≤ {size(PEAK)}")
+        )
+    above = stuck["peak"] - stuck["idle"]
+    said = f"{stuck['clients']:.0f} clients that do not read, or send a byte a second"
+    found.append(verdict(above <= STUCK, f"{said}: {size(above)} more", f"≤ {size(STUCK)}"))
     return text, found
-
-
-def _above(row: Row) -> float:
-    return float(row["peak"] - row["idle"])
 
 
 def summary(machine: dict[str, Any], options: str) -> str:

@@ -233,8 +233,6 @@ class Ours(Site):
     """This ngshare, stand-alone."""
 
     arguments: Sequence[str] = ()
-    room = 256
-    """Its ``max_in_flight_mib``."""
 
     @property
     def database(self) -> str:
@@ -251,13 +249,6 @@ class Ours(Site):
             *("--host", "127.0.0.1", "--port", str(self.port)),
             *("--database", self.database, "--storage", f"{self.folder}/files", *self.arguments),
         ]
-
-
-class Quarter(Ours):
-    """With a quarter of the usual room for uploads in memory."""
-
-    room = Ours.room // 4
-    arguments = (f"--Ngshare.max_spool_mib={room * 16}",)
 
 
 class TwoWorkers(Ours):

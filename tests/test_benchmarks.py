@@ -290,19 +290,18 @@ def test_a_list_may_grow_with_its_own_length_and_a_part_of_it_not_at_all() -> No
     assert [met for met, _ in found] == [False, False, True]
 
 
-def test_memory_may_grow_with_the_setting_and_not_with_the_clients() -> None:
-    def row(room: int, count: int, peak: int) -> dict[str, Any]:
-        sent = {"room": room, "count": count, "size": 20_000_000, "stored": count}
+def test_memory_does_not_grow_with_the_clients() -> None:
+    def row(count: int, peak: int) -> dict[str, Any]:
+        sent = {"files": 1, "count": count, "size": 20_000_000, "stored": count}
         mib = {"idle": 100 * 2**20, "peak": peak * 2**20, "after": 100 * 2**20}
         return sent | mib | {"refused": 0, "cut": 0, "seconds": 1.0, "health": 0.01}
 
-    rows = [row(64, 10, 300), row(64, 40, 310), row(256, 25, 600), row(256, 100, 620)]
-    text, found = report.uploads(rows)
-    assert "| 256 | 100 of 20 MB |" in text
+    stuck = {"clients": 400, "idle": 100.0 * 2**20, "peak": 150.0 * 2**20}
+    text, found = report.uploads([row(10, 150), row(100, 190)], stuck)
+    assert "| 100 of 1 x 20 MB |" in text
     assert all(met for met, _ in found)
-    rows[1], rows[3] = row(64, 40, 500), row(256, 100, 2000)
-    _, found = report.uploads(rows)
-    assert [met for met, _ in found[4:]] == [False, False, False]
+    _, found = report.uploads([row(10, 150), row(100, 210)], {**stuck, "peak": 200.0 * 2**20})
+    assert [met for met, _ in found] == [True, True, True, False, False]
 
 
 def test_a_bar_that_is_missed_is_said_to_be() -> None:
