@@ -18,7 +18,7 @@ demo: $(READY) ## One class over HTTP, with nothing to set up; shows what happen
 	@$(BIN)/python docs/examples/demo.py
 
 test: $(READY) ## Every test; those whose programs are missing are skipped and say how to get them
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(READY) ## Lint, format, types, models equal to migrations, import rules, documented names
 	$(BIN)/ruff check .

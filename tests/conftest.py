@@ -82,17 +82,6 @@ def _folder_in_memory() -> str | None:
     return f"{MEMORY / FOLDER}{os.getpid()}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one file in one process, and all that use a Hub in another.
-
-    What they share (templates of databases, a Hub, charts, wheels) is then made once.
-    """
-    for item in items:
-        folder = item.path.relative_to(Path(__file__).parent)
-        group = "hub" if folder.parts[0] == "hub" else str(folder)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture
 def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """A temporary folder of this test's own, in memory unless it is about durability."""
