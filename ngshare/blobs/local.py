@@ -105,7 +105,11 @@ class LocalBlobs:
 
     def size(self, digest: bytes) -> int:
         with self._reading(digest):
-            return os.stat(self.name(digest)).st_size
+            try:
+                return os.stat(self.name(digest)).st_size
+            except FileNotFoundError:
+                with self._opened(digest) as file:  # it may be in the quarantine
+                    return os.fstat(file.fileno()).st_size
 
     def open(
         self, digest: bytes, start: int = 0, size: int | None = None

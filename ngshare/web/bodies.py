@@ -23,7 +23,7 @@ from ngshare.errors import ExchangeError, TooLarge
 from ngshare.web.limits import Transfer
 from ngshare.web.proxy import believe_proxy
 from ngshare.web.service import Service
-from ngshare.web.spool import SMALL, Body
+from ngshare.web.spool import Body
 from ngshare.web.who import UNIDENTIFIED
 
 log = logging.getLogger("ngshare")
@@ -107,8 +107,8 @@ class BodyHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
         return None if writing is None else self._write(writing)
 
     async def _begin_body(self, length: int | None) -> None:
-        """Make room for a body. A user has few large ones at once; the next wait unread."""
-        if length is None or length > SMALL:
+        """Make room for a body. A user has few in files at once; the next wait unread."""
+        if length is None or not self.service.spool.has_memory(length):
             place = AsyncExitStack()
             await place.enter_async_context(self.service.uploads.of(self._name))
             if not self._in_flight:  # the client left while this waited
@@ -200,6 +200,7 @@ class BodyHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # j
     def on_finish(self) -> None:
         stream = self.request.connection.stream  # type: ignore[union-attr]  # it is HTTP1Connection
         if stream.writing():
+            self._watch()  # else one who reads nothing would hold this request for ever
             # Nothing, written after a large reply: done when that is sent, or cannot be any more.
             stream.write(b"").add_done_callback(lambda sent: self._end())
         else:

@@ -123,6 +123,9 @@ def encode_tree(blobs: BlobStore, sources: Sequence[Source]) -> Iterator[bytes]:
     """
     before = b"["
     for file, there in sources:
+        if len(before) > READ:  # many files without content; to add to it takes the square
+            yield before
+            before = b""
         before += _head(file)
         if there:
             assert file.sha256 is not None, "a file without a digest is not there"

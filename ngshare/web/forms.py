@@ -124,6 +124,7 @@ def _kind(content_type: str) -> str:
 
 def _parse_spooled_form(file: IO[bytes]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
+    kept = 0
     for start, end in _items_in(file):
         # Names are short, so the sign behind one is near.
         before = b"".join(read_pieces(file, start, min(end, start + PIECE)))
@@ -138,7 +139,8 @@ def _parse_spooled_form(file: IO[bytes]) -> dict[str, Any]:
         if name == STREAMED and end - value > LONG:
             fields[name] = LongValue(_unquoted(file, value, end))
         else:
-            _check_length(name, end - value)
+            kept += end - value
+            _check_length(name, kept)
             fields[name] = _unquote(b"".join(read_pieces(file, value, end)))
     return fields
 
@@ -256,6 +258,7 @@ def _parse_spooled_json(file: IO[bytes]) -> dict[str, Any]:
 
 def _parse_multipart(content_type: str, pieces: Callable[[], Iterator[bytes]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
+    others = 0
     for number, (name, content) in enumerate(_parts(content_type, pieces)):
         if number >= FIELDS:
             raise BadRequest(f"The request has more than {FIELDS} fields")
@@ -263,7 +266,8 @@ def _parse_multipart(content_type: str, pieces: Callable[[], Iterator[bytes]]) -
         for piece in content:
             size += len(piece)
             if name != STREAMED:
-                _check_length(name, size)
+                others += len(piece)
+                _check_length(name, others)
             if name != STREAMED or size <= LONG:
                 kept += piece
         if name == STREAMED and size > LONG:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from ngshare.errors import BadRequest, TooLarge
+from ngshare.wire import JSON_VALUES
 
 KEY = b"content"
 """Of this key long values are streamed."""
@@ -53,43 +54,50 @@ class _Reader(Generic[T]):
         self._take = take
         self._message = message
         self._buffer = b""
-        self._rest: list[bytes] = []
-        self._rest_size = 0
+        self._at = 0
+        """What is before is done with. It is not cut off for each string: that took the square."""
+        self._rest = bytearray()
         self._taken: dict[str, T] = {}
         self._token = secrets.token_hex(16)
         self._key = b""
 
     def read(self) -> tuple[bytes, dict[str, T]]:
-        while self._buffer or self._fill():
-            before, quote, self._buffer = self._buffer.partition(b'"')
-            self._keep(before + quote)
-            if quote:
-                self._read_string(before.strip() == b":" and self._key == KEY)
-        return b"".join(self._rest), self._taken
+        before, strings = b"", 0
+        while self._at < len(self._buffer) or self._fill():
+            quote = self._buffer.find(b'"', self._at)
+            end = len(self._buffer) if quote < 0 else quote
+            # A piece may end between the key and its value.
+            before = (before + self._buffer[self._at : end].strip())[:2]
+            self._keep(end if quote < 0 else end + 1)
+            if quote >= 0:
+                strings += 1
+                if strings > 2 * JSON_VALUES + 1:  # each is a value or the key of one
+                    raise BadRequest(f"The request has more than {JSON_VALUES} JSON values")
+                self._read_string(before == b":" and self._key == KEY)
+                before = b""
+        return bytes(self._rest), self._taken
 
     def _read_string(self, is_content: bool) -> None:
         """Read until after the quotation mark that ends a string; the buffer is inside of it."""
         string = b""
         while True:
             end = self._inside()
-            if is_content and end > LONG:
+            if is_content and end - self._at > LONG:
                 break
             if self._buffer[end : end + 1] == b'"':
-                self._keep(self._buffer[: end + 1])
-                self._key = string + self._buffer[:end]
-                self._buffer = self._buffer[end + 1 :]
+                self._key = string + self._buffer[self._at : end]
+                self._keep(end + 1)
                 return
             if not is_content:  # however long it is, each byte of it is looked at once
-                string = (string + self._buffer[:end])[: len(KEY) + 1]
-                self._keep(self._buffer[:end])
-                self._buffer = self._buffer[end:]
+                string = (string + self._buffer[self._at : end])[: len(KEY) + 1]
+                self._keep(end)
             self._need_more()
         text = self._text()
         mark = f"{self._token}-{len(self._taken)}"
         self._taken[mark] = self._take(text)
         for _ in text:
             pass
-        self._keep(mark.encode() + b'"')
+        self._rest += mark.encode() + b'"'
 
     def _text(self) -> Iterator[str]:
         """Yield the text of a long string, and go past its end."""
@@ -98,31 +106,34 @@ class _Reader(Generic[T]):
             ended = self._buffer[end : end + 1] == b'"'
             # A pair of escaped surrogates must not be cut in two.
             cut = end if ended else self._before_escape(end)
-            inside, self._buffer = self._buffer[:cut], self._buffer[cut:]
+            inside, self._at = self._buffer[self._at : cut], cut
             if inside:
                 yield self._unescape(inside)
             if ended:
-                self._buffer = self._buffer[1:]
+                self._at += 1
                 return
             self._need_more()
 
     def _before_escape(self, end: int) -> int:
-        at = self._buffer.find(b"\\", max(end - _ESCAPE_LENGTH, 0), end)
+        at = self._buffer.find(b"\\", max(end - _ESCAPE_LENGTH, self._at), end)
         if at < 0:
             return end
-        while at > 0 and self._buffer[at - 1 : at] == b"\\":  # not in the middle of a run
-            at -= 1
-        return at
+        # It begins an escape unless an odd number of others is right before it. (To go back to the
+        # first of them would keep all of a long run in memory, and read it again for each piece.)
+        before = self._buffer[self._at : at]
+        return at - (len(before) - len(before.rstrip(b"\\"))) % 2
 
     def _unescape(self, inside: bytes) -> str:
         try:
             text: str = json.loads(b'"' + inside + b'"')
+        except UnicodeDecodeError:  # a piece may end within a character; base64 has none of those
+            return "\ufffd"
         except ValueError:
             raise BadRequest(self._message) from None
         return text
 
     def _inside(self) -> int:
-        found = _INSIDE.match(self._buffer)
+        found = _INSIDE.match(self._buffer, self._at)
         assert found is not None, "it matches nothing too"
         return found.end()
 
@@ -132,13 +143,15 @@ class _Reader(Generic[T]):
 
     def _fill(self) -> bool:
         piece = next(self._pieces, b"")
-        self._buffer += piece
+        self._buffer = self._buffer[self._at :] + piece
+        self._at = 0
         return bool(piece)
 
-    def _keep(self, text: bytes) -> None:
-        self._rest_size += len(text)
-        if self._rest_size > LONGEST_REST:
+    def _keep(self, end: int) -> None:
+        """Keep what stands before ``end`` in the buffer, and go there."""
+        self._rest += memoryview(self._buffer)[self._at : end]
+        self._at = end
+        if len(self._rest) > LONGEST_REST:
             raise TooLarge(
                 f"The request has over {LONGEST_REST // 2**20} MiB besides the contents of files"
             )
-        self._rest.append(text)

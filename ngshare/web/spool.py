@@ -20,7 +20,7 @@ WRITE = 512 * 1024
 """How many bytes are written to a file at once."""
 
 STEP = 2**20
-"""In steps of so many bytes a body of unknown length reserves space."""
+"""In steps of so many bytes a body reserves space as it arrives: only announced, it takes none."""
 
 RunInThread = Callable[..., Awaitable[Any]]
 
@@ -39,6 +39,10 @@ class Spool:
         self.in_thread = in_thread
         self.used = 0
         self.in_memory = 0
+
+    def has_memory(self, size: int) -> bool:
+        """Whether a body of ``size`` bytes may be kept in memory now."""
+        return size <= SMALL and self.in_memory + size <= MEMORY
 
     def reserve(self, size: int) -> None:
         """Take ``size`` bytes of the space. Raises Unavailable when there are not as many left."""
@@ -67,11 +71,11 @@ class Body:
         self._spool = spool
         self._buffer = bytearray()
         self._reserved = self._in_memory = 0
-        self._closed = False
+        self._closed = self._writing = False
         expected = SMALL if length is None else length
-        self.spooled = expected > SMALL or spool.in_memory + expected > MEMORY
+        self.spooled = not spool.has_memory(expected)
         if self.spooled:
-            self._reserve(expected)
+            self._reserve(min(expected, STEP))
         else:
             self._in_memory = expected
             spool.in_memory += expected
@@ -107,7 +111,8 @@ class Body:
         self._buffer.clear()
         self._spool.release(self._reserved)
         self._spool.in_memory -= self._in_memory
-        if self.file is not None:
+        if self.file is not None and not self._writing:
+            # While a thread writes, the number of its file must not be given to another file.
             self.file.close()
 
     def _reserve(self, size: int) -> None:
@@ -121,8 +126,9 @@ class Body:
 
     async def _write(self) -> None:
         pending, self._buffer = self._buffer, bytearray()
+        self._writing = True
         try:
-            file = await self._spool.in_thread(_append, self.file, self._spool.folder, pending)
+            self.file = await self._spool.in_thread(_append, self.file, self._spool.folder, pending)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise OutOfSpace(
@@ -131,9 +137,10 @@ class Body:
             raise Unavailable(
                 "The exchange cannot store files at the moment; please try again"
             ) from error
-        if self._closed:  # the client left meanwhile
-            file.close()
-        self.file = file
+        finally:
+            self._writing = False
+            if self._closed and self.file is not None:  # the request ended meanwhile
+                self.file.close()
 
 
 def _append(file: IO[bytes] | None, folder: Path | None, content: bytearray) -> IO[bytes]:

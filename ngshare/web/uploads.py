@@ -101,7 +101,7 @@ def store_tree(
     the size of each file before it is written; what it raises ends the upload.
     """
     with blobs.upload() as upload:
-        writer = Writer(upload, reserve)
+        writer = Writer(upload, reserve, most)
         # The whole tree is checked before anything is written but the contents of a large one.
         tree = read_tree(files, writer.add_text)
         if len(tree) > most:
@@ -114,9 +114,11 @@ def store_tree(
 class Writer:
     """Writes the files of a tree into an upload, with the checksum that clients compare."""
 
-    def __init__(self, upload: BlobUpload, reserve: Callable[[int], None]) -> None:
+    def __init__(self, upload: BlobUpload, reserve: Callable[[int], None], most: int) -> None:
         self._upload = upload
         self._reserve = reserve
+        self._most = most
+        self._texts = 0
 
     def add(self, path: str, content: bytes | Content) -> StoredFile:
         """Write a file, unless its content was written as it was read."""
@@ -130,6 +132,11 @@ class Writer:
 
         It is not refused, for it may be in a place that is ignored.
         """
+        self._texts += 1
+        if self._texts > self._most:  # each is a file that is written and synced
+            raise TooLarge(
+                f"There are more than {self._most} files; this service accepts as many at once"
+            )
         try:
             return self._write(self._reserving(decode_pieces(text)))
         except BadContent:

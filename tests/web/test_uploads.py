@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
@@ -202,6 +203,25 @@ def test_paths_that_only_look_alike_are_different() -> None:
 def test_a_large_and_deep_tree_is_a_tree() -> None:
     deep = json.dumps([entry(f"{n}/" + "d/" * 500 + "f", "") for n in range(2_000)])
     assert len(parse(deep)) == len(parse(in_file(deep, 10_000))) == 2_000
+
+
+def test_a_long_run_of_backslashes_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read again for each piece, this took minutes and hundreds of MiB."""
+    for count in (2**20, 2**20 + 1):
+        text = '[{"path": "a", "content": "' + "A" * 2000 + "\\" * count + '"}]'
+        with pytest.raises(BadRequest):
+            parse(in_file(text, 10_000))
+    with pytest.raises(BadRequest, match="more than 500000 JSON values"):
+        parse(in_file("[" + '"a",' * 1_100_000 + "1]", 100_000))
+
+
+def test_no_more_files_are_written_than_may_be(store: LocalBlobs) -> None:
+    created: list[str] = []
+    temporary = store.temporary
+    store.temporary = lambda: created.append(temporary()) or created[-1]  # type: ignore
+    with pytest.raises(TooLarge):
+        store_tree(store, large(*(os.urandom(2000) for _ in range(20))), 3, nothing)
+    assert len(created) <= 3
 
 
 @pytest.mark.parametrize("value", ["[]", "{}", "0"])
