@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -80,6 +81,19 @@ def _folder_in_memory() -> str | None:
         if not Path("/proc", left.name.removeprefix(FOLDER)).exists():
             shutil.rmtree(left, ignore_errors=True)
     return f"{MEMORY / FOLDER}{os.getpid()}"
+
+
+@pytest.fixture(autouse=True)
+def loggers() -> Iterator[None]:
+    """Restore the loggers that a service sets up when a test starts one in this process."""
+    names = ("ngshare", "tornado", "tornado.application", "alembic", "jupyterhub", "asyncio")
+    found = [logging.getLogger(name) for name in names]
+    before = [(log, log.level, log.propagate, log.handlers[:]) for log in found]
+    yield
+    for log, level, propagate, handlers in before:
+        log.setLevel(level)
+        log.propagate = propagate
+        log.handlers[:] = handlers
 
 
 @pytest.fixture

@@ -185,7 +185,7 @@ def test_large_uploads_are_of_several_students_and_differ() -> None:
         assert f"Content-Length: {len(form)}".encode() in head
         forms.append(form.decode())
     assert [parse_qs(form)["user"] for form in forms] == [["ann"], ["bob"]]
-    first, second = (files_of(form)["data.bin"] for form in forms)
+    first, second = (files_of(form)["0.bin"] for form in forms)
     assert len(first) == len(second) == 100_000
     assert first != second
     assert first[6:] == second[6:]

@@ -8,7 +8,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -79,9 +79,17 @@ def test_each_worker_answers_for_all_of_them(migrated_site: Site) -> None:
 def test_what_a_killed_worker_was_doing_is_not_in_flight_for_ever(migrated_site: Site) -> None:
     server = migrated_site.start("--workers=2")
     first, second = sorted(server.workers())
-    # One that stood still before it counted off its last request would count it all the while.
-    wait_for("all to be answered", lambda: counted(server)[1] == 1)
-    with stopped(first):
+    with ExitStack() as standing:
+
+        def stand_still() -> bool:
+            """Stop it, but not before it has counted off its last request: it would count it on."""
+            standing.enter_context(stopped(first))
+            if counted(server)[1] == 1:
+                return True
+            standing.close()
+            return False
+
+        wait_for("a worker that stands still with nothing to do", stand_still)
         opened = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         opened.putrequest("POST", "/api/course/x")
         opened.putheader("Content-Length", "100")

@@ -201,13 +201,18 @@ def _client_of(server: Server, worker: int) -> Client:
 IN_A_HURRY = """
 from ngshare import serving, workers
 serving.STOP_SECONDS, serving.EXIT_SECONDS, workers.END_SECONDS = {seconds}
+from ngshare.blobs import LocalBlobs
+LocalBlobs.size = lambda blobs, digest: open(blobs.folder.parent / "stuck").read()
 from ngshare.app import main
 main()
 """
 
 
 def in_a_hurry(site: Site, arguments: list[str], *seconds: float) -> Server:
-    """Start a service that gives up after so many seconds: requests, threads, workers."""
+    """Start a service that gives up after so many seconds: requests, threads, workers.
+
+    Whoever asks for a file reads from a FIFO ``stuck`` beside the storage.
+    """
     return site.start(
         *arguments, command=(sys.executable, "-c", IN_A_HURRY.format(seconds=seconds))
     )
@@ -218,13 +223,12 @@ def test_a_thread_that_waits_for_a_disk_for_ever_does_not_keep_it_from_ending(
 ) -> None:
     server = in_a_hurry(site, arguments, 1, 1, PATIENCE)
     prepare(server)
-    [blob] = site.storage.glob("blobs/*/*")
-    blob.unlink()
-    os.mkfifo(blob)
+    fifo = site.folder / "stuck"
+    os.mkfifo(fifo)
     fetch = server.client()
     fetch.connection.request("GET", f"/api/assignment/c/a?user={ADMIN}")
     # Now a thread has opened it, and waits for what nobody will write.
-    writing_end = wait_for("the fetch", lambda: _open_for_writing(blob))
+    writing_end = wait_for("the fetch", lambda: _open_for_writing(fifo))
     server.terminate()
     assert server.ended() == 0
     assert "Some requests took over 1 s to finish and were cut off\n" in server.output
