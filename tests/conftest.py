@@ -86,14 +86,15 @@ def _folder_in_memory() -> str | None:
 @pytest.fixture(autouse=True)
 def loggers() -> Iterator[None]:
     """Restore the loggers that a service sets up when a test starts one in this process."""
-    names = ("ngshare", "tornado", "tornado.application", "alembic", "jupyterhub", "asyncio")
-    found = [logging.getLogger(name) for name in names]
-    before = [(log, log.level, log.propagate, log.handlers[:]) for log in found]
+    names = ("ngshare", "tornado", "tornado.application", "tornado.general", "alembic")
+    found = [logging.getLogger(name) for name in (*names, "jupyterhub", "asyncio")]
+    before = [(log, log.level, log.propagate, log.handlers[:], log.filters[:]) for log in found]
     yield
-    for log, level, propagate, handlers in before:
+    for log, level, propagate, handlers, filters in before:
         log.setLevel(level)
         log.propagate = propagate
         log.handlers[:] = handlers
+        log.filters[:] = filters
 
 
 @pytest.fixture
