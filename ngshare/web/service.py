@@ -85,7 +85,7 @@ class Service:
         self.file_work = PerUser(FILE_THREADS // 2)
         self.slow_connections = SlowConnections(idle_seconds, least_speed)
         self.large = asyncio.Semaphore(1)
-        """Held while a body that is in a file is parsed: up to a whole file of it is in memory."""
+        """Held while a body that is in a file is parsed, so that it is done one at a time."""
         self.reservations = Reservations()
         self.encoded = EncodedTrees()
         self.max_files = max_files
