@@ -24,7 +24,7 @@ check: $(READY) ## Lint, format, types, models equal to migrations, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_docs.py tests/test_migrate.py tests/test_schema.py
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_docs.py tests/db/test_migrate.py tests/db/test_schema.py
 
 docs: $(READY) ## Build the documentation into docs/_build; warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build

@@ -48,7 +48,7 @@ setup(
     ],
     package_dir={"ngshare._alembic": "alembic"},
     package_data={
-        "ngshare": ["py.typed", "web/static/*", "web/templates/*"],
+        "ngshare": ["py.typed", "web/pages/static/*", "web/pages/templates/*"],
         "ngshare._alembic": ["script.py.mako"],
     },
     install_requires=[

@@ -8,9 +8,10 @@ never configured here: that would silence the service's own log.
 from pathlib import Path
 
 from alembic import context
-from ngshare.database import make_engine, parse_url
-from ngshare.models import Base
-from ngshare.progress import Progress
+from ngshare.db.engine import make_engine
+from ngshare.db.models import Base
+from ngshare.db.progress import Progress
+from ngshare.db.urls import parse_url
 
 config = context.config
 

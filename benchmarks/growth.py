@@ -18,8 +18,8 @@ from benchmarks.content import ADMIN, COURSE, TEACHER
 from benchmarks.load import Request
 from benchmarks.scenarios import percentile
 from benchmarks.sites import DONE, Ours
-from ngshare.database import make_engine, parse_url
-from ngshare.models import (
+from ngshare.db.engine import make_engine
+from ngshare.db.models import (
     INSTRUCTOR,
     STUDENT,
     Assignment,
@@ -32,7 +32,8 @@ from ngshare.models import (
     Tree,
     User,
 )
-from ngshare.wire import format_time
+from ngshare.db.urls import parse_url
+from ngshare.protocol.times import format_time
 
 CLASS = 200
 """Students of each course that is added."""

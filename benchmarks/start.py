@@ -21,8 +21,8 @@ from pathlib import Path
 
 from benchmarks import legacy_site
 from benchmarks.processes import START_SECONDS, Process, free_port
-from ngshare import migrate
-from ngshare.database import parse_url
+from ngshare.db import migrate
+from ngshare.db.urls import parse_url
 
 WAYS = {"as usual": (), "--no-upgrade-db": ("--no-upgrade-db",)}
 

@@ -21,10 +21,16 @@ from traitlets import Bool, Float, Integer, TraitError, Unicode, default, valida
 from traitlets.config import Application, Config, Configurable
 from traitlets.utils.importstring import import_item
 
-from ngshare import __version__, help, logs, metrics, startup, wire
-from ngshare.announcement import Start
+from ngshare import __version__
 from ngshare.blobs import LocalBlobs
-from ngshare.commandline import (
+from ngshare.db.service_lock import in_use
+from ngshare.db.transactions import Database
+from ngshare.errors import StartError
+from ngshare.protocol import names
+from ngshare.runtime import checks, help, logs, worker_metrics
+from ngshare.runtime.banner import Start
+from ngshare.runtime.checks import check_prefix
+from ngshare.runtime.commandline import (
     Names,
     check_arguments,
     check_names,
@@ -32,12 +38,10 @@ from ngshare.commandline import (
     refuse,
     wrong_setting,
 )
-from ngshare.database import Database
-from ngshare.launcher import ending_with
-from ngshare.logs import PlainFormatter
-from ngshare.service_lock import in_use
-from ngshare.serving import serve, told_to_stop
-from ngshare.startup import StartError, check_prefix
+from ngshare.runtime.launcher import ending_with
+from ngshare.runtime.logs import PlainFormatter
+from ngshare.runtime.serving import serve, told_to_stop
+from ngshare.runtime.workers import once, supervise
 from ngshare.web.application import make_application
 from ngshare.web.auth.hub_client import SharedHubAuth, missing_overridden
 from ngshare.web.auth.identity import HubIdentity, Identity
@@ -46,12 +50,13 @@ from ngshare.web.auth.standalone import OwnNames, StandaloneIdentity
 from ngshare.web.proxy import is_network
 from ngshare.web.server import KnownAnyway, NothingSent
 from ngshare.web.service import Service
-from ngshare.workers import once, supervise
 
 TAKE_OVER_SECONDS = 10
 """How long the port is waited for that an ngshare of a killed Hub gives up about now."""
 
 DEFAULT_DATABASE = "sqlite:////srv/ngshare/ngshare.db"
+
+DEFAULT_STORAGE = "/srv/ngshare/files/"
 
 DATABASE_VARIABLE = "NGSHARE_DATABASE"
 """The environment variable that names the database where nothing else does."""
@@ -71,9 +76,7 @@ class SiteApplication(Application):
         DEFAULT_DATABASE,
         help="The database, as a SQLAlchemy URL; $NGSHARE_DATABASE when not given",
     ).tag(config=True)
-    storage = Unicode("/srv/ngshare/files/", help="The folder that holds the files").tag(
-        config=True
-    )
+    storage = Unicode(DEFAULT_STORAGE, help="The folder that holds the files").tag(config=True)
     adopt_without_files = Bool(
         False,
         help="Adopt a site of ngshare 0.6 although its files are lost",
@@ -175,12 +178,20 @@ class SiteApplication(Application):
         given = "--database"
         if "database" not in self.config.Ngshare and os.environ.get(DATABASE_VARIABLE):
             given = f"${DATABASE_VARIABLE}"
-        return startup.database_url(self.database, given)
+        return checks.database_url(self.database, given)
 
-    def upgrade(self, url: URL, blobs: LocalBlobs | None = None) -> tuple[str | None, str]:
-        """Upgrade the database. Return its revisions before and after. Raises StartError."""
-        startup.look_at_database(url)
-        return startup.bring_up_to_date(
+    def help_text(self, usage: Sequence[str], others: Sequence[help.Setting] = ()) -> Iterator[str]:
+        """Yield the lines of the help; ``others`` are settings that have no option."""
+        return help.text(self, usage, others)
+
+    def upgrade(self, url: URL, *, with_storage: bool) -> tuple[str | None, str]:
+        """Upgrade the database. Return its revisions before and after. Raises StartError.
+
+        with_storage: whether the storage is opened too; the upgrade of a 0.6 site needs it.
+        """
+        blobs = checks.open_storage(self.storage) if with_storage else None
+        checks.look_at_database(url)
+        return checks.bring_up_to_date(
             url, blobs, upgrade=True, files_may_be_lost=self.adopt_without_files
         )
 
@@ -339,10 +350,10 @@ class Ngshare(SiteApplication):
     def _check_admins(self, proposal: dict[str, Any]) -> list[str]:
         admins: list[str] = proposal["value"]
         for name in admins:
-            if not wire.is_name(name):
+            if not names.is_name(name):
                 raise StartError(
                     f"--admins names {name!r}, which no user can have: a name has 1 to "
-                    f"{wire.NAME_LENGTH} characters, no slash and no control character; "
+                    f"{names.NAME_LENGTH} characters, no slash and no control character; "
                     "write commas between names"
                 )
         return admins
@@ -378,7 +389,7 @@ class Ngshare(SiteApplication):
             for section, name, trait in (*self._settings(), *self._settings_of_client())
             if not {name, f"{section}.{name}"} & optional
         ]
-        yield from help.text(self, usage, others if classes else ())
+        yield from self.help_text(usage, others if classes else ())
         yield ""
         yield "Each can stand in ngshare_config.py too; `ngshare --generate-config` writes one."
 
@@ -421,16 +432,16 @@ class Ngshare(SiteApplication):
         check_prefix(self.prefix)
         url = self._database_url()
         if not self.standalone:
-            startup.check_hub(self.hub_api_url)
+            checks.check_hub(self.hub_api_url)
         identity = self._make_identity()
         if url.get_backend_name() == "sqlite":
-            startup.check_writable(url.database or "")
+            checks.check_writable(url.database or "")
         with in_use(url):
             self._run(url, identity, launcher)
 
     def _run(self, url: URL, identity: Identity, launcher: int) -> None:
         """Upgrade, listen, and serve until SIGTERM. ``launcher`` is the process that began this."""
-        blobs = startup.open_storage(self.storage)
+        blobs = checks.open_storage(self.storage)
         before, revision = self._migrate(url, blobs)
         with ending_with(launcher) if self.end_with_hub else contextlib.nullcontext():
             sockets = self._listen()
@@ -444,8 +455,8 @@ class Ngshare(SiteApplication):
             if self.workers == 1:
                 run()
             else:
-                with metrics.shared():
-                    supervise(self.workers, run, sockets, metrics.forget_worker)
+                with worker_metrics.shared():
+                    supervise(self.workers, run, sockets, worker_metrics.forget_worker)
         orphan = self.end_with_hub and os.getppid() != launcher
         self.log.info("Stopped%s", ": what launched it is gone" if orphan else "")
 
@@ -494,17 +505,17 @@ class Ngshare(SiteApplication):
 
     def _migrate(self, url: URL, blobs: LocalBlobs | None = None) -> tuple[str | None, str]:
         """The revisions before and after."""
-        self._advice = startup.look_at_database(url)
-        return startup.bring_up_to_date(
+        self._advice = checks.look_at_database(url)
+        return checks.bring_up_to_date(
             url, blobs, upgrade=self.upgrade_database, files_may_be_lost=self.adopt_without_files
         )
 
     def _listen(self) -> list[socket.socket]:
-        host, port = (self.host, self.port) if self.standalone else startup.hub_address()
+        host, port = (self.host, self.port) if self.standalone else checks.hub_address()
         service_url = "configure_hub(c, url=...)" if self.end_with_hub else "JUPYTERHUB_SERVICE_URL"
         settings = ("--host", "--port") if self.standalone else (service_url, service_url)
         patience = TAKE_OVER_SECONDS if self.end_with_hub else 0
-        return startup.bind(host, port, settings=settings, patience=patience)
+        return checks.bind(host, port, settings=settings, patience=patience)
 
     def _make_identity(self) -> Identity:
         if self.standalone:
@@ -581,7 +592,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         app.initialize(argv)
         app.start()
     except StartError as error:
-        print(f"ngshare: {startup.without_passwords(str(error))}", file=sys.stderr)
+        print(f"ngshare: {checks.without_passwords(str(error))}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:  # before it listens; afterwards it is told apart
         print("ngshare: interrupted; it can be started again", file=sys.stderr)

@@ -115,3 +115,7 @@ class OverQuota(ExchangeError):
     """The course has used up the room that it may take."""
 
     status = 507
+
+
+class StartError(Exception):
+    """The service or a command cannot start. The message is one line that says what to do."""

@@ -21,7 +21,8 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.web import Application
 
 from ngshare.blobs import LocalBlobs
-from ngshare.database import Database, parse_url
+from ngshare.db.transactions import Database
+from ngshare.db.urls import parse_url
 from ngshare.web.application import make_application
 from ngshare.web.auth.standalone import StandaloneIdentity
 from ngshare.web.service import Service
@@ -39,8 +40,8 @@ MEMORY_FREE = 4 * 2**30
 """Bytes that must be free there; a run takes less than one GiB."""
 
 ON_DISK = (
-    "adoption/test_durable.py",
-    "adoption/test_killed.py",
+    "legacy06/test_durable.py",
+    "legacy06/test_killed.py",
     "blobs/test_local.py",
     "process/test_crash.py",
 )

@@ -16,8 +16,8 @@ from typing import Protocol
 
 import pytest
 
-from ngshare import migrate
-from ngshare.database import parse_url
+from ngshare.db import migrate
+from ngshare.db.urls import parse_url
 from tests.postgres import Cluster, Stock
 
 only_sqlite = pytest.mark.databases("sqlite")
@@ -25,11 +25,11 @@ only_postgresql = pytest.mark.databases("postgresql")
 
 BOTH = {
     "actions/": "every query and every rule",
-    "test_database.py": "transactions and their retries",
-    "test_migrate.py": "migrations",
-    "test_safe_upgrades.py": "migrations",
-    "test_schema.py": "models equal to migrations",
-    "test_revision": "migrations",
+    "db/test_database.py": "transactions and their retries",
+    "db/test_migrate.py": "migrations",
+    "db/test_safe_upgrades.py": "migrations",
+    "db/test_schema.py": "models equal to migrations",
+    "db/test_revision": "migrations",
     "commands/": "long transactions of administrators",
     "hub/test_cycle.py": "a whole assignment, with nbgrader and a real Hub",
     "process/test_crash.py": "what was acknowledged survives",

@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-from ngshare import migrate
-from ngshare.database import parse_url
+from ngshare.db import migrate
+from ngshare.db.urls import parse_url
 
 left = int(sys.argv[3])
 

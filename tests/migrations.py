@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy import URL, Column, MetaData, Table, inspect, text
 
 from alembic import command
-from ngshare import migrate
-from ngshare.database import make_engine
+from ngshare.db import migrate
+from ngshare.db.engine import make_engine
 
 LATER = """
 op.create_table('extra', sa.Column('id', sa.Integer, primary_key=True), sa.Column('x', sa.String))

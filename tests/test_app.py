@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from jupyterhub.services.auth import HubOAuth
 
-from ngshare import logs
 from ngshare.app import Ngshare, SiteApplication, main
 from ngshare.commands.trash import Purge, Restore
-from ngshare.migrate import head
+from ngshare.db.migrate import head
+from ngshare.runtime import logs
 from ngshare.web.auth.hub_client import OVERRIDDEN
 
 HUB = {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -11,101 +13,58 @@ import ngshare
 
 PACKAGE = Path(ngshare.__file__).parent
 
-ALLOWED: dict[str, set[str]] = {
-    "__init__": set(),
-    "__main__": {"app"},
-    "errors": set(),
-    "wire": {"errors"},
-    "usernames": set(),
-    "models": set(),
-    "hub": set(),
-    "logs": set(),
-    "metrics": {"__init__"},
-    "workers": set(),
-    "launcher": set(),
-    "postgres": set(),
-    "sqlite": set(),
-    "outage": set(),
-    "database": {"postgres", "sqlite", "outage", "errors"},
-    "help": set(),
-    "blobs": {"blobs", "files", "errors"},
-    "progress": set(),
-    "files": set(),
-    "snapshots": {"files"},
-    # Frozen, as the revision that it belongs to.
-    "adoption": {"adoption"},
-    "upgrade_lock": {"files"},
-    "service_lock": {"files"},
-    "migrate": {"database", "snapshots", "upgrade_lock", "progress"},
-    "revert": {"migrate", "snapshots", "upgrade_lock", "service_lock"},
-    "actions.access": {"models", "errors"},
-    # They take many transactions and a long time, so they begin and end them themselves.
-    "actions.transfer": {"models", "database"},
-    "actions.storage": {"actions", "models", "blobs", "database", "errors", "snapshots"},
-    "actions.legacy": {"actions", "models", "blobs", "database", "errors"},
-    "actions.backup": {
-        *("actions", "models", "blobs", "database", "errors", "files", "migrate", "snapshots"),
-        "wire",
-    },
-    "actions.restore": {"actions", "blobs", "database", "migrate", "snapshots"},
-    "actions": {"actions", "models", "blobs", "usernames", "wire", "errors"},
-    "web.auth": {"web", "errors", "metrics"},  # it counts lookups at the Hub
-    "web.forms": {"web.json_stream", "errors", "wire"},
-    "web.service": {"web", "actions", "blobs", "database", "metrics", "errors"},
-    "web.base": {"web", "actions", "database", "logs", "wire", "errors"},
-    "web.uploads": {"web", "actions", "blobs", "database", "wire", "errors"},
-    "web.downloads": {"web", "actions", "blobs", "wire", "errors"},
-    "web.application": {"web", "logs"},
-    "web.counted": {"blobs", "errors", "metrics"},
-    "web.readiness": {"actions", "blobs", "database", "migrate"},
-    "web.pages": {"web", "actions", "errors", "__init__"},
-    # Whatever else is here is a thin handler, or a part that knows only the wire.
-    "web": {"web", "actions", "wire", "errors"},
-    "commands": {
-        "commands",
-        "files",
-        "app",
-        "startup",
-        "actions",
-        "migrate",
-        "revert",
-        "service_lock",
-        "snapshots",
-        "blobs",
-        "database",
-        "progress",
-        "wire",
-        "errors",
-        "help",
-    },
-    "startup": {"blobs", "database", "files", "migrate"},
-    "serving": {"web"},
-    "commandline": {"startup"},
-    "announcement": {"database", "__init__"},
-    "app": {
-        "web",
-        "migrate",
-        "blobs",
-        "database",
-        "service_lock",
-        "workers",
-        "launcher",
-        "logs",
-        "metrics",
-        "startup",
-        "serving",
-        "commandline",
-        "announcement",
-        "help",
-        "wire",
-        "errors",
-        "__init__",
-    },
-}
-"""What each module or package may import of ngshare; the longest name that fits counts.
 
-A package stands for all that is in it.
-"""
+class Room(NamedTuple):
+    """What the modules of a package, or one module, may import.
+
+    ngshare: modules and packages of ngshare. third_party: distributions, by their import names.
+    """
+
+    ngshare: set[str]
+    third_party: set[str]
+
+
+BOTTOM = {"errors", "files", "protocol"}
+DATABASE = {"db", "blobs", *BOTTOM}
+ACTIONS = {"actions", *DATABASE} - {"files"}
+
+ROOMS: dict[str, Room] = {
+    "__init__": Room(set(), set()),
+    "__main__": Room({"app"}, set()),
+    "errors": Room(set(), set()),
+    "files": Room(set(), set()),
+    "hub": Room(set(), set()),  # the Hub imports it
+    "protocol": Room({"protocol", "errors"}, set()),  # runs in users' servers too
+    "blobs": Room({"blobs", *BOTTOM}, set()),
+    "db": Room({"db", *BOTTOM}, {"sqlalchemy"}),
+    "db.models": Room(set(), {"sqlalchemy"}),
+    "db.migrate": Room({"db", *BOTTOM}, {"sqlalchemy", "alembic"}),
+    "db.legacy06": Room({"db.legacy06"}, set()),  # frozen, like the revision it belongs to
+    "actions": Room({"actions", "db.models", "blobs", "protocol", "errors"}, {"sqlalchemy"}),
+    "actions.access": Room({"db.models", "errors"}, {"sqlalchemy"}),
+    "admin": Room({"admin", "actions", *DATABASE}, {"sqlalchemy"}),
+    "web": Room({"web", *ACTIONS, "__init__"}, {"tornado"}),
+    "web.uploads": Room({"web", *ACTIONS}, {"msgspec", "pybase64"}),
+    "web.downloads": Room({"web", *ACTIONS}, {"pybase64"}),
+    "web.api": Room({"web", "actions", "protocol", "errors"}, set()),
+    "web.api.health": Room({"web", "errors"}, {"prometheus_client"}),
+    "web.auth": Room({"web", "errors"}, {"jupyterhub", "tornado", "traitlets", "cryptography"}),
+    "web.bodies": Room({"web", "protocol", "errors"}, {"tornado", "jupyterhub", "multipart"}),
+    "web.monitoring": Room({"web", *ACTIONS, "__init__"}, {"tornado", "prometheus_client"}),
+    "web.pages": Room({"web", "actions", "errors", "__init__"}, {"tornado", "jupyterhub"}),
+    "runtime": Room(
+        {"runtime", "web", *DATABASE, "__init__"},
+        {"tornado", "traitlets", "sqlalchemy", "prometheus_client"},
+    ),
+    "app": Room(
+        {"runtime", "web", *DATABASE, "__init__"},
+        {"traitlets", "sqlalchemy"},
+    ),
+    "commands": Room(
+        {"commands", "app", "admin", "actions", *DATABASE}, {"traitlets", "sqlalchemy"}
+    ),
+}
+"""What may be imported where; the longest name that fits counts. Imports go downward."""
 
 
 def name_of(path: Path) -> str:
@@ -114,21 +73,24 @@ def name_of(path: Path) -> str:
 
 
 def imported(path: Path) -> set[str]:
-    """The ngshare modules that a file imports, as names below the package."""
+    """The modules that a file imports by their whole names, the standard library's left out."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports relatively"
-            if node.module == "ngshare":
-                for alias in node.names:
-                    below = PACKAGE / alias.name
-                    is_module = below.is_dir() or below.with_suffix(".py").exists()
-                    found.add(f"ngshare.{alias.name if is_module else '__init__'}")
-            else:
-                found.add(node.module or "")
-    return {name.removeprefix("ngshare.") for name in found if name.startswith("ngshare")}
+            assert node.level == 0 and node.module, f"{path} imports relatively"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                below = PACKAGE.parent / whole.replace(".", "/")
+                is_module = below.is_dir() or below.with_suffix(".py").exists()
+                found.add(whole if is_module else node.module)
+    return {name for name in found if name.partition(".")[0] not in sys.stdlib_module_names}
+
+
+def room_of(path: Path) -> Room:
+    name = name_of(path)
+    return ROOMS[max((key for key in ROOMS if within(name, key)), key=len)]
 
 
 FILES = sorted(PACKAGE.rglob("*.py"), key=str)
@@ -136,14 +98,34 @@ FILES = sorted(PACKAGE.rglob("*.py"), key=str)
 
 @pytest.mark.parametrize("path", FILES, ids=[name_of(path) for path in FILES])
 def test_imports_only_what_is_below(path: Path) -> None:
-    name = name_of(path)
-    rule = max((key for key in ALLOWED if within(name, key)), key=len)
+    room = room_of(path)
     for other in imported(path):
-        allowed = any(within(other, key) for key in ALLOWED[rule])
-        assert allowed, f"{name} must not import {other}"
+        package, _, name = other.partition(".")
+        if package == "ngshare":
+            allowed = any(within(name or "__init__", key) for key in room.ngshare)
+        else:
+            allowed = package in room.third_party
+        assert allowed, f"{name_of(path)} must not import {other}"
 
 
-KNOW_LOCAL_BLOBS = ("app", "blobs", "startup")
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_rule_is_needed(room: str) -> None:
+    """A package that a room may import and does not is a rule that nobody would miss."""
+    used = {
+        other.partition(".")[0]
+        for path in FILES
+        if room_of(path) is ROOMS[room]
+        for other in imported(path)
+    }
+    assert used >= ROOMS[room].third_party
+
+
+def test_only_the_application_joins_the_runtime() -> None:
+    joins = {name_of(path) for path in FILES if any("ngshare.runtime" in o for o in imported(path))}
+    assert {name for name in joins if not within(name, "runtime")} == {"app"}
+
+
+KNOW_LOCAL_BLOBS = ("app", "blobs", "runtime.checks")
 """What may name the blob store on a local disk: it is made there."""
 
 
@@ -152,7 +134,7 @@ def test_an_object_store_can_stand_in_the_place_of_the_local_one(path: Path) -> 
     name = name_of(path)
     if not any(within(name, known) for known in KNOW_LOCAL_BLOBS):
         assert "LocalBlobs" not in path.read_text(), f"{name} must not know LocalBlobs"
-        assert not any(other.startswith("blobs.local") for other in imported(path)), name
+        assert not any(other.startswith("ngshare.blobs.local") for other in imported(path)), name
 
 
 def within(name: str, package: str) -> bool:

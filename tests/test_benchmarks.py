@@ -22,9 +22,10 @@ from benchmarks import content, growth, load, memory, processes, profile, report
 from benchmarks.bench import taking_turns
 from benchmarks.scenarios import Scenario, percentile
 from benchmarks.sites import COLD, Ours, submission_form
-from ngshare.database import make_engine, parse_url
-from ngshare.models import Assignment, AuditEntry, Course, File, Membership, Submission, Tree
-from ngshare.web.encoded import EncodedTrees
+from ngshare.db.engine import make_engine
+from ngshare.db.models import Assignment, AuditEntry, Course, File, Membership, Submission, Tree
+from ngshare.db.urls import parse_url
+from ngshare.web.tree_cache import EncodedTrees
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,10 +15,10 @@ import ngshare
 from ngshare.actions.audit import EVENTS
 from ngshare.actions.roster import STUDENT_IS_INSTRUCTOR
 from ngshare.app import Ngshare, SiteApplication
-from ngshare.metrics import Metrics
 from ngshare.web.application import routes
 from ngshare.web.auth.hub_client import SharedHubAuth
-from ngshare.web.who import implemented
+from ngshare.web.monitoring.metrics import Metrics
+from ngshare.web.route_access import implemented
 from tests.web.test_order_of_checks import ORDER
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from ngshare import __version__, migrate
+from ngshare import __version__
+from ngshare.db import migrate
 from tests.process.site import Site
 from tests.require import require
 
@@ -207,8 +208,8 @@ def test_wheel_holds_everything_that_the_service_reads(wheel: Path) -> None:
         if path.suffix in (".py", ".mako")
     }
     assert "ngshare/py.typed" in package
-    assert "ngshare/web/templates/base.html" in package
-    assert "ngshare/web/static/favicon.png" in package
+    assert "ngshare/web/pages/templates/base.html" in package
+    assert "ngshare/web/pages/static/favicon.png" in package
     assert {"ngshare/_alembic/env.py", "ngshare/_alembic/script.py.mako"} < migrations
     assert len([name for name in migrations if "/versions/" in name]) >= 3
     information = {name for name in names if ".dist-info/" in name}
@@ -245,7 +246,7 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
 
 
 def test_it_finds_its_migrations(installation: Installation) -> None:
-    code = "from ngshare import migrate; print(migrate.scripts(), migrate.head())"
+    code = "from ngshare.db import migrate; print(migrate.scripts(), migrate.head())"
     printed = installation.environment.run("-c", code, cwd=installation.cwd)
     assert printed == f"{installation.migrations} {migrate.head()}\n"
 

@@ -1,7 +1,7 @@
 """The schema of ngshare 1.0: real keys, content by hash, removal that can be undone.
 
 A site of ngshare 0.6 is adopted: its records move over, its files into the storage
-(``ngshare/adoption``). The tables of one that never held anything are dropped.
+(``ngshare/db/legacy06``). The tables of one that never held anything are dropped.
 
 Revision: 7c1f0a52d3e8
 Follows: 1921a169739b
@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from alembic.util import CommandError
 
 from alembic import op
-from ngshare import adoption
-from ngshare.migrate import refuse_downgrade
+from ngshare.db import legacy06
+from ngshare.db.migrate import refuse_downgrade
 
 revision = "7c1f0a52d3e8"
 down_revision = "1921a169739b"
@@ -77,14 +77,14 @@ def adopt():
     connection = op.get_bind()
     attributes = op.get_context().config.attributes
     try:
-        attributes["adopted"] = adoption.adopt(
+        attributes["adopted"] = legacy06.adopt(
             connection.connection.dbapi_connection,
             Path(connection.engine.url.database),
             attributes["storage"],
             attributes["progress"],
             files_may_be_lost=attributes.get("files_may_be_lost", False),
         )
-    except adoption.AdoptionError as error:
+    except legacy06.AdoptionError as error:
         raise CommandError(str(error)) from error
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, select
 
+from ngshare.db.models import INSTRUCTOR, STUDENT, Assignment, Course, Membership, User
 from ngshare.errors import Forbidden, NotFound
-from ngshare.models import INSTRUCTOR, STUDENT, Assignment, Course, Membership, User
 
 NOT_ADMIN = "not admin"
 NOT_INSTRUCTOR = "not course instructor"

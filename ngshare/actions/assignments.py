@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from ngshare.actions import access, audit, trees
+from ngshare.actions import access, audit, tree_rows
 from ngshare.actions.access import Access, Caller, Capability, Released
 from ngshare.actions.locks import lock
+from ngshare.db.models import Assignment
 from ngshare.errors import Conflict, NotFound
-from ngshare.models import Assignment
-from ngshare.wire import StoredFile
+from ngshare.protocol.trees import StoredFile
 
 _IN_ORDER = (
     select(Assignment.name)
@@ -39,7 +39,7 @@ def list_assignments(connection: Connection, caller: Caller, course: str) -> lis
 def fetch(connection: Connection, caller: Caller, course: str, assignment: str) -> list[StoredFile]:
     """The files of a released assignment; for every member of the course."""
     found = access.require_member(connection, caller, course, assignment)
-    return trees.files(connection, named(found).tree_id)
+    return tree_rows.files(connection, named(found).tree_id)
 
 
 def check_release(connection: Connection, caller: Caller, course: str, assignment: str) -> Access:
@@ -73,7 +73,7 @@ def release(
         # Meanwhile it may have been released, or the caller removed from the course.
         found = check_release(connection, caller, course, assignment)
     moment = audit.now()
-    tree_id = trees.add(connection, found.course_id, files)
+    tree_id = tree_rows.add(connection, found.course_id, files)
     if removed is None:
         connection.execute(
             insert(Assignment),
@@ -87,7 +87,9 @@ def release(
             ],
         )
     else:
-        trees.mark_replaced(connection, caller, removed.tree_id, moment, assignment_id=removed.id)
+        tree_rows.mark_replaced(
+            connection, caller, removed.tree_id, moment, assignment_id=removed.id
+        )
         connection.execute(
             update(Assignment)
             .where(Assignment.id == removed.id)

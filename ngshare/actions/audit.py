@@ -2,7 +2,7 @@
 
 So do the reads that matter, fetched and collected work: those are written a few
 seconds later, many at once, because a request that only reads must not wait for
-a disk (``web/reads.py``).
+a disk (``web/read_log.py``).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from sqlalchemy import ColumnElement, Connection, Exists, exists, insert, select
 
 from ngshare.actions import access
 from ngshare.actions.access import Caller, Capability, CourseRef
+from ngshare.db.models import Assignment, AuditEntry, Course, User
 from ngshare.errors import BadRequest, NotFound
-from ngshare.models import Assignment, AuditEntry, Course, User
 
 PAGE = 100
 """The entries of one page, unless more or fewer are wanted."""

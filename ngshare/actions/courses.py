@@ -8,9 +8,9 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from ngshare.actions import access, audit, roster
 from ngshare.actions.access import Caller, CourseRef
-from ngshare.actions.parts import ALL, Part
+from ngshare.actions.paging import ALL, Part
+from ngshare.db.models import INSTRUCTOR, Course, Membership, User
 from ngshare.errors import Conflict, NotFound
-from ngshare.models import INSTRUCTOR, Course, Membership, User
 
 _EVERY_COURSE = select(Course.name).where(Course.removed_at.is_(None)).order_by(Course.name)
 _ROLES = (

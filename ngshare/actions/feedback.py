@@ -7,12 +7,13 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, update
 
-from ngshare.actions import access, assignments, audit, submissions, trees
+from ngshare.actions import access, assignments, audit, submissions, tree_rows
 from ngshare.actions.access import Access, Caller, Capability
 from ngshare.actions.locks import lock
 from ngshare.actions.submissions import Submitted
-from ngshare.models import Submission
-from ngshare.wire import StoredFile, format_time, parse_time
+from ngshare.db.models import Submission
+from ngshare.protocol.times import format_time, parse_time
+from ngshare.protocol.trees import StoredFile
 
 _GIVE = (
     update(Submission)
@@ -49,7 +50,7 @@ def give(
         # Somebody may have given feedback meanwhile, which this replaces then.
         found, submitted = check_give(connection, caller, course, assignment, student, timestamp)
     moment = audit.now()
-    trees.mark_replaced(
+    tree_rows.mark_replaced(
         connection,
         caller,
         submitted.feedback_tree_id,
@@ -57,7 +58,7 @@ def give(
         assignment_id=assignments.named(found).id,
         submission_id=submitted.id,
     )
-    tree_id = trees.add(connection, found.course_id, files)
+    tree_id = tree_rows.add(connection, found.course_id, files)
     connection.execute(_GIVE, {"submission_id": submitted.id, "new_tree_id": tree_id})
     audit.record(
         connection,
@@ -90,7 +91,7 @@ def fetch(
         connection, caller, course, Capability.GRADE, student, assignment
     )
     submitted = _find(connection, caller, found, student, timestamp, removed=removed)
-    return submitted.submitted_at, trees.files(connection, submitted.feedback_tree_id)
+    return submitted.submitted_at, tree_rows.files(connection, submitted.feedback_tree_id)
 
 
 def _find(

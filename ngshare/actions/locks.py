@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, bindparam, select
 
-from ngshare.models import Assignment, Course, Submission, User
+from ngshare.db.models import Assignment, Course, Submission, User
 
 Lockable = type[Course] | type[Assignment] | type[Submission] | type[User]
 

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, func, select
 
 from ngshare.actions import access, assignments
 from ngshare.actions.access import Caller, Capability
-from ngshare.actions.parts import ALL, Part
-from ngshare.models import STUDENT, Membership, Submission, User
+from ngshare.actions.paging import ALL, Part
+from ngshare.db.models import STUDENT, Membership, Submission, User
 
 
 @dataclass(frozen=True, slots=True)

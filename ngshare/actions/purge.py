@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, exists, select
 from ngshare.actions import access, audit
 from ngshare.actions.access import Caller, CourseRef
 from ngshare.actions.locks import lock
-from ngshare.models import (
+from ngshare.db.models import (
     Assignment,
     Course,
     File,
@@ -21,7 +21,7 @@ from ngshare.models import (
     Tree,
     User,
 )
-from ngshare.wire import format_time
+from ngshare.protocol.times import format_time
 
 CHUNK = 500
 """How many ids one IN list holds; old SQLite takes 999 parameters at most."""

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, bindparam, func, select
 from ngshare.actions import access
 from ngshare.actions.access import Caller, Capability
 from ngshare.actions.locks import lock
+from ngshare.db.models import Course, Tree
 from ngshare.errors import OverQuota
-from ngshare.models import Course, Tree
 
 P = ParamSpec("P")
 T = TypeVar("T")

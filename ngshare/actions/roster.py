@@ -12,10 +12,10 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 from ngshare.actions import access, audit, users
 from ngshare.actions.access import Access, Caller, Capability
 from ngshare.actions.locks import lock
-from ngshare.actions.parts import ALL, Part
+from ngshare.actions.paging import ALL, Part
+from ngshare.db.models import INSTRUCTOR, STUDENT, Course, Membership, User
 from ngshare.errors import BadRequest, Conflict, NotFound
-from ngshare.models import INSTRUCTOR, STUDENT, Course, Membership, User
-from ngshare.wire import is_name, is_text
+from ngshare.protocol.names import is_name, is_text
 
 STUDENT_IS_INSTRUCTOR = "Cannot add instructor as student"
 

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, insert, select, type_coerce
 
-from ngshare.actions import access, assignments, audit, roster, trees, users
+from ngshare.actions import access, assignments, audit, roster, tree_rows, users
 from ngshare.actions.access import Access, Caller, Capability, Released
 from ngshare.actions.locks import lock
-from ngshare.actions.parts import ALL, Part
+from ngshare.actions.paging import ALL, Part
+from ngshare.db.models import Assignment, Submission, User, UtcText
 from ngshare.errors import NotFound
-from ngshare.models import Assignment, Submission, User, UtcText
-from ngshare.wire import StoredFile, format_time, parse_time
+from ngshare.protocol.times import format_time, parse_time
+from ngshare.protocol.trees import StoredFile
 
 
 class Handed(NamedTuple):
@@ -97,7 +98,7 @@ def submit(
     last = connection.scalar(_LAST_TIME, {"assignment_id": released.id, "student_id": student_id})
     if last is not None and moment <= last:
         moment = last + timedelta(microseconds=1)
-    tree_id = trees.add(connection, found.course_id, files)
+    tree_id = tree_rows.add(connection, found.course_id, files)
     connection.execute(
         _SUBMISSION,
         {
@@ -191,7 +192,7 @@ def collect(
     require_participant(connection, caller, found, student, removed=removed)
     moment = None if timestamp is None else parse_time(timestamp)
     submitted = find(connection, released, student, moment)
-    return submitted.submitted_at, trees.files(connection, submitted.tree_id)
+    return submitted.submitted_at, tree_rows.files(connection, submitted.tree_id)
 
 
 def find(

@@ -14,11 +14,12 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from ngshare.actions import access, audit, trees
+from ngshare.actions import access, audit, tree_rows
 from ngshare.actions.access import Caller, CourseRef
+from ngshare.db.models import Assignment, Course, Membership, ReplacedTree, Submission, Tree, User
 from ngshare.errors import BadRequest, Conflict, NotFound
-from ngshare.models import Assignment, Course, Membership, ReplacedTree, Submission, Tree, User
-from ngshare.wire import check_name, format_time
+from ngshare.protocol.names import check_name
+from ngshare.protocol.times import format_time
 
 KINDS = ("course", "assignment", "instructor", "student", "release", "feedback", "replaced")
 """The kinds of items. The last is a replaced tree without a record of what it belonged to."""
@@ -198,7 +199,7 @@ def _restore_tree(
         place = update(Submission).where(of_submission).values(feedback_tree_id=tree_id)
         assert item.submitted_at is not None
         detail["timestamp"] = format_time(item.submitted_at)
-    trees.mark_replaced(
+    tree_rows.mark_replaced(
         connection,
         caller,
         newer,

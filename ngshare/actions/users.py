@@ -14,8 +14,8 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from ngshare.actions import access, audit
 from ngshare.actions.access import Caller
-from ngshare.models import Course, Membership, User
-from ngshare.usernames import name_key, name_warnings
+from ngshare.db.models import Course, Membership, User
+from ngshare.protocol.usernames import name_key, name_warnings
 
 CHUNK = 500
 """How many names one IN list holds; old SQLite takes 999 parameters at most."""

@@ -7,11 +7,12 @@ from pathlib import Path
 from sqlalchemy import URL
 from traitlets import Bool, Unicode
 
-from ngshare import migrate
-from ngshare.actions import backup, restore
+from ngshare.admin import backup, restore
 from ngshare.blobs import open_folder_store
 from ngshare.commands.base import DAMAGE, DONE, YES, Command, CommandError, count, size
-from ngshare.database import Database, show_url
+from ngshare.db import migrate
+from ngshare.db.transactions import Database
+from ngshare.db.urls import show_url
 
 
 class Backup(Command):
@@ -106,7 +107,7 @@ class Restore(Command):
         with self.progress("Checking the backup") as started:
             source = restore.check(folder, started)
         store = open_folder_store(self.storage)
-        self.upgrade(url)
+        self.upgrade(url, with_storage=False)
         with (
             self.open_database() as database,
             self.progress("Restoring") as started,

@@ -15,20 +15,26 @@ from sqlalchemy import URL
 from traitlets import Bool, Unicode
 from traitlets.config import Config
 
-from ngshare import help, migrate
 from ngshare.actions.access import Caller
-from ngshare.actions.backup import BackupError
-from ngshare.actions.storage import Unreadable
-from ngshare.app import DATABASE_VARIABLE, DEFAULT_DATABASE, Ngshare, SiteApplication
+from ngshare.admin.backup import BackupError
+from ngshare.admin.storage import Unreadable
+from ngshare.app import (
+    DATABASE_VARIABLE,
+    DEFAULT_DATABASE,
+    DEFAULT_STORAGE,
+    Ngshare,
+    SiteApplication,
+)
 from ngshare.blobs import ManagedBlobStore, open_folder_store
 from ngshare.commands.owner import CannotBecome, Owner, become, owner_of
-from ngshare.database import Database, parse_url, show_url
-from ngshare.errors import ExchangeError
-from ngshare.migrate import MigrationError
-from ngshare.progress import Progress
-from ngshare.service_lock import InUse
-from ngshare.snapshots import DamagedCopy, NoRoom
-from ngshare.startup import StartError
+from ngshare.db import migrate
+from ngshare.db.migrate import MigrationError
+from ngshare.db.progress import Progress
+from ngshare.db.service_lock import InUse
+from ngshare.db.snapshots import DamagedCopy, NoRoom
+from ngshare.db.transactions import Database
+from ngshare.db.urls import parse_url, show_url
+from ngshare.errors import ExchangeError, StartError
 
 DONE = 0
 FAILED = 1
@@ -118,7 +124,7 @@ class Command(SiteApplication):
     def emit_help(self, classes: bool = False) -> Generator[str, None, None]:
         """Its help, in plain words; traitlets' own speaks of classes and traits."""
         usage = " ".join(word for word in (self.name, self.usage, "[OPTIONS]") if word)
-        yield from help.text(self, [usage], ())
+        yield from self.help_text([usage])
 
     def take_words(self, words: Sequence[str]) -> None:
         least, most = self.takes
@@ -189,7 +195,7 @@ class Command(SiteApplication):
         """
         words = [command, shlex.quote(str(path.absolute()))]
         url, note = self._database_url(), ""
-        usual = (DEFAULT_DATABASE, help.default(SiteApplication.class_traits()["storage"]))
+        usual = (DEFAULT_DATABASE, DEFAULT_STORAGE)
         if (self.database, self.storage) != usual or os.environ.get(DATABASE_VARIABLE):
             if url.get_backend_name() == "sqlite":
                 url = url.set(database=str(Path(url.database or "").absolute()))

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from traitlets import Unicode
 
-from ngshare import migrate, snapshots
 from ngshare.app import Ngshare
 from ngshare.commands.base import DONE, FAILED, Command
-from ngshare.database import show_url
-from ngshare.startup import open_storage
+from ngshare.db import migrate, snapshots
+from ngshare.db.urls import show_url
 
 
 class Db(Command):
@@ -75,8 +74,7 @@ class Upgrade(Command):
     def run(self) -> int:
         url = self._database_url()
         # Only a site of ngshare 0.6 needs its storage for it; none is made here.
-        blobs = open_storage(self.storage) if Path(self.storage).is_dir() else None
-        before, after = self.upgrade(url, blobs)
+        before, after = self.upgrade(url, with_storage=Path(self.storage).is_dir())
         if before == after:
             self.say(f"{show_url(url)} is up to date, at revision {after}.")
         else:

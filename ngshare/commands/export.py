@@ -12,9 +12,10 @@ from typing import IO
 from sqlalchemy import Connection
 from traitlets import Unicode
 
-from ngshare.actions import audit, export
-from ngshare.actions.archive import safe_part
-from ngshare.actions.export import Exported
+from ngshare.actions import audit
+from ngshare.admin import export
+from ngshare.admin.archive_names import safe_part
+from ngshare.admin.export import Exported
 from ngshare.commands.base import DAMAGE, DONE, SETTINGS, YES, Command, CommandError, count, size
 from ngshare.files import publish
 

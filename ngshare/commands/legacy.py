@@ -7,10 +7,10 @@ from pathlib import Path
 
 from traitlets import Bool, Unicode
 
-from ngshare.actions import legacy
-from ngshare.actions.legacy import LegacyFile, LegacyFiles
+from ngshare.admin import legacy_files
+from ngshare.admin.legacy_files import LegacyFile, LegacyFiles
 from ngshare.commands.base import DONE, YES, Command, CommandError, agree, count, size
-from ngshare.progress import Progress
+from ngshare.db.progress import Progress
 
 SHOWN = 20
 """How many files of a kind are named."""
@@ -45,10 +45,10 @@ class RemoveLegacy(Command):
     def run(self) -> int:
         store, folder = self.open_storage(), Path(self.storage)
         with self.open_database() as database:
-            files = legacy.list_files(folder)
+            files = legacy_files.list_files(folder)
             with Progress("Reading the files of ngshare 0.6", len(files)) as progress:
-                found = legacy.sort_files(database, store, files, progress.advance)
-            if self.orphans and found.orphans and not database.read(legacy.was_adopted):
+                found = legacy_files.sort_files(database, store, files, progress.advance)
+            if self.orphans and found.orphans and not database.read(legacy_files.was_adopted):
                 raise CommandError(
                     f"{database} was not adopted from ngshare 0.6, so nobody knows whose these "
                     "files are: name the right one with --database"

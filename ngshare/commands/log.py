@@ -14,8 +14,8 @@ from ngshare.actions import audit, missing
 from ngshare.actions.audit import Entry, Wanted
 from ngshare.actions.missing import Missing
 from ngshare.commands.base import DONE, SETTINGS, Command, CommandError
-from ngshare.database import Database
-from ngshare.wire import format_time
+from ngshare.db.transactions import Database
+from ngshare.protocol.times import format_time
 
 
 class Log(Command):

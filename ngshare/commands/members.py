@@ -10,7 +10,7 @@ from traitlets import Bool, Unicode
 from ngshare.actions import users
 from ngshare.actions.users import Member
 from ngshare.commands.base import DONE, SETTINGS, Command
-from ngshare.wire import format_time
+from ngshare.protocol.times import format_time
 
 
 class Members(Command):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ngshare import migrate
+from ngshare.db import migrate
 
 
 class CannotBecome(Exception):

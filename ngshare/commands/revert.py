@@ -6,11 +6,11 @@ from pathlib import Path
 
 from traitlets import Unicode
 
-from ngshare import revert, snapshots
 from ngshare.commands.base import DONE, YES, Command, CommandError
-from ngshare.database import show_url
-from ngshare.service_lock import not_in_use
-from ngshare.snapshots import Backup
+from ngshare.db import revert, snapshots
+from ngshare.db.service_lock import not_in_use
+from ngshare.db.snapshots import Backup
+from ngshare.db.urls import show_url
 
 
 class Revert(Command):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from traitlets import Integer, Unicode
 
-from ngshare.actions import legacy, storage
-from ngshare.actions.storage import Collected, Damage, Report, Use
+from ngshare.admin import legacy_files, storage
+from ngshare.admin.storage import Collected, Damage, Report, Use
 from ngshare.blobs import Amount, ManagedBlobStore, gc
 from ngshare.blobs.gc import SHARDS
 from ngshare.commands.base import (
@@ -22,9 +22,9 @@ from ngshare.commands.base import (
     count,
     size,
 )
-from ngshare.database import Database
-from ngshare.progress import Progress
-from ngshare.wire import format_time
+from ngshare.db.progress import Progress
+from ngshare.db.transactions import Database
+from ngshare.protocol.times import format_time
 
 
 class Storage(Command):
@@ -72,7 +72,7 @@ class Check(Command):
         with self.open_database() as database, progress:
             report = storage.check(database, store, progress.advance)
         self._tell(report)
-        if left := legacy.list_files(Path(self.storage)):
+        if left := legacy_files.list_files(Path(self.storage)):
             self.say(
                 f"{count(len(left), 'file is', 'files are')} there under a name of ngshare 0.6, "
                 "for the way back to it: ngshare storage remove-legacy removes "

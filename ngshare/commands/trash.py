@@ -11,8 +11,8 @@ from ngshare.actions import audit, purge, trash
 from ngshare.actions.purge import Purged
 from ngshare.actions.trash import TrashItem
 from ngshare.commands.base import DONE, SETTINGS, YES, Command, count
-from ngshare.database import Database
-from ngshare.progress import Progress
+from ngshare.db.progress import Progress
+from ngshare.db.transactions import Database
 
 TOGETHER = 100
 """How many members or replaced trees one transaction purges; a course has one of its own."""

@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import inspect
-import json
-import logging
 import re
 from pathlib import Path
 
 from tornado.web import Application, RequestHandler
 
-from ngshare import logs
-from ngshare.web import assignments, audit, courses, feedback, ops, pages, roster, submissions
-from ngshare.web.base import BaseHandler
+from ngshare.web.api import assignments, audit, courses, feedback, health, roster, submissions
+from ngshare.web.monitoring.request_log import log_request
+from ngshare.web.pages import debug_records, login, start
+from ngshare.web.route_access import declared, implemented
 from ngshare.web.service import Service
-from ngshare.web.who import declared, implemented
-
-log = logging.getLogger("ngshare.access")
 
 Route = tuple[str, type[RequestHandler]]
 
 
 def routes(prefix: str, *, hub: bool) -> list[Route]:
     """Every path, as a pattern, with its handler. ``hub`` adds the way in through the Hub."""
-    modules = (pages, courses, roster, assignments, submissions, feedback, audit, ops)
+    modules = (
+        *(start, courses, roster, assignments, submissions, feedback, audit, health),
+        debug_records,
+    )
     relative: list[Route] = [route for module in modules for route in module.routes]
     if hub:
-        relative += pages.hub_routes
+        relative += login.routes
     # What people type who leave something out.
     typed: list[Route] = [
-        (re.escape(path), pages.ToStartPage) for path in {"/", prefix[:-1]} - {prefix, ""}
+        (re.escape(path), start.ToStartPage) for path in {"/", prefix[:-1]} - {prefix, ""}
     ]
     return [
-        (r"/healthz", ops.Health),
-        (r"/readyz", ops.Ready),
+        (r"/healthz", health.Health),
+        (r"/readyz", health.Ready),
         *((re.escape(prefix) + pattern, handler) for pattern, handler in relative),
         *sorted(typed),
     ]
@@ -65,19 +64,19 @@ def make_application(
     """The Tornado application. Raises ValueError when a route does not say who may call it."""
     found = routes(prefix, hub=hub)
     check_declared(found)
-    folder = Path(__file__).parent
-    start = re.escape(prefix)
+    folder = Path(start.__file__).parent
+    escaped = re.escape(prefix)
     named = [
         (
             pattern,
             handler,
-            {"service": service, "route": name_route(pattern.removeprefix(start), handler)},
+            {"service": service, "route": name_route(pattern.removeprefix(escaped), handler)},
         )
         for pattern, handler in found
     ]
     return Application(
         named,
-        default_handler_class=pages.NotFound,
+        default_handler_class=start.NotFound,
         default_handler_args={"service": service, "route": "unknown"},
         cookie_secret=cookie_secret,
         log_function=log_request,
@@ -87,55 +86,3 @@ def make_application(
         stylesheet=(folder / "static" / "style.css").read_bytes(),
         compress_response=False,
     )
-
-
-def log_request(handler: RequestHandler) -> None:
-    """Count each request, and write one line. Never its query string, which may hold a secret."""
-    assert isinstance(handler, BaseHandler)
-    status = handler.get_status()
-    level = logging.INFO if status < 400 else logging.WARNING if status < 500 else logging.ERROR
-    if status < 400 and isinstance(handler, (ops.Health, ops.Ready, ops.Metrics)):
-        level = logging.DEBUG
-    if status == 401 and isinstance(handler, pages.StartPage) and _sent_nothing(handler):
-        level = logging.DEBUG  # the Hub, which looks every minute whether its service answers
-    request = handler.request
-    seconds = request.request_time()
-    handler.service.metrics.answered(
-        request.method or "", handler.route, status, seconds, handler.received, handler.sent
-    )
-    if not log.isEnabledFor(level):
-        return
-    user, course = handler.caller.name, handler.path_args[0] if handler.path_args else None
-    log.log(
-        level,
-        "%d %s %s (%s@%s) %.2fms%s%s%s",
-        status,
-        request.method,
-        request.path,
-        user,
-        request.remote_ip,
-        1000 * seconds,
-        f" course={json.dumps(course, ensure_ascii=False)}" if course else "",
-        f" error={handler.error_id}" if handler.error_id else "",
-        f" reason={handler.log_reason}" if handler.log_reason else "",
-        extra=logs.fields(
-            status=status,
-            method=request.method,
-            route=handler.route,
-            path=request.path,
-            user=user,
-            course=course,
-            address=request.remote_ip,
-            milliseconds=round(1000 * seconds, 2),
-            received=handler.received,
-            sent=handler.sent,
-            error=handler.error_id,
-            reason=handler.log_reason,
-        ),
-    )
-
-
-def _sent_nothing(handler: BaseHandler) -> bool:
-    """Whether a request came without anything that could say who sent it."""
-    headers = handler.request.headers
-    return "Authorization" not in headers and "Cookie" not in headers

@@ -17,9 +17,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
 
-from ngshare import logs, wire
 from ngshare.actions.access import Caller
-from ngshare.database import Action
+from ngshare.db.transactions import Action
 from ngshare.errors import (
     BadRequest,
     ExchangeError,
@@ -28,11 +27,13 @@ from ngshare.errors import (
     Unauthenticated,
     Unavailable,
 )
+from ngshare.protocol import names
 from ngshare.web.auth.hub_client import SERVICE_NAMES
-from ngshare.web.bodies import BodyHandler
-from ngshare.web.forms import parse_body, parse_form, parse_spooled
+from ngshare.web.bodies.forms import parse_body, parse_form, parse_spooled
+from ngshare.web.bodies.receive import BodyHandler
+from ngshare.web.monitoring.log_fields import fields
+from ngshare.web.route_access import UNIDENTIFIED, Who
 from ngshare.web.service import Service
-from ngshare.web.who import UNIDENTIFIED, Who
 
 log = logging.getLogger("ngshare")
 
@@ -89,7 +90,7 @@ class BaseHandler(BodyHandler):
         """Identify who sent this. Raises Unauthenticated, or BadRequest for an illegal name."""
         name = self._name or await self._identify()
         for each in (name, *self.path_args):
-            wire.check_name(each)
+            names.check_name(each)
         self.caller = await self.service.see(name)
 
     def value(self, name: str) -> Any:
@@ -103,7 +104,7 @@ class BaseHandler(BodyHandler):
             return None
         if isinstance(value, str) and len(value) > FIELD:
             raise BadRequest(f"The field {name} is longer than {FIELD} characters")
-        if not isinstance(value, str) or not wire.is_text(_CONTROL.sub(" ", value)):
+        if not isinstance(value, str) or not names.is_text(_CONTROL.sub(" ", value)):
             raise BadRequest(f"The field {name} must be a text")
         return _CONTROL.sub(" ", value).strip()
 
@@ -225,7 +226,7 @@ class BaseHandler(BodyHandler):
                 self.request.path,
                 error.message,
                 cause,
-                extra=logs.fields(error=self.error_id),
+                extra=fields(error=self.error_id),
             )
             return
         if isinstance(error, (ExchangeError, HTTPError)):
@@ -239,7 +240,7 @@ class BaseHandler(BodyHandler):
             self.request.method,
             self.request.path,
             exc_info=(kind, error, trace),
-            extra=logs.fields(error=self.error_id),
+            extra=fields(error=self.error_id),
         )
 
     def _reason_for_log(self, error: ExchangeError | HTTPError) -> str | None:

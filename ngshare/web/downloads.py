@@ -9,12 +9,12 @@ from typing import Any
 
 import pybase64
 
-from ngshare import wire
 from ngshare.actions import audit
 from ngshare.blobs import BlobMissing, BlobStore
 from ngshare.errors import Unavailable
+from ngshare.protocol import trees
+from ngshare.protocol.trees import StoredFile
 from ngshare.web.base import BaseHandler
-from ngshare.wire import StoredFile
 
 log = logging.getLogger("ngshare")
 
@@ -54,7 +54,7 @@ class DownloadHandler(BaseHandler):
         service = self.service
         if self.flag("list_only"):
             async with service.replies.of(self.caller.name):
-                listed = {"success": True, "files": wire.format_tree(files), **fields}
+                listed = {"success": True, "files": trees.format_tree(files), **fields}
                 await self.reply_large(json.dumps(listed).encode())
             return
         head = json.dumps({"success": True, **fields}).encode()[:-1] + b', "files": '

@@ -22,7 +22,7 @@ BODY_SECONDS = 3600
 
 MAX_BODY = 2**20
 """The largest body, in bytes, of a handler that Tornado reads it for. Handlers that receive it
-themselves (:mod:`ngshare.web.bodies`) raise the limit."""
+themselves (:mod:`ngshare.web.bodies.receive`) raise the limit."""
 
 KEPT_FREE = 700
 """File descriptors that are never for clients: eight threads write up to 64 files each at once,

@@ -13,19 +13,19 @@ from ngshare.actions import audit, users
 from ngshare.actions.access import Caller
 from ngshare.actions.audit import Read
 from ngshare.blobs import BlobStore
-from ngshare.database import BUSY, Action, Attempts, Database
+from ngshare.db.transactions import BUSY, Action, Attempts, Database
 from ngshare.errors import OutOfSpace, Unavailable
-from ngshare.metrics import Metrics
 from ngshare.web.auth.identity import Identity
-from ngshare.web.counted import CountedBlobs
-from ngshare.web.encoded import EncodedTrees
-from ngshare.web.limits import PerUser, SlowConnections
+from ngshare.web.bodies.client_limits import PerUser, SlowConnections
+from ngshare.web.bodies.spool import Spool
+from ngshare.web.monitoring.counted_blobs import CountedBlobs
+from ngshare.web.monitoring.metrics import Metrics
+from ngshare.web.monitoring.readiness import Readiness
 from ngshare.web.proxy import networks
-from ngshare.web.rate import Rate
-from ngshare.web.readiness import Readiness
-from ngshare.web.reads import ReadLog
+from ngshare.web.rate_limit import Rate
+from ngshare.web.read_log import ReadLog
 from ngshare.web.reservations import Reservations
-from ngshare.web.spool import Spool
+from ngshare.web.tree_cache import EncodedTrees
 
 P = ParamSpec("P")
 T = TypeVar("T")

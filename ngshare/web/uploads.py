@@ -11,16 +11,16 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import msgspec
 import pybase64
 
-from ngshare import wire
 from ngshare.actions import quota
 from ngshare.actions.access import Caller
 from ngshare.blobs import BlobStore, BlobUpload
-from ngshare.database import Action
+from ngshare.db.transactions import Action
 from ngshare.errors import BadRequest, TooLarge
+from ngshare.protocol.trees import StoredFile, check_distinct, check_path
 from ngshare.web.base import BaseHandler
-from ngshare.web.forms import STREAMED, LongValue
-from ngshare.web.json_stream import take_contents
-from ngshare.wire import StoredFile
+from ngshare.web.bodies.forms import STREAMED, LongValue
+from ngshare.web.bodies.json_stream import take_contents
+from ngshare.web.bodies.json_text import check_json_values, decode_json
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -164,7 +164,7 @@ def decode_entries(files: object) -> list[object]:
     if files is None:
         raise BadRequest("Please supply files")
     if isinstance(files, (str, bytes)):
-        wire.check_json_values(files)
+        check_json_values(files)
         try:
             files = msgspec.json.decode(files)
         except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
@@ -186,7 +186,7 @@ def read_tree(
     contents: dict[str, T | None] = {}
     if isinstance(files, LongValue):
         rest, contents = take_contents(files.pieces(), add_text, BAD_JSON)
-        files = wire.decode_json(rest, BAD_JSON)[STREAMED] if files.in_body else rest
+        files = decode_json(rest, BAD_JSON)[STREAMED] if files.in_body else rest
     tree: list[tuple[str, bytes | T]] = []
     for path, text in check(decode_entries(files)):
         content = contents[text] if text in contents else decode(text)
@@ -203,8 +203,8 @@ def check(entries: Iterable[object]) -> list[tuple[str, str]]:
     """
     checked = [_check_entry(index, entry) for index, entry in enumerate(entries)]
     for path, _ in checked:
-        wire.check_path(path)
-    wire.check_distinct([path for path, _ in checked])
+        check_path(path)
+    check_distinct([path for path, _ in checked])
     return checked
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ngshare.actions import courses, roster
 from ngshare.actions.access import Caller
-from ngshare.database import Database
+from ngshare.db.transactions import Database
 
 ADMIN = Caller("root", admin=True)
 INSTRUCTOR = Caller("ivy")

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Connection
 
-from ngshare import models
 from ngshare.actions import access, assignments, courses, roster, submissions
 from ngshare.actions.access import (
     CAPABILITIES,
@@ -18,6 +17,7 @@ from ngshare.actions.access import (
     Caller,
     Capability,
 )
+from ngshare.db import models
 from ngshare.errors import Forbidden, NotFound
 from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STRANGER, STUDENT, Act
 

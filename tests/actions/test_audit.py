@@ -12,9 +12,10 @@ from sqlalchemy import Connection, select
 from ngshare.actions import assignments, courses, feedback, roster, submissions
 from ngshare.actions.access import Caller
 from ngshare.blobs import sha256
+from ngshare.db.models import AuditEntry
 from ngshare.errors import ExchangeError
-from ngshare.models import AuditEntry
-from ngshare.wire import StoredFile, format_time, md5
+from ngshare.protocol.times import format_time
+from ngshare.protocol.trees import StoredFile, md5
 from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STRANGER, STUDENT, Act
 
 NOW = datetime(2026, 9, 1, 8, tzinfo=timezone.utc)

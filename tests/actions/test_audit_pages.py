@@ -9,8 +9,8 @@ from sqlalchemy import Connection, insert
 
 from ngshare.actions import audit, courses, trash
 from ngshare.actions.audit import Page, Read, Wanted, all_entries, course_entries, record_reads
+from ngshare.db.models import AuditEntry
 from ngshare.errors import BadRequest, Forbidden, NotFound
-from ngshare.models import AuditEntry
 from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STRANGER, STUDENT, Act
 
 START = datetime(2030, 1, 1, tzinfo=timezone.utc)

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Connection, literal_column, select, text, type_coerce, update
 
 from ngshare.actions import assignments, submissions
-from ngshare.models import Submission, UtcText
-from ngshare.wire import format_time
+from ngshare.db.models import Submission, UtcText
+from ngshare.protocol.times import format_time
 from tests.actions.conftest import COURSE, INSTRUCTOR, STUDENT, Act
 from tests.databases import only_postgresql, only_sqlite
 

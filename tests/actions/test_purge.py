@@ -12,8 +12,7 @@ from ngshare.actions import assignments, audit, courses, feedback, purge, roster
 from ngshare.actions.access import Caller
 from ngshare.actions.purge import Purged
 from ngshare.blobs import sha256
-from ngshare.errors import Forbidden, NotFound
-from ngshare.models import (
+from ngshare.db.models import (
     Assignment,
     AuditEntry,
     Base,
@@ -25,7 +24,9 @@ from ngshare.models import (
     Tree,
     UtcDateTime,
 )
-from ngshare.wire import StoredFile, format_time, md5
+from ngshare.errors import Forbidden, NotFound
+from ngshare.protocol.times import format_time
+from ngshare.protocol.trees import StoredFile, md5
 from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STUDENT, Act
 
 SHELL = Caller("shell:root", admin=True)

@@ -28,10 +28,19 @@ from ngshare.actions import (
     users,
 )
 from ngshare.actions.roster import Person
-from ngshare.database import Database
+from ngshare.db.models import (
+    Assignment,
+    AuditEntry,
+    File,
+    Membership,
+    ReplacedTree,
+    Submission,
+    User,
+)
+from ngshare.db.transactions import Database
 from ngshare.errors import Conflict, ExchangeError, Forbidden, NotFound, OverQuota
-from ngshare.models import Assignment, AuditEntry, File, Membership, ReplacedTree, Submission, User
-from ngshare.wire import StoredFile, format_time
+from ngshare.protocol.times import format_time
+from ngshare.protocol.trees import StoredFile
 from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STUDENT, Act
 from tests.databases import only_postgresql
 from tests.postgres import Cluster

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, func, select
 
 from ngshare.actions import courses, roster, users
 from ngshare.actions.roster import ImportStatus, Person
+from ngshare.db.models import Membership, User
 from ngshare.errors import BadRequest, Forbidden
-from ngshare.models import Membership, User
 from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STRANGER, STUDENT, Act
 
 

@@ -12,10 +12,11 @@ from sqlalchemy import Connection, select
 from ngshare.actions import assignments, audit, courses, feedback, roster, submissions, trash
 from ngshare.actions.trash import TrashItem
 from ngshare.blobs import sha256
-from ngshare.database import Database
+from ngshare.db.models import Assignment, AuditEntry, Course, Membership
+from ngshare.db.transactions import Database
 from ngshare.errors import BadRequest, Conflict, Forbidden, NotFound
-from ngshare.models import Assignment, AuditEntry, Course, Membership
-from ngshare.wire import StoredFile, format_time, md5
+from ngshare.protocol.times import format_time
+from ngshare.protocol.trees import StoredFile, md5
 from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STUDENT, Act
 
 SHELL = trash.Caller("shell:root", admin=True)

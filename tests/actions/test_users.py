@@ -11,8 +11,8 @@ from sqlalchemy import select
 from ngshare.actions import courses, roster, users
 from ngshare.actions.roster import Person
 from ngshare.actions.users import Member, OddName
+from ngshare.db.models import User
 from ngshare.errors import Forbidden, NotFound
-from ngshare.models import User
 from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STUDENT, Act
 
 NOW = datetime(2026, 9, 1, 8, tzinfo=timezone.utc)

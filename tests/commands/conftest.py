@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from traitlets.config import Application
 
-from ngshare import logs
 from ngshare.actions import assignments, courses, feedback, roster, submissions
 from ngshare.actions.access import Caller
 from ngshare.app import main
 from ngshare.blobs import LocalBlobs, sha256
-from ngshare.database import Database
-from ngshare.wire import StoredFile, format_time, md5
+from ngshare.db.transactions import Database
+from ngshare.protocol.times import format_time
+from ngshare.protocol.trees import StoredFile, md5
+from ngshare.runtime import logs
 from tests.process.site import Site
 
 ADMIN = Caller("ada", admin=True)

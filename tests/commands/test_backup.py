@@ -18,11 +18,14 @@ import pytest
 from sqlalchemy import Connection, select
 
 from alembic import command
-from ngshare import migrate
-from ngshare.actions import assignments, backup, courses, submissions, transfer
+from ngshare.actions import assignments, courses, submissions
+from ngshare.admin import backup, copy_rows
 from ngshare.blobs import LocalBlobs, sha256
 from ngshare.blobs.local_upload import LocalUpload
-from ngshare.database import Database, make_engine, parse_url, show_url
+from ngshare.db import migrate
+from ngshare.db.engine import make_engine
+from ngshare.db.transactions import Database
+from ngshare.db.urls import parse_url, show_url
 from ngshare.files import file_lock
 from tests.commands.conftest import ADMIN, COURSE, IVY, SAM, Run, stored
 from tests.commands.test_storage import make_old
@@ -48,7 +51,7 @@ def everything(database: Database) -> dict[str, list[Any]]:
                 for row in connection.execute(select(table).order_by(*table.primary_key))
                 if "site restored" not in row
             ]
-            for table in transfer.TABLES
+            for table in copy_rows.TABLES
         }
 
     return database.read(read)
@@ -440,7 +443,7 @@ def test_a_restore_that_fails_leaves_the_database_and_can_be_repeated(
 
     with monkeypatch.context() as broken:
         broken.setattr(LocalUpload, "add", failing(LocalUpload.add))
-        broken.setattr(transfer, "insert", failing(transfer.insert))
+        broken.setattr(copy_rows, "insert", failing(copy_rows.insert))
         assert "Input/output error" in run("db", "restore", str(folder), "--yes", code=1).stderr
     assert everything(database) == later
     run("db", "restore", str(folder), "--yes")
@@ -562,7 +565,7 @@ def test_a_backup_that_an_older_ngshare_made_is_upgraded(
     before = everything(database)
     run("db", "backup", str(folder))
     manifest = backup.read_manifest(folder)
-    engine = make_engine(transfer.file_url(folder / manifest.database), wal=False, writes=True)
+    engine = make_engine(copy_rows.file_url(folder / manifest.database), wal=False, writes=True)
     with engine.begin() as connection:
         command.downgrade(migrate.alembic_config(connection), "7c1f0a52d3e8")
     engine.dispose()
@@ -594,7 +597,7 @@ def test_the_moved_site_counts_on_from_its_highest_ids(
                     f"SELECT coalesce(max(id), 0) FROM {table.name}"
                 ).scalar_one(),
             )
-            for table in transfer.TABLES
+            for table in copy_rows.TABLES
             if "id" in table.c
         ]
 
@@ -614,6 +617,6 @@ def test_who_reads_meanwhile_sees_what_was_before(
         migrate.current(connection)  # the state is that of the first statement
         run("db", "restore", str(folder), "--yes")
         assert everything(database) != later  # another transaction
-        return transfer.count_rows(connection)
+        return copy_rows.count_rows(connection)
 
     assert database.read(read) == {table: len(rows) for table, rows in later.items()}

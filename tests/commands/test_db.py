@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from alembic import command
-from ngshare import migrate
-from ngshare.database import make_engine, parse_url
+from ngshare.db import migrate
+from ngshare.db.engine import make_engine
+from ngshare.db.urls import parse_url
 from tests.commands.conftest import Run
 from tests.databases import only_sqlite
 from tests.process.site import Site

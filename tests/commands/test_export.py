@@ -19,9 +19,9 @@ from sqlalchemy import Connection, update
 from ngshare.actions import assignments, audit, courses, feedback, roster, submissions
 from ngshare.actions.access import Caller
 from ngshare.blobs import LocalBlobs, sha256
-from ngshare.database import Database
-from ngshare.models import File
-from ngshare.wire import StoredFile
+from ngshare.db.models import File
+from ngshare.db.transactions import Database
+from ngshare.protocol.trees import StoredFile
 from tests.commands.conftest import ADMIN, COURSE, IVY, Run, stored
 from tests.databases import only_sqlite
 from tests.process.site import COMMAND, PATIENCE, Site
@@ -229,7 +229,7 @@ def test_it_appears_when_it_is_complete(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr("ngshare.actions.export._log", fail)
+        broken.setattr("ngshare.admin.export._log", fail)
         refused = run("export", COURSE, "--output=out.zip", code=1).stderr
     assert "No space left on device" in refused
     assert list(site.folder.glob("out.zip*")) == []

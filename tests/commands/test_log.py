@@ -11,7 +11,7 @@ from ngshare.actions import audit, courses, submissions
 from ngshare.blobs import LocalBlobs
 from ngshare.commands.base import CommandError
 from ngshare.commands.log import parse_moment
-from ngshare.database import Database
+from ngshare.db.transactions import Database
 from tests.commands.conftest import ADMIN, COURSE, SAM, Run, stored
 from tests.databases import only_sqlite
 from tests.process.site import Site

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from ngshare.actions import audit, roster, users
-from ngshare.database import Database
+from ngshare.db.transactions import Database
 from tests.commands.conftest import COURSE, IVY, Run
 
 

@@ -6,14 +6,14 @@ import shutil
 
 import pytest
 
-from ngshare import migrate
 from ngshare.blobs import LocalBlobs
 from ngshare.commands.base import size
-from ngshare.database import parse_url
-from tests.adoption.conftest import REAL_SITE
-from tests.adoption.contents import our_contents
+from ngshare.db import migrate
+from ngshare.db.urls import parse_url
 from tests.commands.conftest import Run
 from tests.databases import only_sqlite
+from tests.legacy06.conftest import REAL_SITE
+from tests.legacy06.contents import our_contents
 from tests.process.site import Site
 
 pytestmark = only_sqlite

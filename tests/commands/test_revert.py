@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from ngshare import migrate, revert, snapshots
-from ngshare.database import parse_url
-from ngshare.service_lock import not_in_use
-from tests.adoption.conftest import REAL_SITE
-from tests.adoption.contents import dump, legacy_contents, our_contents, revision
+from ngshare.db import migrate, revert, snapshots
+from ngshare.db.service_lock import not_in_use
+from ngshare.db.urls import parse_url
 from tests.commands.conftest import Run
 from tests.databases import only_postgresql, only_sqlite
+from tests.legacy06.conftest import REAL_SITE
+from tests.legacy06.contents import dump, legacy_contents, our_contents, revision
 from tests.process.site import COMMAND, PATIENCE, Site, wait_for
 
 

@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, update
 
-from ngshare.actions import assignments, audit, courses, feedback, storage, submissions
+from ngshare.actions import assignments, audit, courses, feedback, submissions
+from ngshare.admin import storage
 from ngshare.blobs import LocalBlobs, sha256
-from ngshare.database import Database
+from ngshare.db.models import File
+from ngshare.db.transactions import Database
 from ngshare.errors import OutOfSpace
-from ngshare.models import File
-from ngshare.wire import format_time
+from ngshare.protocol.times import format_time
 from tests.commands.conftest import ADMIN, COURSE, IVY, SAM, Run, stored
 from tests.process.site import Site, files_field, together
 from tests.require import require

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, func, select, update
 from ngshare.actions import assignments, courses
 from ngshare.actions.audit import now
 from ngshare.blobs import LocalBlobs, sha256
-from ngshare.database import Database
-from ngshare.models import Assignment, AuditEntry, Course, Submission
+from ngshare.db.models import Assignment, AuditEntry, Course, Submission
+from ngshare.db.transactions import Database
 from tests.commands.conftest import ADMIN, COURSE, IVY, Run, stored
 from tests.commands.test_storage import make_old
 

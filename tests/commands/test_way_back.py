@@ -9,7 +9,7 @@ import pytest
 
 from ngshare.app import DATABASE_VARIABLE, DEFAULT_DATABASE
 from ngshare.commands.base import Command
-from ngshare.database import parse_url
+from ngshare.db.urls import parse_url
 from tests.commands.conftest import forget_applications
 
 

@@ -23,7 +23,8 @@ from urllib.parse import quote, urlencode
 
 from sqlalchemy import text
 
-from ngshare.database import make_engine, parse_url
+from ngshare.db.engine import make_engine
+from ngshare.db.urls import parse_url
 
 T = TypeVar("T")
 

@@ -41,7 +41,8 @@ UPLOADS = 40
 GRACE = 3.0
 IDLE = 5.0
 IN_A_HURRY = f"""
-from ngshare.web import limits, server
+from ngshare.web import server
+from ngshare.web.bodies import client_limits as limits
 limits.GRACE_SECONDS, limits.CHECK_SECONDS, server.IDLE_SECONDS = {(GRACE, 0.2, IDLE)}
 from ngshare.app import main
 main()

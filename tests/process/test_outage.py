@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ngshare import migrate
-from ngshare.database import parse_url
+from ngshare.db import migrate
+from ngshare.db.urls import parse_url
 from tests.postgres import Cluster, running_cluster
 from tests.process.site import ADMIN, Client, Site, wait_for
 from tests.process.test_crash import (

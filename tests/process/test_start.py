@@ -15,8 +15,9 @@ import pytest
 from sqlalchemy import inspect
 
 import ngshare
-from ngshare import migrate
-from ngshare.database import make_engine, parse_url, show_url
+from ngshare.db import migrate
+from ngshare.db.engine import make_engine
+from ngshare.db.urls import parse_url, show_url
 from tests.databases import only_sqlite
 from tests.process.site import COMMAND, Site, wait_for
 from tests.require import require

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from ngshare import migrate
 from ngshare.actions import courses, roster
 from ngshare.actions.access import Caller
-from ngshare.database import Database, parse_url
-from tests.adoption.conftest import REAL_SITE
+from ngshare.db import migrate
+from ngshare.db.transactions import Database
+from ngshare.db.urls import parse_url
 from tests.databases import Databases, only_sqlite
+from tests.legacy06.conftest import REAL_SITE
 from tests.migrations import LATER, contents, without
 from tests.process.site import COMMAND, PATIENCE, Client, Site, wait_for
 
@@ -27,7 +28,7 @@ COUNT = 8
 
 LATER_PROGRAM = (
     "import pathlib, sys\n"
-    "from ngshare import app, migrate\n"
+    "from ngshare import app\nfrom ngshare.db import migrate\n"
     "folder = pathlib.Path(sys.argv.pop(1))\n"
     "migrate.scripts = lambda: folder\n"
     "app.main()"

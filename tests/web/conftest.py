@@ -12,7 +12,8 @@ import pytest
 from tornado.web import Application
 
 from ngshare.blobs import LocalBlobs
-from ngshare.database import Database, parse_url
+from ngshare.db.transactions import Database
+from ngshare.db.urls import parse_url
 from ngshare.web.application import make_application
 from ngshare.web.auth.hub_client import SharedHubAuth
 from ngshare.web.auth.identity import HubIdentity

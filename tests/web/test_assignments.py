@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ngshare.blobs import LocalBlobs
-from ngshare.wire import md5
+from ngshare.protocol.trees import md5
 from tests.conftest import ADMIN, Api, tree
 from tests.web.world import (
     ASSIGNMENT,

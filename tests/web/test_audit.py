@@ -11,7 +11,7 @@ from tornado.web import Application
 
 from ngshare.actions import access, audit
 from ngshare.actions.access import Caller
-from ngshare.database import Database
+from ngshare.db.transactions import Database
 from ngshare.web.service import Service
 from tests.conftest import ADMIN, Api, tree
 from tests.web.world import (
@@ -174,7 +174,7 @@ async def test_what_sends_no_content_is_no_read(api: Api, service: Service) -> N
 async def test_a_read_is_in_the_log_without_anybody_asking(
     api: Api, app: Application, monkeypatch: pytest.MonkeyPatch, service: Service
 ) -> None:
-    monkeypatch.setattr("ngshare.web.reads.SECONDS", 0.01)
+    monkeypatch.setattr("ngshare.web.read_log.SECONDS", 0.01)
     await api.get("assignment", COURSE, ASSIGNMENT, user=STUDENT)
     while not await log(api, event="assignment fetched"):  # the log is asked
         pass

@@ -15,10 +15,11 @@ import pytest
 from jupyterhub.services.auth import HubOAuth
 from tornado.web import Application, create_signed_value
 
-from ngshare.actions import maintenance, users
-from ngshare.database import Database, make_engine
+from ngshare.actions import debug_records, users
+from ngshare.db.engine import make_engine
+from ngshare.db.transactions import Database
 from ngshare.web.auth.hub_client import SharedHubAuth
-from ngshare.web.rate import Rate
+from ngshare.web.rate_limit import Rate
 from ngshare.web.service import Service
 from tests.conftest import ADMIN, PREFIX, Api, Reply, tree
 from tests.databases import only_sqlite
@@ -180,7 +181,7 @@ async def test_a_user_comes_into_being_when_first_seen(
     api: Api, hub: HubStub, database: Database
 ) -> None:
     def known() -> set[str]:
-        return {row["id"] for row in database.read(maintenance.dump)["users"]}
+        return {row["id"] for row in database.read(debug_records.dump)["users"]}
 
     hub.add("new token", "newcomer")
     hub.add("unscoped", "outsider", scopes=[])
@@ -653,7 +654,7 @@ async def test_a_login_cookie_alone_changes_nothing(
 ) -> None:
     """Another site can make a browser send its cookies, but not read what they hold."""
     hub.add("of the admin", ADMIN)
-    before = database.read(maintenance.dump)
+    before = database.read(debug_records.dump)
     headers = {"Cookie": login_cookie("of the admin")}
     if place == "wrong header":
         headers["X-XSRFToken"] = "guessed"
@@ -663,7 +664,7 @@ async def test_a_login_cookie_alone_changes_nothing(
     reply = await api.send(method, "course", name, headers=headers, query=query, body=body)
     assert reply.status in (401, 403)
     assert reply.message
-    assert database.read(maintenance.dump) == before
+    assert database.read(debug_records.dump) == before
 
 
 async def log_in(api: Api, hub: HubStub, value: str) -> dict[str, str]:

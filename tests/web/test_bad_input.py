@@ -18,9 +18,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ngshare.actions import maintenance
+from ngshare.actions import debug_records
 from ngshare.blobs import LocalBlobs
-from ngshare.database import Database
+from ngshare.db.transactions import Database
 from ngshare.web.service import Service
 from tests.conftest import ADMIN, PREFIX, Api, Reply, tree
 from tests.test_wire import paths
@@ -42,7 +42,7 @@ def send(api: Api, database: Database, blobs: LocalBlobs) -> Send:
     """Send a request as ``Api.send`` does. Unless it succeeds, it must have changed nothing."""
 
     def state() -> tuple[Any, Any]:
-        return database.read(maintenance.dump), sorted(blobs.folder.glob("*/*/*"))
+        return database.read(debug_records.dump), sorted(blobs.folder.glob("*/*/*"))
 
     async def send(*args: Any, **kwargs: Any) -> Reply:
         before = state()
@@ -337,7 +337,7 @@ BODY = urlencode({"user": STUDENT, "files": tree(a="1")}).encode()
 
 
 def dump(database: Database) -> Any:
-    return database.read(maintenance.dump)
+    return database.read(debug_records.dump)
 
 
 @pytest.mark.gen_test

@@ -17,10 +17,10 @@ import pytest
 import requests
 from tornado.web import Application
 
-from ngshare.web import bodies, limits, spool
 from ngshare.web.application import routes
+from ngshare.web.bodies import receive, spool
+from ngshare.web.route_access import METHODS, UNIDENTIFIED, Who, declared
 from ngshare.web.service import Service
-from ngshare.web.who import METHODS, UNIDENTIFIED, Who, declared
 from tests.conftest import PREFIX, Api, tree
 from tests.hubstub import HubStub
 from tests.web.waiting import until
@@ -45,7 +45,7 @@ def app(hub_app: Application, hub: HubStub) -> Application:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests need not wait as long as a proxy may need."""
-    monkeypatch.setattr(bodies, "CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(receive, "CLOSE_SECONDS", 0.1)
 
 
 def nobody_is_asked() -> list[str]:
@@ -242,7 +242,7 @@ async def test_one_user_sends_few_large_bodies_at_once_and_others_are_not_kept_w
     api: Api, hub: HubStub, hub_service: Service
 ) -> None:
     hub.add("of-sue", CLASSMATE)
-    hub_service.uploads = limits.PerUser(2)
+    hub_service.uploads = client_limits.PerUser(2)
     body = submission(b"x" * 2**20)
     async with contextlib.AsyncExitStack() as opened:
         connections = [await opened.enter_async_context(Connection(api)) for _ in range(4)]
@@ -333,8 +333,8 @@ async def test_a_long_value_of_a_short_field_is_refused(api: Api, hub_service: S
 @pytest.fixture
 def hurried(hub_service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """A service that waits for a client for tenths of a second."""
-    monkeypatch.setattr(limits, "CHECK_SECONDS", 0.05)
-    monkeypatch.setattr(limits, "GRACE_SECONDS", 0.3)
+    monkeypatch.setattr(client_limits, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(client_limits, "GRACE_SECONDS", 0.3)
     hub_service.slow_connections.idle_seconds = 0.5
 
 
@@ -444,8 +444,8 @@ async def test_the_reply_reaches_who_sends_on_and_the_rest_is_not_taken(
         (line,) = (record for record in caplog.records if record.name == "ngshare.access")
         received = line.fields["received"]  # type: ignore[attr-defined]
         taken = hub_service.max_body if chunked else 0
-        assert bodies.LINGER_BYTES <= received - taken <= bodies.LINGER_BYTES + 2**20
-    assert bodies.LINGER_BYTES <= received <= bodies.LINGER_BYTES + hub_service.max_body + 2**20
+        assert receive.LINGER_BYTES <= received - taken <= receive.LINGER_BYTES + 2**20
+    assert receive.LINGER_BYTES <= received <= receive.LINGER_BYTES + hub_service.max_body + 2**20
 
 
 @pytest.mark.parametrize("mebibytes", [5, 9, 60])
@@ -468,7 +468,7 @@ async def test_todays_clients_read_why_their_submission_is_too_large(
 async def test_who_waits_with_a_body_that_is_too_large_is_hung_up_on(
     api: Api, hub_service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(receive, "LINGER_SECONDS", 0.1)
     async with Connection(api) as connection:
         connection.send(SUBMISSION, TOO_MUCH, b"x")
         assert (await connection.reply())[0] == 413

@@ -10,8 +10,8 @@ import pytest
 
 from ngshare.blobs import Blob, BlobMissing, BlobStore, LocalBlobs, sha256
 from ngshare.errors import OutOfSpace, Unavailable
-from ngshare.metrics import Metrics
-from ngshare.web.counted import CountedBlobs
+from ngshare.web.monitoring.counted_blobs import CountedBlobs
+from ngshare.web.monitoring.metrics import Metrics
 
 
 @pytest.fixture

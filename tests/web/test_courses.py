@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ngshare.web import courses
+from ngshare.web.api import courses
 from tests.conftest import ADMIN, Api, tree
 from tests.web.world import (
     ASSIGNMENT,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ngshare.web.encoded import EncodedTrees
-from ngshare.wire import StoredFile
+from ngshare.protocol.trees import StoredFile
+from ngshare.web.tree_cache import EncodedTrees
 
 
 def tree(name: str) -> list[StoredFile]:

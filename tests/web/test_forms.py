@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ngshare.errors import BadRequest
-from ngshare.web.forms import FIELDS, PIECE, parse_body, parse_form
+from ngshare.web.bodies.forms import FIELDS, PIECE, parse_body, parse_form
 
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data; boundary=line"

@@ -6,10 +6,10 @@ import logging
 
 import pytest
 
+from ngshare.runtime.workers import once
 from ngshare.web.auth import identity
 from ngshare.web.auth.hub_client import SharedHubAuth
 from ngshare.web.auth.identity import HubIdentity
-from ngshare.workers import once
 from tests.hubstub import SERVICE, HubStub
 from tests.web.conftest import SERVICE_TOKEN
 

@@ -13,7 +13,6 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.web import Application
 
 from ngshare.errors import Unavailable
-from ngshare.web.auth import limits
 from ngshare.web.auth.hub_client import SharedHubAuth
 from tests.conftest import Api, Reply
 from tests.hubstub import HubStub
@@ -23,7 +22,7 @@ from tests.web.world import COURSE, STUDENT
 pytestmark = pytest.mark.gen_test(timeout=60)
 
 HERE, ELSEWHERE = "192.0.2.1", "198.51.100.7"
-REJECTED = limits.REJECTED_PER_MINUTE
+REJECTED = lookup_limits.REJECTED_PER_MINUTE
 
 
 @pytest.fixture
@@ -72,7 +71,7 @@ async def test_of_many_unknown_tokens_a_few_are_looked_up_at_once(
 ) -> None:
     hub.delay = 0.01
     assert await asyncio.gather(*flood(hub_auth, 60)) == [None] * 60
-    assert 1 < hub.asked_at_once <= limits.UNKNOWN_AT_ONCE
+    assert 1 < hub.asked_at_once <= lookup_limits.UNKNOWN_AT_ONCE
 
 
 async def test_a_flood_of_unknown_tokens_does_not_delay_known_ones(
@@ -84,7 +83,7 @@ async def test_a_flood_of_unknown_tokens_does_not_delay_known_ones(
         cached.expires_at = 0
     hub.hold("flood")
     flooding = flood(hub_auth, 200)
-    await hub.asked(1 + limits.UNKNOWN_AT_ONCE)
+    await hub.asked(1 + lookup_limits.UNKNOWN_AT_ONCE)
     reply = await courses(api, "of the student")
     assert reply.json["courses"] == [COURSE]
     assert hub.questions.count("of the student") == 2
@@ -95,10 +94,10 @@ async def test_a_flood_of_unknown_tokens_does_not_delay_known_ones(
 async def test_unknown_tokens_beyond_those_that_may_wait_get_503(
     api: Api, hub: HubStub, hub_auth: SharedHubAuth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "MAX_WAITING", 5)
+    monkeypatch.setattr(lookup_limits, "MAX_WAITING", 5)
     hub.hold("flood")
-    flooding = flood(hub_auth, limits.UNKNOWN_AT_ONCE + 5)
-    await hub.asked(limits.UNKNOWN_AT_ONCE)
+    flooding = flood(hub_auth, lookup_limits.UNKNOWN_AT_ONCE + 5)
+    await hub.asked(lookup_limits.UNKNOWN_AT_ONCE)
     reply = await courses(api, "one more")
     assert reply.status == 503
     assert int(reply.headers["Retry-After"]) > 0
@@ -117,7 +116,7 @@ async def test_an_address_that_sends_many_rejected_tokens_is_slowed_down(
     statuses = await guess(api, REJECTED + 80)
     assert set(statuses) == {401, 429}
     # And those that were on their way when the limit was reached.
-    assert REJECTED <= statuses.count(401) <= REJECTED + limits.UNKNOWN_AT_ONCE
+    assert REJECTED <= statuses.count(401) <= REJECTED + lookup_limits.UNKNOWN_AT_ONCE
     asked = len(hub.questions)
     assert asked == 1 + statuses.count(401), "the Hub is not asked about the others"
 
@@ -165,7 +164,7 @@ async def test_login_codes_that_the_hub_rejects_count_too(api: Api, hub: HubStub
 
     replies = [come_back("made up", HERE) for _ in range(REJECTED + 40)]
     statuses = [reply.status for reply in await asyncio.gather(*replies)]
-    assert statuses.count(503) <= REJECTED + limits.UNKNOWN_AT_ONCE
+    assert statuses.count(503) <= REJECTED + lookup_limits.UNKNOWN_AT_ONCE
     assert statuses.count(429) >= 20
     hub.log_in("code", "of the student")
     reply = await come_back("code", ELSEWHERE)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from ngshare.actions import maintenance
-from ngshare.database import Database
+from ngshare.actions import debug_records
+from ngshare.db.transactions import Database
 from ngshare.errors import TooMany
-from ngshare.web.rate import Rate
+from ngshare.web.rate_limit import Rate
 from ngshare.web.service import Service
 from tests.conftest import ADMIN, Api, tree
 from tests.web.world import (
@@ -77,13 +77,13 @@ async def test_a_course_without_room_takes_no_more_files(
 ) -> None:
     used = (await api.get("usage", COURSE, user=INSTRUCTOR)).json["bytes"]
     service.max_course_bytes = used + 2**20
-    before = database.read(maintenance.dump)
+    before = database.read(debug_records.dump)
     for content in (b"x" * (2**20 + 1), b"y" * 2 * 2**20):
         reply = await api.post(what, *where, user=who, files=tree(a=content), **more)
         assert reply.status == 507
         assert reply.message.startswith(f"The course {COURSE} has used up its 1 MiB")
         assert "ask the course's instructor, or an administrator" in reply.message
-    assert database.read(maintenance.dump) == before
+    assert database.read(debug_records.dump) == before
     reply = await api.post(what, *where, user=who, files=tree(a=b"x" * 2**20), **more)
     assert reply.status == 200
     usage = (await api.get("usage", COURSE, user=INSTRUCTOR)).json
@@ -173,7 +173,7 @@ def test_who_waits_as_long_as_told_gets_through() -> None:
 
 
 def test_the_count_of_few_users_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ngshare.web.rate.USERS", 2)
+    monkeypatch.setattr("ngshare.web.rate_limit.USERS", 2)
     rate = Rate(1, Clock())
     for user in ("sam", "sue", "sam", "zoe"):
         sent(rate, user, 1)

@@ -10,8 +10,8 @@ import pytest
 
 from ngshare.actions import courses, roster, submissions
 from ngshare.actions.access import Caller
-from ngshare.database import Database
-from ngshare.web import lists
+from ngshare.db.transactions import Database
+from ngshare.web.api import lists
 from tests.conftest import ADMIN, Api
 from tests.web.world import ASSIGNMENT, COURSE, INSTRUCTOR, STUDENT, UNTOUCHED, stored
 

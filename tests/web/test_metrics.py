@@ -145,14 +145,14 @@ async def test_transactions_that_are_run_again(
 ) -> None:
     from sqlalchemy.exc import IntegrityError
 
-    from ngshare import database
+    from ngshare.db import transactions
 
     def lose(*args: Any) -> Any:
         raise IntegrityError("statement", {}, sqlite3.IntegrityError("UNIQUE constraint failed"))
 
     monkeypatch.setattr("ngshare.actions.submissions.submit", lose)
     assert (await submit(api)).status == 503
-    assert of(service, "ngshare_database_retries_total") == database.ATTEMPTS - 1
+    assert of(service, "ngshare_database_retries_total") == transactions.ATTEMPTS - 1
     assert of(service, 'ngshare_database_errors_total{kind="gave_up"}') == 1
 
 

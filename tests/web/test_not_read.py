@@ -12,9 +12,8 @@ import pytest
 
 from ngshare.actions import roster
 from ngshare.actions.access import Caller
-from ngshare.database import Database
-from ngshare.web import limits
-from ngshare.web.limits import PerUser
+from ngshare.db.transactions import Database
+from ngshare.web.bodies.client_limits import PerUser
 from ngshare.web.service import Service
 from tests.conftest import Api
 from tests.web.waiting import until
@@ -59,7 +58,7 @@ async def unread(api: Api, target: str) -> AsyncIterator[socket.socket]:
 async def test_who_does_not_read_is_cut_off(
     api: Api, service: Service, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
-    monkeypatch.setattr(limits, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(client_limits, "CHECK_SECONDS", 0.05)
     service.slow_connections.idle_seconds = 0.3
     async with unread(api, target):
         await until(lambda: not service._idle.is_set())

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from ngshare.actions import maintenance
-from ngshare.database import Database
-from ngshare.web import ops
-from ngshare.web.lists import PIECE
+from ngshare.actions import debug_records
+from ngshare.db.transactions import Database
+from ngshare.web.api.lists import PIECE
+from ngshare.web.pages import debug_records as records_page
 from tests.conftest import ADMIN, Api, Reply, tree
 from tests.web.test_assignments import full
 from tests.web.world import (
@@ -88,20 +88,20 @@ async def test_a_large_dump_is_whole_and_is_made_off_the_event_loop(
         "status"
     )
     threads = []
-    encode = ops._encode
+    encode = records_page._encode
 
     def record(tables: Any) -> bytes:
         threads.append(threading.current_thread())
         return encode(tables)
 
-    monkeypatch.setattr(ops, "_encode", record)
+    monkeypatch.setattr(records_page, "_encode", record)
     reply = await debugging(api, ADMIN, action="dump")
-    assert reply.json == {"success": True, **database.read(maintenance.dump)}
+    assert reply.json == {"success": True, **database.read(debug_records.dump)}
     assert threading.main_thread() not in threads
 
 
 async def test_an_empty_dump_is_json() -> None:
-    assert json.loads(ops._encode({})) == {"success": True}
+    assert json.loads(records_page._encode({})) == {"success": True}
 
 
 async def test_a_kind_without_records_is_left_out(api: Api) -> None:
@@ -258,16 +258,16 @@ async def test_the_sample_data_replaces_whatever_was_there(api: Api) -> None:
 async def test_a_link_on_another_site_changes_nothing(
     api: Api, database: Database, action: str, site: str
 ) -> None:
-    before = database.read(maintenance.dump)
+    before = database.read(debug_records.dump)
     query = {"user": ADMIN, "action": action}
     headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors"}
     reply = await api.send("GET", "initialize-Data6ase", query=query, headers=headers)
     assert reply.failure == (403, "Pages of other sites may not use this service")
-    assert database.read(maintenance.dump) == before
+    assert database.read(debug_records.dump) == before
     for header in ({"Referer": "http://evil.example/"}, {"Origin": "http://evil.example"}):
         reply = await api.send("GET", "initialize-Data6ase", query=query, headers=header)
         assert reply.failure == (403, "Pages of other sites may not use this service")
-    assert database.read(maintenance.dump) == before
+    assert database.read(debug_records.dump) == before
     for own in ("none", "same-origin"):
         headers = {"Sec-Fetch-Site": own}
         reply = await api.send("GET", "initialize-Data6ase", query=query, headers=headers)

@@ -13,12 +13,12 @@ from urllib.parse import quote
 import pytest
 from tornado.web import Application
 
-from ngshare.actions import maintenance
-from ngshare.database import Database
+from ngshare.actions import debug_records
+from ngshare.db.transactions import Database
 from ngshare.web.application import make_application, routes
 from ngshare.web.base import BaseHandler
+from ngshare.web.route_access import Who, allow, declared, implemented
 from ngshare.web.service import Service
-from ngshare.web.who import Who, allow, declared, implemented
 from tests.conftest import ADMIN, PREFIX, Api, Reply, tree
 from tests.databases import only_sqlite
 from tests.hubstub import HubStub
@@ -170,14 +170,14 @@ GRANTED = [
 @pytest.mark.gen_test
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.method} {row.path}")
 async def test_who_may_do_what(api: Api, database: Database, row: Row) -> None:
-    before = database.read(maintenance.dump)
+    before = database.read(debug_records.dump)
     cells = list(zip(CALLERS, row.cells, strict=True))
     # Requests that must change nothing come first, so that the dump above holds for each.
     for caller, expected in [cell for cell in cells if cell[1] != 200]:
         reply = await send(api, row, caller)
         assert reply.status == expected, f"{caller}: {reply}"
         assert reply.status == 302 or reply.message, f"{caller}: {reply}"
-        assert database.read(maintenance.dump) == before, f"{caller} was refused, after a change"
+        assert database.read(debug_records.dump) == before, f"{caller} was refused, after a change"
     if row.method == "GET":
         for caller in [caller for caller, expected in cells if expected == 200]:
             reply = await send(api, row, caller)

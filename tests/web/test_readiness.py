@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ngshare import migrate
 from ngshare.blobs import LocalBlobs
+from ngshare.db import migrate
 from ngshare.web.service import Service
 from tests.conftest import Api
 
@@ -45,7 +45,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> Any:
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr("ngshare.web.readiness.time", clock)
+    monkeypatch.setattr("ngshare.web.monitoring.readiness.time", clock)
     return clock
 
 

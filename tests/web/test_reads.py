@@ -11,8 +11,8 @@ import pytest
 
 from ngshare.actions.audit import Read
 from ngshare.errors import OutcomeUnknown, Unavailable
-from ngshare.web import reads
-from ngshare.web.reads import ReadLog
+from ngshare.web import read_log as module
+from ngshare.web.read_log import ReadLog
 
 pytestmark = pytest.mark.gen_test
 
@@ -51,7 +51,7 @@ class Database:
 
 async def started(monkeypatch: pytest.MonkeyPatch, **limits: float) -> tuple[Database, ReadLog]:
     for name, value in limits.items():
-        monkeypatch.setattr(reads, name, value)
+        monkeypatch.setattr(module, name, value)
     database = Database()
     return database, ReadLog(database.write, database.drop)
 

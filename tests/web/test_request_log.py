@@ -14,9 +14,9 @@ from sqlalchemy.exc import OperationalError
 from tornado.web import Application
 
 from ngshare.blobs import LocalBlobs
-from ngshare.database import Database
+from ngshare.db.transactions import Database
 from ngshare.errors import Unavailable
-from ngshare.logs import JsonFormatter
+from ngshare.runtime.logs import JsonFormatter
 from tests.conftest import Api, Reply, tree
 from tests.hubstub import HubStub
 from tests.web.world import ASSIGNMENT, COURSE, INSTRUCTOR, STUDENT

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ngshare.actions import users
-from ngshare.database import Database
+from ngshare.db.transactions import Database
 from tests.conftest import ADMIN, Api
 from tests.web.world import (
     ASSIGNMENT,

@@ -18,11 +18,12 @@ from tornado.testing import bind_unused_port
 from ngshare.actions import assignments, courses, feedback, roster, submissions
 from ngshare.actions.access import Caller
 from ngshare.blobs import LocalBlobs
-from ngshare.database import Database, parse_url
+from ngshare.db.transactions import Database
+from ngshare.db.urls import parse_url
 from ngshare.web.application import make_application, routes
 from ngshare.web.auth.standalone import StandaloneIdentity
+from ngshare.web.route_access import implemented
 from ngshare.web.service import Service
-from ngshare.web.who import implemented
 from tests.conftest import ADMIN, PREFIX, Api, Reply, tree
 from tests.databases import Databases
 from tests.web.world import (

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from ngshare.blobs import LocalBlobs
 from ngshare.errors import BadRequest, OverQuota, TooLarge
-from ngshare.web import json_stream
-from ngshare.web.forms import LongValue
+from ngshare.protocol.trees import check_path
+from ngshare.web.bodies import json_stream
+from ngshare.web.bodies.forms import LongValue
 from ngshare.web.reservations import Reservations
 from ngshare.web.uploads import BadContent, decode_pieces, read_tree, store_tree
-from ngshare.wire import check_path
 from tests.test_wire import paths
 
 

@@ -8,8 +8,8 @@ from unittest.mock import patch
 from ngshare.actions import assignments, courses, feedback, roster, submissions, users
 from ngshare.actions.access import Caller
 from ngshare.blobs import BlobStore, sha256
-from ngshare.database import Database
-from ngshare.wire import StoredFile, md5
+from ngshare.db.transactions import Database
+from ngshare.protocol.trees import StoredFile, md5
 from tests.conftest import ADMIN
 
 COURSE = "Physics 101"

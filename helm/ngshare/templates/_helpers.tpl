@@ -34,13 +34,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{/* Not empty when the records are kept in PostgreSQL. */}}
-{{- define "ngshare.postgres" -}}
+{{- define "ngshare.db.postgres" -}}
 {{- or .Values.ngshare.database_url .Values.ngshare.databaseSecret -}}
 {{- end -}}
 
 {{/* Why there can be no more than one pod; empty when there can. */}}
 {{- define "ngshare.alone" -}}
-{{- if not (include "ngshare.postgres" .) -}}
+{{- if not (include "ngshare.db.postgres" .) -}}
 ngshare keeps its records in one SQLite database on one volume, and two pods that write it at once can lose or damage submissions. Give it a PostgreSQL database by ngshare.databaseSecret or ngshare.database_url, or keep it at 1.
 {{- else if not (has "ReadWriteMany" .Values.pvc.accessModes) -}}
 all pods need the files of all: pvc.accessModes is {{ join ", " .Values.pvc.accessModes }}, and a volume that only one node mounts would leave the others waiting for it for ever. Use a volume of ReadWriteMany, and say so in pvc.accessModes, also for an existing claim; or keep it at 1.
@@ -110,7 +110,7 @@ http://{{ include "ngshare.fullname" . }}.{{ .Release.Namespace }}.svc:{{ .Value
   (dict "name" "MALLOC_MMAP_THRESHOLD_" "value" "4194304")
   (dict "name" "MALLOC_TRIM_THRESHOLD_" "value" "16777216")
 -}}
-{{- if include "ngshare.postgres" . -}}
+{{- if include "ngshare.db.postgres" . -}}
   {{- $secret := .Values.ngshare.databaseSecret -}}
   {{- $url := dict "name" (include "ngshare.fullname" .) "key" "database" -}}
   {{- if $secret }}{{ $url = dict "name" $secret "key" .Values.ngshare.databaseSecretKey }}{{ end -}}

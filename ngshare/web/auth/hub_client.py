@@ -17,9 +17,9 @@ from tornado.web import HTTPError, RequestHandler
 from traitlets import Float, Integer
 
 from ngshare.errors import ExchangeError
-from ngshare.metrics import Metrics
-from ngshare.web.auth.limits import LookupLimits
 from ngshare.web.auth.login import StatelessLogin
+from ngshare.web.auth.lookup_limits import LookupLimits
+from ngshare.web.monitoring.metrics import Metrics
 
 T = TypeVar("T")
 

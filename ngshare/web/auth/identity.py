@@ -10,7 +10,6 @@ from typing import Any, Protocol
 from tornado.web import RequestHandler
 
 from ngshare.errors import Forbidden, Unauthenticated, Unavailable
-from ngshare.metrics import Metrics
 from ngshare.web.auth.hub_client import (
     METRICS_SCOPE,
     SERVICE_NAMES,
@@ -18,6 +17,7 @@ from ngshare.web.auth.hub_client import (
     SharedHubAuth,
     local_name,
 )
+from ngshare.web.monitoring.metrics import Metrics
 
 log = logging.getLogger("ngshare")
 

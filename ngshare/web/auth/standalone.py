@@ -16,7 +16,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler
 
 from ngshare.errors import Forbidden, Unauthenticated
-from ngshare.metrics import Metrics
+from ngshare.web.monitoring.metrics import Metrics
 
 
 class StandaloneIdentity:

@@ -1,0 +1,78 @@
+"""Directory trees as rows: what assignments, submissions and feedback are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, insert, select
+
+from ngshare.actions.access import Caller
+from ngshare.db.models import File, ReplacedTree, Tree
+from ngshare.protocol.trees import StoredFile
+
+_TREE = insert(Tree).returning(Tree.id)
+_FILE = insert(File)
+_REPLACED = insert(ReplacedTree)
+_FILES = (
+    select(File.path, File.sha256, File.md5, File.size)
+    .where(File.tree_id == bindparam("tree_id"))
+    .order_by(File.path)
+)
+
+
+def add(connection: Connection, course_id: int, files: Sequence[StoredFile]) -> int:
+    """Write the rows of a tree whose blobs are durable already; return its id."""
+    tree_id: int = connection.execute(
+        _TREE,
+        {"course_id": course_id, "size": sum(file.size for file in files)},
+    ).scalar_one()
+    if files:
+        connection.execute(
+            _FILE,
+            [
+                {
+                    "tree_id": tree_id,
+                    "path": file.path,
+                    "sha256": file.sha256,
+                    "md5": file.md5,
+                    "size": file.size,
+                }
+                for file in files
+            ],
+        )
+    return tree_id
+
+
+def files(connection: Connection, tree_id: int | None) -> list[StoredFile]:
+    """Return the files of a tree, by path; an empty list when there is no tree."""
+    if tree_id is None:
+        return []
+    return [StoredFile(*row) for row in connection.execute(_FILES, {"tree_id": tree_id}).all()]
+
+
+def mark_replaced(
+    connection: Connection,
+    caller: Caller,
+    tree_id: int | None,
+    at: datetime,
+    *,
+    assignment_id: int,
+    submission_id: int | None = None,
+) -> None:
+    """Record that a newer tree takes this one's place, at a time in UTC. It stays until a purge.
+
+    It was the release of the assignment, or feedback on the submission. Without a tree
+    (no feedback was given before) nothing is recorded.
+    """
+    if tree_id is not None:
+        connection.execute(
+            _REPLACED,
+            {
+                "tree_id": tree_id,
+                "assignment_id": assignment_id,
+                "submission_id": submission_id,
+                "replaced_at": at,
+                "replaced_by": caller.name,
+            },
+        )

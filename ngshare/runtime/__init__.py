@@ -1,0 +1,1 @@
+"""How a process starts, serves and ends; joined to the rest by ``app.py`` alone."""

@@ -1,0 +1,33 @@
+"""Feedback over HTTP."""
+
+from __future__ import annotations
+
+from ngshare.actions import feedback
+from ngshare.protocol.times import format_time
+from ngshare.web.downloads import DownloadHandler
+from ngshare.web.route_access import Who, allow
+from ngshare.web.uploads import UploadHandler
+
+
+class Feedback(UploadHandler, DownloadHandler):
+    """The feedback on one submission."""
+
+    @allow(Who.INSTRUCTOR)
+    async def post(self, course: str, assignment: str, student: str) -> None:
+        submission = (course, assignment, student, self.field("timestamp"))
+        await self.ask(feedback.check_give, *submission)
+        files = await self.store_files()
+        await self.keep(feedback.give, *submission, files)
+        self.reply()
+
+    @allow(Who.INSTRUCTOR_OR_SELF)
+    async def get(self, course: str, assignment: str, student: str) -> None:
+        moment, files = await self.ask(
+            feedback.fetch,
+            *(course, assignment, student, self.field("timestamp")),
+            removed=self.flag("removed"),
+        )
+        await self.reply_tree("feedback fetched", files, timestamp=format_time(moment))
+
+
+routes = [(r"feedback/([^/]+)/([^/]+)/([^/]+)", Feedback)]

@@ -1,0 +1,94 @@
+"""Lists that are answered whole, or part by part to whoever sends ``limit`` or ``after``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from ngshare.actions.paging import ALL, Part
+from ngshare.errors import BadRequest
+from ngshare.protocol.names import is_text
+from ngshare.web.base import BaseHandler
+
+T = TypeVar("T")
+
+MOST = 10_000
+"""The most entries of one part."""
+
+PIECE = 500
+"""The most entries that are encoded at once; nothing else runs in this process meanwhile."""
+
+
+class ListHandler(BaseHandler):
+    """Answers with a list."""
+
+    async def reply_list(
+        self,
+        name: str,
+        action: Callable[..., list[T]],
+        *args: Any,
+        form: Callable[[T], Any],
+        key: Callable[[T], str],
+        read_key: Callable[[str], Any] = str,
+        **kwargs: Any,
+    ) -> None:
+        """Answer with what the action lists: each entry in its form, under this name.
+
+        If a part was asked for, ``next`` is the key of its last entry, where the following
+        part begins; None after the last one. ``read_key`` makes of that text the key that the
+        action understands, and raises ValueError when it is none.
+        """
+        part = self._part(read_key)
+        async with self.service.replies.of(self.caller.name):
+            if part.limit is None:
+                entries, more = await self.ask(action, *args, **kwargs), {}
+            else:
+                # One more than is wanted tells whether there is more.
+                ahead = Part(part.limit + 1, part.after)
+                entries = await self.ask(action, *args, part=ahead, **kwargs)
+                followed = len(entries) > part.limit
+                entries = entries[: part.limit]
+                more = {"next": key(entries[-1]) if followed else None}
+            if len(entries) <= PIECE:
+                encoded = _encode(name, entries, form, more)
+            else:
+                encoded = await self.service.on_files(_encode, name, entries, form, more)
+            del entries
+            await self.reply_large(encoded)
+
+    def number(self, name: str) -> int | None:
+        """A field that is a whole number, above 0; None when absent. Raises BadRequest."""
+        value = self.value(name)
+        text = str(value) if isinstance(value, int) else self.field(name)
+        if not text:
+            return None
+        if not (text.isascii() and text.isdecimal() and len(text) < 20 and 0 < int(text) < 2**63):
+            raise BadRequest(f"{name} should be a whole number, above 0")
+        return int(text)
+
+    def _part(self, read_key: Callable[[str], Any]) -> Part[Any]:
+        limit, after = self.number("limit"), self.value("after")
+        if limit is None and not after:
+            return ALL
+        key = None
+        if after:
+            try:
+                if not isinstance(after, str) or not is_text(after):
+                    raise ValueError("no text")
+                key = read_key(after)
+            except ValueError:
+                raise BadRequest("after should be what the part before said in next") from None
+        return Part(min(limit or MOST, MOST), key)
+
+
+def _encode(
+    name: str, entries: Sequence[T], form: Callable[[T], Any], more: Mapping[str, Any]
+) -> bytes:
+    """The reply as JSON, made piece by piece, so that the event loop has its turns meanwhile."""
+    pieces = [
+        json.dumps([form(entry) for entry in entries[start : start + PIECE]])[1:-1].encode()
+        for start in range(0, len(entries), PIECE)
+    ]
+    head = json.dumps({"success": True, **more, name: []}).encode()
+    return b"%s%s]}" % (head.removesuffix(b"]}"), b", ".join(pieces))

@@ -1,0 +1,1 @@
+"""Request bodies: receive, spool to disk, limit and parse them."""

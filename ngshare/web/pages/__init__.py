@@ -1,0 +1,1 @@
+"""The pages that people see: handlers, templates, static files."""

@@ -1,0 +1,98 @@
+"""What is replaced or removed is kept: nothing handed in is destroyed by one request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, func, select
+
+from ngshare.actions import assignments, courses, feedback, submissions
+from ngshare.blobs import sha256
+from ngshare.db.models import Assignment, Course, File, ReplacedTree, Submission, Tree
+from ngshare.errors import Conflict, NotFound
+from ngshare.protocol.times import format_time
+from ngshare.protocol.trees import StoredFile, md5
+from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STUDENT, Act
+
+
+def file(path: str, content: bytes = b"1") -> StoredFile:
+    return StoredFile(path, sha256(content), md5(content), len(content))
+
+
+@pytest.fixture
+def act(act: Act) -> Act:
+    act(assignments.release, INSTRUCTOR, COURSE, "ps1", [file("release")])
+    return act
+
+
+def replaced(connection: Connection) -> list[str]:
+    """The paths of trees that nothing points to any more."""
+    query = select(File.path).join(ReplacedTree, ReplacedTree.tree_id == File.tree_id)
+    return sorted(connection.scalars(query))
+
+
+def count(connection: Connection, model: Any) -> int:
+    return connection.scalar(select(func.count()).select_from(model)) or 0
+
+
+def test_files_come_in_the_order_of_their_paths(act: Act) -> None:
+    tree = [file("b", b"22"), file("a/c"), file("a", b""), file("Z")]
+    act(assignments.release, INSTRUCTOR, COURSE, "ps2", tree)
+    fetched = act(assignments.fetch, STUDENT, COURSE, "ps2")
+    assert fetched == sorted(tree, key=lambda one: one.path)
+
+
+def test_one_content_may_have_many_names(act: Act) -> None:
+    tree = [file("a"), file("b"), file("c")]
+    act(submissions.submit, STUDENT, COURSE, "ps1", tree)
+    act(submissions.submit, STUDENT, COURSE, "ps1", tree)
+    assert act(count, Submission) == 2
+
+
+def test_an_assignment_that_is_released_again_keeps_the_old_files(act: Act) -> None:
+    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    assert act(replaced) == []
+    act(assignments.release, INSTRUCTOR, COURSE, "ps1", [file("better")])
+    assert act(replaced) == ["release"]
+    assert act(count, Assignment) == 1
+    assert act(assignments.fetch, STUDENT, COURSE, "ps1") == [file("better")]
+
+
+def test_a_release_that_is_refused_leaves_no_tree(act: Act) -> None:
+    before = act(count, Tree)
+    with pytest.raises(Conflict):
+        act(assignments.release, INSTRUCTOR, COURSE, "ps1", [file("other")])
+    assert act(count, Tree) == before
+    assert act(replaced) == []
+
+
+def test_feedback_that_is_given_again_keeps_the_old_files(act: Act) -> None:
+    moment = format_time(act(submissions.submit, STUDENT, COURSE, "ps1", [file("work")]))
+    place = (COURSE, "ps1", STUDENT.name, moment)
+    act(feedback.give, INSTRUCTOR, *place, [file("first")])
+    assert act(replaced) == []
+    act(feedback.give, INSTRUCTOR, *place, [file("second")])
+    assert act(replaced) == ["first"]
+    assert act(feedback.fetch, STUDENT, *place)[1] == [file("second")]
+
+
+def test_a_removed_course_keeps_everything_apart_from_its_successor(act: Act) -> None:
+    act(submissions.submit, STUDENT, COURSE, "ps1", [file("work")])
+    act(courses.remove_course, ADMIN, COURSE)
+    act(courses.create_course, ADMIN, COURSE, [INSTRUCTOR.name])
+    act(assignments.release, INSTRUCTOR, COURSE, "ps1", [file("release")])
+    assert act(submissions.list_all, INSTRUCTOR, COURSE, "ps1") == []
+    with pytest.raises(NotFound, match="Student not found"):
+        act(submissions.collect, INSTRUCTOR, COURSE, "ps1", STUDENT.name, None)
+    assert act(count, Course) == 2
+    assert act(count, Submission) == 1
+
+
+def test_a_course_may_be_removed_and_created_any_number_of_times(act: Act) -> None:
+    for _ in range(3):
+        act(courses.remove_course, ADMIN, COURSE)
+        act(courses.create_course, ADMIN, COURSE, [])
+    assert act(courses.list_courses, ADMIN) == [COURSE]
+    with pytest.raises(Conflict, match="Course already exists"):
+        act(courses.create_course, ADMIN, COURSE, [])

@@ -1,0 +1,523 @@
+"""What PostgreSQL alone brings: connections that break, its settings, its ways to refuse."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import URL, Connection, insert, select, text
+
+from ngshare.db import outage, transactions
+from ngshare.db.engine import CannotOpen, examine, make_engine
+from ngshare.db.models import User
+from ngshare.db.transactions import Database
+from ngshare.db.urls import parse_url, show_url
+from ngshare.errors import BadRequest, OutcomeUnknown, OutOfSpace, Unavailable
+from tests.databases import Databases, only_postgresql
+from tests.postgres import LOCKED, Cluster, running_cluster
+from tests.postgres_proxy import Proxy, proxy
+
+pytestmark = only_postgresql
+
+LIMITS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+
+
+@pytest.fixture
+def url(database_url: str) -> URL:
+    return parse_url(database_url)
+
+
+@pytest.fixture
+def opened(url: URL) -> Iterator[Callable[..., Database]]:
+    """Opens the database, with other parameters if it is told to; and closes it at the end."""
+    made = []
+
+    def open_it(to: URL | None = None, **options: bool) -> Database:
+        made.append(Database(to or url, **options))
+        return made[-1]
+
+    yield open_it
+    for one in made:
+        one.close()
+
+
+def add_user(connection: Connection, name: str = "ada") -> None:
+    connection.execute(insert(User), [{"name": name}])
+
+
+def names(connection: Connection) -> list[str]:
+    return sorted(connection.scalars(select(User.name)))
+
+
+def setting(name: str) -> Callable[[Connection], str]:
+    return lambda connection: connection.scalar(text(f"SHOW {name}"))
+
+
+# Connections that break
+
+
+class Breaking:
+    """An action that adds a user, and whose connection breaks in the middle, so many times."""
+
+    def __init__(self, cluster: Cluster, url: URL, times: int) -> None:
+        self.cluster, self.url, self.times = cluster, url, times
+        self.attempts = 0
+
+    def __call__(self, connection: Connection) -> list[str]:
+        before = names(connection)
+        if not connection.get_execution_options().get("postgresql_readonly"):
+            add_user(connection)
+        self.attempts += 1
+        if self.attempts <= self.times:
+            self.cluster.end_connections(str(self.url.database))
+        assert names(connection) is not None
+        return before
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_change_that_breaks_off_before_its_end_is_made_once(
+    opened: Callable[..., Database], url: URL, postgres_cluster: Cluster, times: int
+) -> None:
+    breaking = Breaking(postgres_cluster, url, times)
+    retries = []
+    service = opened()
+    service.retried = lambda: retries.append(1)
+    assert service.write(breaking) == []
+    assert breaking.attempts == len(retries) + 1 == times + 1
+    assert service.read(names) == ["ada"]
+
+
+def test_what_breaks_off_while_it_reads_is_read_again(
+    opened: Callable[..., Database], url: URL, postgres_cluster: Cluster
+) -> None:
+    breaking = Breaking(postgres_cluster, url, 1)
+    assert opened().read(breaking) == []
+    assert breaking.attempts == 2
+
+
+def test_what_always_breaks_off_is_given_up(
+    opened: Callable[..., Database],
+    url: URL,
+    postgres_cluster: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake = SimpleNamespace(sleep=lambda seconds: None, monotonic=lambda: 0.0)
+    monkeypatch.setattr(transactions, "time", fake)
+    breaking = Breaking(postgres_cluster, url, 1000)
+    service = opened()
+    with pytest.raises(Unavailable, match="busy; please try again"):
+        service.write(breaking)
+    assert breaking.attempts == transactions.ATTEMPTS
+    assert service.read(names) == []
+
+
+@pytest.fixture
+def between(postgres_cluster: Cluster, tmp_path: Path) -> Iterator[Proxy]:
+    """What stands between the database and its server."""
+    with proxy(tmp_path, postgres_cluster.folder) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("cut", "stored"), [("cut_before_commit", []), ("cut_after_commit", ["ada"])]
+)
+def test_a_commit_whose_answer_is_lost_is_not_run_again(
+    opened: Callable[..., Database],
+    url: URL,
+    between: Proxy,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    cut: str,
+    stored: list[str],
+) -> None:
+    service = opened(url.update_query_dict({"host": str(tmp_path)}))
+    assert service.read(names) == []
+    setattr(between, cut, True)
+    with pytest.raises(OutcomeUnknown, match="may be stored or not; please look") as error:
+        service.write(add_user)
+    setattr(between, cut, False)
+    assert between.cuts == 1
+    assert (error.value.status, error.value.retry_after) == (503, None)
+    assert "went away while a change was committed" in caplog.text
+    assert service.read(names) == stored
+    service.write(add_user, "grace")
+    assert service.read(names) == [*stored, "grace"]
+
+
+def test_a_server_that_takes_no_changes_any_more(
+    opened: Callable[..., Database], url: URL, postgres_cluster: Cluster
+) -> None:
+    """As a standby does; a new connection then finds the server that took its place."""
+    service = opened()
+    service.write(add_user)
+    setting = f"ALTER DATABASE {url.database} SET default_transaction_read_only = "
+    postgres_cluster.execute(setting + "on")
+    postgres_cluster.end_connections(str(url.database))
+    tried = []
+
+    def write(connection: Connection) -> None:
+        tried.append(1)
+        if len(tried) == 3:
+            postgres_cluster.execute(setting + "off")
+        add_user(connection, "grace")
+
+    service.write(write)
+    assert len(tried) == 4
+    assert service.read(names) == ["ada", "grace"]
+
+
+@pytest.mark.parametrize("method", ["read", "write"])
+def test_a_table_that_an_upgrade_changes_under_a_running_service(
+    opened: Callable[..., Database], url: URL, postgres_cluster: Cluster, method: str
+) -> None:
+    service = opened()
+    service.write(add_user)
+    run = getattr(service, method)
+    for _ in range(10):  # the driver prepares a statement that comes again and again
+        run(names)
+    change = "ALTER TABLE users ALTER name TYPE text"
+    postgres_cluster.execute(change, str(url.database))
+    assert run(names) == ["ada"]
+
+
+def test_reading_cannot_change_anything(opened: Callable[..., Database]) -> None:
+    service = opened()
+    with pytest.raises(Exception, match="read-only transaction"):
+        service.read(add_user)
+    assert service.read(names) == []
+
+
+# Outages
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(outage, "time", clock)
+    return clock
+
+
+def test_a_server_that_could_not_be_reached_is_left_alone_for_a_moment(
+    opened: Callable[..., Database], url: URL, tmp_path: Path, clock: Clock
+) -> None:
+    service = opened(url.update_query_dict({"host": str(tmp_path)}))
+    with pytest.raises(Unavailable):
+        service.read(names)
+    with proxy(tmp_path, Path(str(url.query["host"]))):
+        with pytest.raises(Unavailable):  # without trying
+            service.read(names)
+        clock.now += 1
+        assert service.read(names) == []
+        service.close()
+
+
+# Settings
+
+
+def test_the_service_holds_nobody_up_for_long(opened: Callable[..., Database]) -> None:
+    service = opened(time_limits=True)
+    assert [service.read(setting(name)) for name in LIMITS] == ["5s", "1min", "1min"]
+    assert service.read(setting("application_name")) == "ngshare"
+
+
+def test_commands_may_take_their_time(opened: Callable[..., Database]) -> None:
+    service = opened()
+    assert [service.read(setting(name)) for name in LIMITS] == ["0", "0", "0"]
+
+
+def test_limits_of_the_administrators_own_stay(
+    opened: Callable[..., Database], url: URL, postgres_cluster: Cluster
+) -> None:
+    postgres_cluster.execute(f"ALTER DATABASE {url.database} SET statement_timeout = '7s'")
+    own = {"options": "-c lock_timeout=9s", "application_name": "exchange"}
+    service = opened(url.update_query_dict(own), time_limits=True)
+    assert [service.read(setting(name)) for name in LIMITS] == ["9s", "7s", "1min"]
+    assert service.read(setting("application_name")) == "exchange"
+
+
+@pytest.mark.parametrize(("set_to", "used"), [("off", "on"), ("local", "local")])
+def test_a_commit_waits_for_the_disk_whatever_suits_other_databases(
+    opened: Callable[..., Database], url: URL, postgres_cluster: Cluster, set_to: str, used: str
+) -> None:
+    postgres_cluster.execute(f"ALTER DATABASE {url.database} SET synchronous_commit = {set_to}")
+    assert opened().read(setting("synchronous_commit")) == used
+
+
+def test_a_statement_that_takes_too_long(
+    opened: Callable[..., Database], url: URL, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = opened(url.update_query_dict({"options": "-c statement_timeout=10"}))
+    with pytest.raises(Unavailable, match="does not answer; please try again"):
+        service.read(lambda connection: connection.execute(text("SELECT pg_sleep(60)")) and None)
+    assert "canceling statement due to statement timeout" in caplog.text
+
+
+def test_a_row_that_stays_locked_is_waited_for_again_and_given_up(
+    opened: Callable[..., Database], url: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = SimpleNamespace(sleep=lambda seconds: None, monotonic=lambda: 0.0)
+    monkeypatch.setattr(transactions, "time", fake)
+    service = opened(url.update_query_dict({"options": "-c lock_timeout=10"}))
+    service.write(add_user)
+    update = text("UPDATE users SET name = name || '!'")
+    retries = []
+    service.retried = lambda: retries.append(1)
+    engine = make_engine(url)
+    with engine.begin() as holder:
+        holder.execute(update)
+        with pytest.raises(Unavailable, match="busy; please try again"):
+            service.write(lambda connection: connection.execute(update) and None)
+        assert len(retries) == transactions.ATTEMPTS - 1
+    assert service.read(names) == ["ada!"]
+    engine.dispose()
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize("statement", ["SELECT CAST(:value AS text)", "SELECT CAST(:value AS int)"])
+def test_what_it_cannot_keep_is_the_callers_mistake(
+    opened: Callable[..., Database], statement: str
+) -> None:
+    value = "a\0b" if "text" in statement else 2**40
+    with pytest.raises(BadRequest, match="cannot be stored"):
+        opened().write(
+            lambda connection: connection.execute(text(statement), {"value": value}) and None
+        )
+
+
+def test_a_full_disk(opened: Callable[..., Database], caplog: pytest.LogCaptureFixture) -> None:
+    full = text("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'disk_full'; END $$")
+    with pytest.raises(OutOfSpace, match="nothing of this request was stored"):
+        opened().write(lambda connection: connection.execute(full) and None)
+    assert "No room for the database" in caplog.text
+
+
+# What is looked at before the service starts
+
+
+def test_a_server_that_is_fit(databases: Databases) -> None:
+    with running_cluster() as cluster:
+        assert examine(parse_url(cluster.url("postgres"))) == []
+
+
+def test_a_server_that_forgets_when_the_power_goes(url: URL) -> None:
+    [fsync, pages] = examine(url)  # the tests' own
+    assert fsync.startswith("PostgreSQL runs with fsync=off: a loss of power can destroy what was")
+    assert "Set full_page_writes=on" in pages
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_an_encoding_that_cannot_hold_every_name(
+    url: URL, postgres_cluster: Cluster, encoding: str
+) -> None:
+    name = f"encoding_{encoding}".lower()
+    postgres_cluster.execute(
+        f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C' "
+        "TEMPLATE template0"
+    )
+    with pytest.raises(CannotOpen, match=f"its encoding is {encoding}, .* ENCODING 'UTF8'"):
+        examine(parse_url(postgres_cluster.url(name)))
+    postgres_cluster.drop(name)
+
+
+@pytest.fixture
+def locked(postgres_cluster: Cluster) -> Iterator[None]:
+    """A user who needs a password."""
+    postgres_cluster.execute(f"CREATE ROLE {LOCKED} LOGIN PASSWORD 'right'")
+    yield
+    postgres_cluster.execute(f"DROP ROLE {LOCKED}")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "what_to_do"),
+    [
+        (
+            {"username": LOCKED, "password": "hunter2"},
+            'password authentication failed for user "locked"',
+            "correct the user and password",
+        ),
+        ({"username": LOCKED}, "no password supplied", "correct the user and password"),
+        (
+            {"username": "nobody"},
+            'role "nobody" does not exist',
+            "create it: CREATE ROLE \"nobody\" LOGIN PASSWORD '...'",
+        ),
+        (
+            {"database": "absent"},
+            'database "absent" does not exist',
+            "create it: "
+            'CREATE DATABASE "absent" OWNER "postgres" ENCODING \'UTF8\' TEMPLATE template0',
+        ),
+        (
+            {"query": {"host": "/nowhere"}},
+            "No such file or directory",
+            "start PostgreSQL, or correct the host and port in the URL",
+        ),
+        (
+            {"host": "127.0.0.1", "port": 1, "query": {}},
+            "Connection refused",
+            "start PostgreSQL, or correct the host and port in the URL",
+        ),
+        (
+            {"host": "nowhere.invalid", "query": {}},
+            "nowhere.invalid",
+            "start PostgreSQL, or correct the host and port in the URL",
+        ),
+        (
+            {"query": {"nonsense": "hunter2"}},
+            "invalid connection option",
+            "correct the parameters after ? in the URL",
+        ),
+        (
+            {"query": {"sslmode": "nonsense", "host": "/tmp"}},
+            "invalid sslmode value",
+            "correct the parameters after ? in the URL",
+        ),
+        (
+            {"query": {"sslmode": "require", "host": "127.0.0.1", "port": "1"}},
+            "Connection refused",
+            "start PostgreSQL, or correct the host and port in the URL",
+        ),
+    ],
+    ids=[
+        *("password", "no password", "user", "database", "socket", "port", "host", "parameter"),
+        *("sslmode", "query"),
+    ],
+)
+@pytest.mark.usefixtures("locked")
+def test_why_it_does_not_open_and_what_to_do(
+    url: URL, change: dict[str, object], reason: str, what_to_do: str
+) -> None:
+    wrong = url.set(**change)  # type: ignore[arg-type]  # each names what it replaces
+    with pytest.raises(CannotOpen) as error:
+        examine(wrong)
+    line = str(error.value)
+    assert line.startswith("The database postgresql+psycopg://")
+    assert reason in line
+    assert line.endswith(f"; {what_to_do}")
+    assert "\n" not in line
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize("name", ["My courses", 'a "b"', "JDoe", "user", "n%41me", "drop;--"])
+def test_the_advice_works_for_every_name(url: URL, postgres_cluster: Cluster, name: str) -> None:
+    shown = show_url(url.set(database=name))
+    wanted = parse_url(shown)
+    assert wanted.database == name
+    with pytest.raises(CannotOpen) as error:
+        examine(wanted)
+    statement = str(error.value).rpartition("create it: ")[2]
+    postgres_cluster.execute(statement)
+    examine(wanted)
+    postgres_cluster.drop('"' + name.replace('"', '""') + '"')
+
+
+def test_a_user_who_may_make_no_tables(
+    url: URL, postgres_cluster: Cluster, postgres_url: str, locked: None
+) -> None:
+    """As every user but the owner since PostgreSQL 15."""
+    from ngshare.db.migrate import MigrationError, upgrade
+
+    empty = parse_url(postgres_url)
+    user = empty.set(username=LOCKED, password="right")
+    with pytest.raises(MigrationError) as error:
+        upgrade(user)
+    line = str(error.value)
+    assert "permission denied for schema public" in line
+    assert line.endswith(f'ALTER DATABASE "{empty.database}" OWNER TO "{LOCKED}"')
+    postgres_cluster.execute(f"ALTER DATABASE {empty.database} OWNER TO {LOCKED}")
+    assert upgrade(user)[0] is None
+    postgres_cluster.drop(str(empty.database))
+
+
+@pytest.fixture(scope="module")
+def encrypted(databases: Databases) -> Iterator[tuple[URL, Path]]:
+    """A database that is reached by TLS, and the file of the certificate that it shows."""
+    certificate, key = self_signed("127.0.0.1")
+    cluster = Cluster()
+    try:
+        trusted = cluster.keep("server.crt", certificate)
+        cluster.set(ssl="on", ssl_cert_file=str(trusted))
+        cluster.set(ssl_key_file=str(cluster.keep("server.key", key)))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        cluster.set(listen_addresses="127.0.0.1", port=str(port))
+        cluster.start()
+        yield parse_url(f"postgresql://postgres@127.0.0.1:{port}/postgres"), trusted
+    finally:
+        cluster.close()
+
+
+def self_signed(address: str) -> tuple[bytes, bytes]:
+    """A certificate for this address, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, address)])
+    now = datetime.now(timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    return (
+        certificate.public_bytes(serialization.Encoding.PEM),
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
+    )
+
+
+def test_a_connection_is_encrypted_and_the_server_known(
+    encrypted: tuple[URL, Path], opened: Callable[..., Database]
+) -> None:
+    url, certificate = encrypted
+    strict = {"sslmode": "verify-full", "sslrootcert": str(certificate)}
+    service = opened(url.update_query_dict(strict))
+    query = text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+    assert service.read(lambda connection: connection.scalar(query)) is True
+    assert "verify-full" not in str(service)
+
+
+def test_a_server_that_shows_another_certificate(
+    encrypted: tuple[URL, Path], tmp_path: Path
+) -> None:
+    url, _ = encrypted
+    other = tmp_path / "other.crt"
+    other.write_bytes(self_signed("127.0.0.1")[0])
+    strict = {"sslmode": "verify-full", "sslrootcert": str(other)}
+    with pytest.raises(CannotOpen, match="certificate verify failed") as error:
+        examine(url.update_query_dict(strict))
+    advice = "; correct sslmode and the other parameters after ? in the URL"
+    assert str(error.value).endswith(advice)
+
+
+@pytest.mark.usefixtures("locked")
+def test_the_right_password_opens_it(url: URL) -> None:
+    examine(url.set(username=LOCKED, password="right"))
