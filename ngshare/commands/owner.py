@@ -58,6 +58,6 @@ def become(owner: Owner) -> None:
     if not os.access(migrate.scripts() / "versions", os.R_OK | os.X_OK):
         raise CannotBecome(
             f"the site belongs to the user {owner.name}, who cannot read ngshare at "
-            f"{Path(migrate.__file__).parent}: install it where that user can, and run this as "
+            f"{Path(migrate.__file__).parents[1]}: install it where that user can, and run this as "
             "that user"
         )

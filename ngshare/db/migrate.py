@@ -40,7 +40,7 @@ LOCKED = "locked"
 
 def scripts() -> Path:
     """Return the folder of the migrations: inside the package in a wheel, else in the checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     for folder in (package / "_alembic", package.parent / "alembic"):
         if (folder / "env.py").exists():
             return folder

@@ -23,6 +23,7 @@ from ngshare.db.engine import make_engine
 from ngshare.db.migrate import MigrationError
 from ngshare.db.urls import parse_url
 from tests.databases import Databases, only_postgresql, only_sqlite
+from tests.db.test_schema import described
 from tests.migrations import (
     LATER,
     LATER_BACK,
@@ -34,7 +35,6 @@ from tests.migrations import (
     without,
 )
 from tests.require import require
-from tests.test_schema import described
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60

@@ -23,7 +23,7 @@ from ngshare.blobs import LocalBlobs
 from ngshare.db.transactions import Database
 from ngshare.web.service import Service
 from tests.conftest import ADMIN, PREFIX, Api, Reply, tree
-from tests.test_wire import paths
+from tests.protocol.test_formats import paths
 from tests.web.test_uploads import json_values
 from tests.web.world import ASSIGNMENT, COURSE, FIRST, INSTRUCTOR, SECOND, STUDENT
 

@@ -18,7 +18,7 @@ import requests
 from tornado.web import Application
 
 from ngshare.web.application import routes
-from ngshare.web.bodies import receive, spool
+from ngshare.web.bodies import client_limits, receive, spool
 from ngshare.web.route_access import METHODS, UNIDENTIFIED, Who, declared
 from ngshare.web.service import Service
 from tests.conftest import PREFIX, Api, tree

@@ -13,6 +13,7 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.web import Application
 
 from ngshare.errors import Unavailable
+from ngshare.web.auth import lookup_limits
 from ngshare.web.auth.hub_client import SharedHubAuth
 from tests.conftest import Api, Reply
 from tests.hubstub import HubStub

@@ -13,6 +13,7 @@ import pytest
 from ngshare.actions import roster
 from ngshare.actions.access import Caller
 from ngshare.db.transactions import Database
+from ngshare.web.bodies import client_limits
 from ngshare.web.bodies.client_limits import PerUser
 from ngshare.web.service import Service
 from tests.conftest import Api

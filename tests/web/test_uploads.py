@@ -21,7 +21,7 @@ from ngshare.web.bodies import json_stream
 from ngshare.web.bodies.forms import LongValue
 from ngshare.web.reservations import Reservations
 from ngshare.web.uploads import BadContent, decode_pieces, read_tree, store_tree
-from tests.test_wire import paths
+from tests.protocol.test_formats import paths
 
 
 def entry(path: Any = "a", content: Any = "MQ==") -> dict[str, Any]:
