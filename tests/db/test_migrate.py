@@ -31,7 +31,7 @@ from ngshare.db.urls import parse_url
 from tests.migrations import migrate_to, rows, schema
 
 ROOT = Path(__file__).parents[2]
-LEGACY_SITE = ROOT / "tests" / "adoption" / "legacy-0.6"
+LEGACY_SITE = ROOT / "tests" / "legacy06" / "legacy-0.6"
 LEGACY_REVISIONS = ["aa00db20c10a", "1921a169739b"]
 PATIENCE = 60
 

@@ -249,7 +249,7 @@ def test_a_method_that_does_not_say_who_may_call_it_stops_the_start(
         async def post(self) -> None:
             self.reply()
 
-    monkeypatch.setattr("ngshare.web.ops.routes", [("forgetful", Forgetful)])
+    monkeypatch.setattr("ngshare.web.api.health.routes", [("forgetful", Forgetful)])
     with pytest.raises(ValueError, match=r"Forgetful\.post.*does not say who may call it"):
         make_application(service, PREFIX, hub=False, cookie_secret=b"secret")
 
