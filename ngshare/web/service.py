@@ -18,6 +18,7 @@ from ngshare.errors import OutOfSpace, Unavailable
 from ngshare.web.auth.identity import Identity
 from ngshare.web.bodies.client_limits import PerUser, SlowConnections
 from ngshare.web.bodies.spool import Spool
+from ngshare.web.database_threads import DatabaseThreads
 from ngshare.web.monitoring.counted_blobs import CountedBlobs
 from ngshare.web.monitoring.metrics import Metrics
 from ngshare.web.monitoring.readiness import Readiness
@@ -99,7 +100,7 @@ class Service:
         identity.attach(self.metrics, lambda user: self.rate.check(user))
         self.reads = ReadLog(self._write_reads, self.metrics.reads_not_logged.inc)
         self.readiness = Readiness(database, blobs, readiness_patience)
-        self._database_threads = ThreadPoolExecutor(threads, "database")
+        self._database_threads = DatabaseThreads(threads)
         # A read waits for the writes before it only, and one that finds the database locked waits
         # outside: all of those that a class sends at once must not stand in front of it.
         self._writing = asyncio.Semaphore(threads + 1)
@@ -173,10 +174,10 @@ class Service:
         await self.write(audit.record_reads, reads)
 
     async def _on_database(self, attempts: Attempts[T]) -> T:
-        loop = asyncio.get_running_loop()
+        attempt = functools.partial(_try, attempts)
         try:
             while True:
-                pause, result = await loop.run_in_executor(self._database_threads, _try, attempts)
+                pause, result = await self._database_threads.run(attempt)
                 if pause is None:
                     return cast(T, result)
                 await asyncio.sleep(pause)
