@@ -120,7 +120,7 @@ class SiteApplication(Application):
         self.parse_command_line(argv)
         if self.subapp is not None:
             return  # it reads the settings itself
-        self.take_words(self.extra_args)
+        self.take_arguments(self.extra_args)
         command_line = deepcopy(self.cli_config)
         if self.reads_config_file():
             self._read_config_file(self.config_file)
@@ -134,8 +134,8 @@ class SiteApplication(Application):
             given = check_arguments(given, self.aliases, self.flags)
         super().parse_command_line(given)
 
-    def take_words(self, words: Sequence[str]) -> None:
-        """Take what stands on the command line without a dash. Raises StartError."""
+    def take_arguments(self, arguments: Sequence[str]) -> None:
+        """Accept or refuse the positional arguments. Raises StartError."""
         raise NotImplementedError
 
     def reads_config_file(self) -> bool:
@@ -407,12 +407,13 @@ class Ngshare(SiteApplication):
     def _settings_of_client() -> Iterator[help.Setting]:
         return help.settings(SharedHubAuth, also=["cache_max_age"])
 
-    def take_words(self, words: Sequence[str]) -> None:
-        """Refuse what stands on the command line without a dash; commands take some."""
-        if words:
-            if words[0] in self.subcommands:
-                refuse(f"{words[0]} is a command: it comes first", f"ngshare {words[0]} ...")
-            refuse(f"{words[0]!r} is not understood", *nearest(words[0], self.subcommands))
+    def take_arguments(self, arguments: Sequence[str]) -> None:
+        """Refuse positional arguments, which only commands have. Raises StartError."""
+        if arguments:
+            first = arguments[0]
+            if first in self.subcommands:
+                refuse(f"{first} is a command: it comes first", f"ngshare {first} ...")
+            refuse(f"{first!r} is not understood", *nearest(first, self.subcommands))
 
     def reads_config_file(self) -> bool:
         return super().reads_config_file() and not self.generate_config

@@ -138,7 +138,7 @@ def test_of_a_flag_that_stands_twice_the_last_counts() -> None:
 def test_options_and_words_may_come_in_any_order() -> None:
     restore = Restore()
     restore.initialize(["a1", "--as", "x", "a2", "--as=-y", "-f="])
-    assert (restore.words, restore.new_name, restore.config_file) == (["a1", "a2"], "-y", "")
+    assert (restore.arguments, restore.new_name, restore.config_file) == (["a1", "a2"], "-y", "")
 
 
 def test_commands_find_the_site_in_the_section_of_the_service(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Long jobs of administrators: backup, restore, check, export.
+"""Long jobs of administrators: backup, restore, storage check, garbage collection, export.
 
-Each takes minutes on a large site, so it runs many transactions of its own.
+Each job may take minutes on a large site, so it runs several transactions of its own.
 """

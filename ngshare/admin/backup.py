@@ -1,142 +1,102 @@
-"""A backup of a site: a folder with a copy of the database and of every file that it names.
+"""Back up a site: copy the database, and every blob that it references, into a folder.
 
-The database is copied first, as one consistent state, and the files it names after it:
-they were there before their rows, and never change. So a backup agrees with itself also
-when it is made under load. Whatever the site's database is, the copy is SQLite.
+The database is copied first, as one consistent state, and the blobs after it: a blob is durable
+before the row that references it, and never changes. So a backup is consistent also when it is
+made under load. The copy of the database is SQLite, whatever the site's own is.
 
-The folder holds ``manifest.json``, which says what is in it and is written last, the
-database's copy, and ``blobs``, laid out as in the storage. A backup made into a folder
-that holds one already copies only what is new; until it is complete the old one stays
-what the manifest tells of.
+The folder holds the copy of the database, ``blobs``, laid out as in the storage, and
+``manifest.json``, which is written last. A backup into a folder that holds an earlier one copies
+new blobs only; until it is complete, the manifest describes the earlier one.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from sqlalchemy import Connection, func, select
-
 from ngshare.admin import copy_rows
-from ngshare.admin.storage import named_in
-from ngshare.blobs import BlobDamaged, BlobMissing, BlobStore, ManagedBlobStore, open_folder_store
+from ngshare.admin.backup_manifest import (
+    MANIFEST_FILE,
+    BackupError,
+    Manifest,
+    make_manifest,
+    write_manifest,
+)
+from ngshare.admin.copy_blobs import THREADS, copy_blobs, is_intact, require_free_space
+from ngshare.admin.progress import StartProgress
+from ngshare.admin.references import list_referenced_sizes
+from ngshare.blobs import ManagedBlobStore, open_folder_store
 from ngshare.blobs.gc import SHARDS
-from ngshare.blobs.store import PIECE
 from ngshare.db import migrate, snapshots
-from ngshare.db.models import File
 from ngshare.db.transactions import Database
-from ngshare.errors import Unavailable
-from ngshare.files import Locked, atomic_write, file_lock
-from ngshare.protocol.times import format_time
-
-FORMAT = 1
-MANIFEST = "manifest.json"
-THREADS = 8
-"""How many blobs are copied at once."""
-
-SPARE = 16 << 20
-"""How many bytes a disk must have left when a backup is on it."""
-
-Step = Callable[[int], object]
-"""Told how many files more are done."""
-
-
-class BackupError(Exception):
-    """No backup can be made there, or it cannot be used. One line that says what to do."""
+from ngshare.files import Locked, file_lock
 
 
 @dataclass(slots=True)
-class Manifest:
-    """What a backup holds.
-
-    ``made`` is its moment, ``database`` the file beside the manifest, with its
-    ``sha256``; ``rows`` counts those of each table. ``storage`` is the folder of the
-    blobs, seen from the manifest's. ``files`` and ``bytes`` count the blobs that rows
-    name. ``damaged`` are those of them, in hex, that were lost or damaged at the site
-    when the backup was made.
-    """
-
-    made: str
-    revision: str
-    database: str
-    sha256: str
-    rows: dict[str, int]
-    files: int
-    bytes: int
-    damaged: list[str] = field(default_factory=list)
-    storage: str = "."
-    format: int = FORMAT
-
-
-@dataclass(slots=True)
-class Copied:
-    """What a backup did: how many files are new in it, and their bytes."""
+class BackupReport:
+    """The result of a backup: its manifest, and the number and bytes of the blobs copied."""
 
     manifest: Manifest
     files: int = 0
     bytes: int = 0
 
 
-def make(
+def make_backup(
     database: Database,
     store: ManagedBlobStore,
     folder: Path,
     *,
     verify: bool,
-    started: Callable[[int], Step],
-) -> Copied:
-    """Back up a site into ``folder``.
+    start_progress: StartProgress,
+) -> BackupReport:
+    """Back up a site into ``folder``. Progress counts blobs.
 
-    A file that is in the folder already is believed when its size is right; with
-    ``verify`` it is read. ``started`` is told how many files there are, and gives what
-    is told of each. Raises BackupError, ExchangeError, OSError or sqlite3.Error.
+    A blob that ``folder`` has already is kept when its size is right; with ``verify``, when its
+    content is. Raises BackupError, ExchangeError, OSError or sqlite3.Error.
     """
-    with _opened(folder) as (target, work):
+    with _open_backup_folder(folder) as (target, work):
         made = datetime.now(timezone.utc)
         path = copy_database(database, folder, work)
-        with copy_rows.open_file(path) as connection:
-            copied = Copied(describe(path, connection, made))
-            require_room(connection, target, f"the backup needs {{}} MiB more in {folder}")
-            step = started(copied.manifest.files)
+        with copy_rows.open_sqlite_copy(path) as connection:
+            report = BackupReport(make_manifest(path, connection, made))
+            require_free_space(connection, target, f"the backup needs {{}} MiB more in {folder}")
+            advance = start_progress(report.manifest.files)
             with ThreadPoolExecutor(THREADS) as threads:
                 for shard in range(SHARDS):
-                    named = named_in(connection, shard)
-                    wanted = {digest: _size(said) for digest, said in named.items()}
-                    there = _there(target, shard, wanted, verify=verify)
-                    missing = [digest for digest in wanted if digest not in there]
-                    _note(copied, copy_blobs(store, target, missing, threads))
-                    step(len(wanted))
-        copied.manifest.damaged.sort()
-        write_manifest(folder, copied.manifest)
+                    sizes = list_referenced_sizes(connection, shard)
+                    kept = _select_kept(target, shard, sizes, verify=verify)
+                    missing = [digest for digest in sizes if digest not in kept]
+                    _record_copied(report, copy_blobs(store, target, missing, threads))
+                    advance(len(sizes))
+        report.manifest.damaged.sort()
+        write_manifest(folder, report.manifest)
         for old in folder.glob("ngshare-*.db*"):
-            if old.name != copied.manifest.database:
+            if old.name != report.manifest.database:
                 old.unlink()
-        return copied
+        return report
 
 
-def copy_database(database: Database, folder: Path, work_in: Path) -> Path:
-    """Copy the whole database, as it is at one moment, into a new SQLite file in ``folder``.
+def copy_database(database: Database, folder: Path, work_folder: Path) -> Path:
+    """Copy a database in one consistent state into a new SQLite file in ``folder``; return it.
 
-    ``work_in`` is where files may be made meanwhile, and left behind by a crash.
+    Temporary files are made in ``work_folder``; a crash may leave them behind.
     """
     moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
     path = folder / f"ngshare-{moment}.db"
     if database.url.get_backend_name() == "sqlite":
         snapshots.backup_sqlite(Path(database.url.database or ""), path)
         return path
-    work = work_in / secrets.token_hex(8)
+    work = work_folder / secrets.token_hex(8)
     work.mkdir()
     try:
-        migrate.upgrade(copy_rows.file_url(work / "rows.db"))
-        copy = Database(copy_rows.file_url(work / "rows.db"))
+        migrate.upgrade(copy_rows.sqlite_url(work / "rows.db"))
+        copy = Database(copy_rows.sqlite_url(work / "rows.db"))
         try:
             database.read(
                 lambda source: copy.write(lambda target: copy_rows.replace_rows(target, source))
@@ -149,185 +109,55 @@ def copy_database(database: Database, folder: Path, work_in: Path) -> Path:
     return path
 
 
-def describe(path: Path, connection: Connection, made: datetime) -> Manifest:
-    """What there is to say of a copy of a database, which is open.
-
-    It holds all that was acknowledged before ``made``.
-    """
-    named = select(File.sha256, func.max(File.size).label("size")).where(File.sha256.is_not(None))
-    each = named.group_by(File.sha256).subquery()
-    files, size = connection.execute(
-        select(func.count(), func.coalesce(func.sum(each.c.size), 0)).select_from(each)
-    ).one()
-    revision, content = migrate.current(connection), hash_file(path)
-    if revision is None or content is None:
-        raise BackupError(f"{path}, the copy of the database, cannot be read")
-    return Manifest(
-        made=format_time(made),
-        revision=revision,
-        database=path.name,
-        sha256=content.hex(),
-        rows=copy_rows.count_rows(connection),
-        files=files,
-        bytes=size,
-    )
-
-
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Say that a backup is complete. From here on it is this one."""
-    text = json.dumps(asdict(manifest), indent=1) + "\n"
-    atomic_write(folder / MANIFEST, lambda file: file.write(text.encode()))
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """What a backup says that it holds. Raises BackupError when it is none, or not complete."""
-    try:
-        said = json.loads((folder / MANIFEST).read_text(encoding="utf8"))
-    except FileNotFoundError:
-        raise BackupError(
-            f"{folder} holds no complete backup: there is no {MANIFEST} in it"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise BackupError(f"{folder / MANIFEST} cannot be read ({error})") from error
-    if not isinstance(said, dict) or said.get("format") != FORMAT:
-        raise BackupError(f"{folder / MANIFEST} is not a manifest that this ngshare understands")
-    try:
-        return Manifest(**said)
-    except TypeError as error:
-        raise BackupError(f"{folder / MANIFEST} is damaged ({error})") from error
-
-
-def copy_blobs(
-    source: BlobStore,
-    target: ManagedBlobStore,
-    digests: Sequence[bytes],
-    threads: ThreadPoolExecutor,
-) -> dict[bytes, int | None]:
-    """Copy blobs durably, also over what is there under their names; return their sizes.
-
-    None is said of one of which the source has not the right bytes. Raises ExchangeError when
-    the target cannot be written.
-    """
-
-    def copy(digests: Sequence[bytes]) -> dict[bytes, int | None]:
-        sizes: dict[bytes, int | None] = {}
-        with target.upload(replace=True) as upload:
-            for digest in digests:
-                sizes[digest] = None
-                with suppress(BlobMissing, BlobDamaged):
-                    sizes[digest] = upload.add(_pieces(source, digest), digest=digest).size
-            upload.commit()
-        return sizes
-
-    sizes: dict[bytes, int | None] = {}
-    # Each thread makes several durable together.
-    for some in threads.map(copy, (digests[start::THREADS] for start in range(THREADS))):
-        sizes.update(some)
-    return sizes
-
-
-def is_sound(store: BlobStore, digest: bytes) -> bool:
-    """Return whether a store has the bytes that a digest names."""
-    hashed = hashlib.sha256()
-    try:
-        for piece in store.open(digest):
-            hashed.update(piece)
-    except (BlobMissing, Unavailable):
-        return False
-    return hashed.digest() == digest
-
-
-def hash_file(path: Path) -> bytes | None:
-    """Return the SHA-256 of a file (32 bytes); None when it cannot be read."""
-    hashed = hashlib.sha256()
-    try:
-        with path.open("rb", buffering=0) as file:
-            while piece := file.read(PIECE):
-                hashed.update(piece)
-    except OSError:
-        return None
-    return hashed.digest()
-
-
-def require_room(connection: Connection, target: ManagedBlobStore, what: str) -> None:
-    """Raise BackupError unless what a database names, and is not there yet, can be stored.
-
-    ``what`` tells what needs that, with a place for the MiB.
-    """
-    free = target.free()
-    if free is None:
-        return
-    wanted = SPARE
-    for shard in range(SHARDS):
-        there = {entry.digest for entry in target.list(bytes([shard]))}
-        named = named_in(connection, shard)
-        wanted += sum(_size(said) for digest, said in named.items() if digest not in there)
-    if free < wanted:
-        raise BackupError(
-            f"{what.format(wanted >> 20)}, and {free >> 20} are free: make room, or name another "
-            "folder"
-        )
-
-
-def _pieces(source: BlobStore, digest: bytes) -> Iterator[bytes]:
-    """Yield a blob. Raises BlobMissing or BlobDamaged."""
-    try:
-        yield from source.open(digest)
-    except Unavailable:
-        raise BlobDamaged(digest) from None
-
-
-def _there(
-    target: ManagedBlobStore, shard: int, wanted: dict[bytes, int], *, verify: bool
+def _select_kept(
+    target: ManagedBlobStore, shard: int, sizes: Mapping[bytes, int], *, verify: bool
 ) -> set[bytes]:
-    """Return those of a shard that the backup has already."""
+    """Return the blobs of a shard that the backup has already, and that need no new copy."""
     return {
         entry.digest
         for entry in target.list(bytes([shard]))
         if entry.digest is not None
-        and entry.size == wanted.get(entry.digest)
-        and (not verify or is_sound(target, entry.digest))
+        and entry.size == sizes.get(entry.digest)
+        and (not verify or is_intact(target, entry.digest))
     }
 
 
-def _note(copied: Copied, sizes: dict[bytes, int | None]) -> None:
+def _record_copied(report: BackupReport, sizes: Mapping[bytes, int | None]) -> None:
+    """Add the result of :func:`copy_blobs` to the report."""
     for digest, size in sizes.items():
         if size is None:
-            copied.manifest.damaged.append(digest.hex())
+            report.manifest.damaged.append(digest.hex())
         else:
-            copied.files += 1
-            copied.bytes += size
-
-
-def _size(said: set[tuple[bytes, int]]) -> int:
-    return max(size for _, size in said)
+            report.files += 1
+            report.bytes += size
 
 
 @contextmanager
-def _opened(folder: Path) -> Iterator[tuple[ManagedBlobStore, Path]]:
-    """Yield the store in the folder of a backup, and where temporary files of it may be made.
+def _open_backup_folder(folder: Path) -> Iterator[tuple[ManagedBlobStore, Path]]:
+    """Lock a backup's folder; yield the blob store in it and the folder of temporary files.
 
-    One backup at a time works there.
+    Raises BackupError when the folder holds anything else, or another backup is being made there.
     """
     if folder.exists():
-        _refuse_others(folder)
+        _refuse_foreign_files(folder)
     target, work = open_folder_store(folder), folder / "incoming"
     try:
         with file_lock(folder, wait=False):
             for leftover in work.iterdir():  # of a backup that was killed
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-            for leftover in folder.glob(f"{MANIFEST}.*.part"):
+            for leftover in folder.glob(f"{MANIFEST_FILE}.*.part"):
                 leftover.unlink()
             yield target, work
     except Locked:
         raise BackupError(f"another backup is being made in {folder}: wait for it") from None
 
 
-def _refuse_others(folder: Path) -> None:
-    ours = ("blobs", "incoming")
+def _refuse_foreign_files(folder: Path) -> None:
+    """Raise BackupError when a folder holds anything that is not part of a backup."""
+    subfolders = ("blobs", "incoming")
     for path in folder.iterdir():
-        known = path.match(f"{MANIFEST}*") or path.match("ngshare-*.db*")
-        if path.name not in ours and not known:
+        is_file_of_backup = path.match(f"{MANIFEST_FILE}*") or path.match("ngshare-*.db*")
+        if path.name not in subfolders and not is_file_of_backup:
             raise BackupError(
                 f"{folder} holds {path.name}, which is no part of a backup: name an empty folder, "
                 "or one that holds a backup of this site"

@@ -1,4 +1,4 @@
-"""All rows of a site, from one database into another, of the same or of the other kind."""
+"""Copy all rows of a site from one database into another, SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from sqlalchemy import URL, Connection, Table, delete, func, insert, select, tex
 from ngshare.db.engine import make_engine
 from ngshare.db.models import Base
 
-TOGETHER = 1000
-"""How many rows are read and written at once."""
+BATCH_SIZE = 1000
+"""The number of rows that are read and written at once."""
 
 TABLES: list[Table] = list(Base.metadata.sorted_tables)
-"""Every table, those that others point to first."""
+"""All tables, in the order of their foreign keys: a table comes after those it refers to."""
 
 
 @contextmanager
-def open_file(path: Path) -> Iterator[Connection]:
-    """A SQLite file that nobody else works with, in one transaction that changes nothing.
+def open_sqlite_copy(path: Path) -> Iterator[Connection]:
+    """Open a SQLite file that no other process uses, in one read transaction.
 
-    Nothing is made beside it, so it may be on a disk that cannot be written.
+    Creates no file beside it, so the file may be on a read-only disk.
     """
-    engine = make_engine(file_url(path), wal=False)
+    engine = make_engine(sqlite_url(path), wal=False)
     try:
         with engine.connect() as connection:
             yield connection
@@ -32,23 +32,23 @@ def open_file(path: Path) -> Iterator[Connection]:
         engine.dispose()
 
 
-def file_url(path: Path) -> URL:
-    """The URL of a SQLite file, whatever its name."""
+def sqlite_url(path: Path) -> URL:
+    """Return the URL of a SQLite file; its name may hold any character."""
     return URL.create("sqlite", database=str(path))
 
 
 def count_rows(connection: Connection) -> dict[str, int]:
-    """How many rows each table has."""
+    """Return the number of rows in each table, by the table's name."""
     return {
         table.name: connection.scalar(select(func.count()).select_from(table)) or 0
         for table in TABLES
     }
 
 
-def lock(connection: Connection) -> None:
-    """Keep everybody else from writing until the end of this transaction, which writes itself.
+def lock_tables(connection: Connection) -> None:
+    """Block the writes of other transactions until this write transaction ends.
 
-    On SQLite that is so since it began.
+    Does nothing on SQLite, where a write transaction excludes others from its start.
     """
     if connection.dialect.name == "postgresql":
         tables = ", ".join(table.name for table in TABLES)
@@ -56,29 +56,29 @@ def lock(connection: Connection) -> None:
 
 
 def replace_rows(target: Connection, source: Connection) -> None:
-    """Put all rows of ``source`` in the place of all rows of ``target``, both of one revision.
+    """Replace all rows of ``target`` by those of ``source``, and keep their ids.
 
-    It is one transaction of ``target``: whoever else works with it sees the rows of
-    before, and then those of after. Where others may write, :func:`lock` it first. Ids
-    stay what they are.
+    Both databases must be at the same revision. The replacement is part of the transaction of
+    ``target``: other transactions see the old rows until it commits. Call :func:`lock_tables`
+    first when others may write to ``target``.
     """
     postgres = target.dialect.name == "postgresql"
     for table in reversed(TABLES):
-        # Not TRUNCATE: on PostgreSQL a state that was read before would become empty.
+        # Not TRUNCATE: on PostgreSQL older snapshots would see an empty table.
         target.execute(delete(table))
     for table in TABLES:
-        with source.execution_options(yield_per=TOGETHER).execute(select(table)) as rows:
-            for portion in rows.mappings().partitions():
-                target.execute(insert(table), [dict(row) for row in portion])
+        with source.execution_options(yield_per=BATCH_SIZE).execute(select(table)) as rows:
+            for batch in rows.mappings().partitions():
+                target.execute(insert(table), [dict(row) for row in batch])
         if postgres and "id" in table.c:
-            # Else the next row would get an id that one of these has.
+            # Otherwise the sequence would hand out an id that a copied row has.
             highest = select(func.max(table.c.id)).scalar_subquery()
             target.execute(
                 select(
                     func.setval(
                         func.pg_get_serial_sequence(table.name, "id"),
                         func.coalesce(highest, 0) + 1,
-                        False,  # the next one is this
+                        False,  # the next id is this one, not the one after it
                     )
                 )
             )

@@ -1,11 +1,11 @@
-"""The names that files had in ngshare 0.6: an adopted site keeps them beside its blobs."""
+"""Sort the files that an adopted site still has under their names of ngshare 0.6."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -13,27 +13,27 @@ from pathlib import Path
 
 from sqlalchemy import Connection, exists, select
 
-from ngshare.admin.storage import named
+from ngshare.admin.progress import Advance
+from ngshare.admin.references import select_referenced
 from ngshare.blobs import BlobMissing, BlobStore
+from ngshare.blobs.store import PIECE
 from ngshare.db.models import AuditEntry
 from ngshare.db.transactions import Database
 from ngshare.errors import Unavailable
 
 THREADS = 4
+"""The number of files that are read at once."""
 
-PIECE = 1 << 20
-"""How many bytes of a file are read at once."""
-
-_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.[^/]*)?")
-"""How ngshare 0.6 named files, all in the top folder of its storage."""
-
-Step = Callable[[], object]
-"""Called after each file."""
+_LEGACY_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.[^/]*)?")
+"""The names of files in ngshare 0.6, all in the top folder of its storage."""
 
 
 @dataclass(frozen=True, slots=True)
 class LegacyFile:
-    """A file under its name of ngshare 0.6; ``linked`` says that it has another name too."""
+    """A file under its name of ngshare 0.6. ``linked``: it has another hard link, usually the blob.
+
+    ``size`` is in bytes.
+    """
 
     path: Path
     size: int
@@ -42,11 +42,11 @@ class LegacyFile:
 
 @dataclass(slots=True)
 class LegacyFiles:
-    """What there is of ngshare 0.6.
+    """The files under names of ngshare 0.6, by what may be done with them.
 
-    ``adopted`` files have a blob of the same bytes. Of ``needed`` ones that is missing or damaged,
-    and the database names it. The database names no file of the bytes of an ``orphan``, and
-    there is no blob of them.
+    ``adopted``: an intact blob has the same content, so the file may be removed. ``needed``: the
+    database references the content, and the blob is missing or damaged. ``orphans``: the database
+    does not reference the content, and no blob has it.
     """
 
     adopted: list[LegacyFile] = field(default_factory=list)
@@ -54,48 +54,48 @@ class LegacyFiles:
     orphans: list[LegacyFile] = field(default_factory=list)
 
 
-def list_files(folder: Path) -> list[LegacyFile]:
-    """Return the files in a storage that still have a name of ngshare 0.6, by name."""
-    found = []
-    for path in sorted(folder.iterdir()):
-        state = path.lstat()
-        if stat.S_ISREG(state.st_mode) and _NAME.fullmatch(path.name):
-            found.append(LegacyFile(path, state.st_size, state.st_nlink > 1))
-    return found
+def list_legacy_files(storage: Path) -> list[LegacyFile]:
+    """Return the files in a storage folder that have a name of ngshare 0.6, sorted by name."""
+    files = []
+    for path in sorted(storage.iterdir()):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and _LEGACY_NAME.fullmatch(path.name):
+            files.append(LegacyFile(path, status.st_size, status.st_nlink > 1))
+    return files
 
 
 def was_adopted(connection: Connection) -> bool:
-    """Whether the database was adopted from ngshare 0.6, as far as its audit log tells."""
+    """Return whether the audit log says that the database was adopted from ngshare 0.6."""
     adopted = exists().where(AuditEntry.event == "site adopted")
     return bool(connection.scalar(select(adopted)))
 
 
-def sort_files(
-    database: Database, store: BlobStore, files: Sequence[LegacyFile], step: Step
+def sort_legacy_files(
+    database: Database, store: BlobStore, files: Sequence[LegacyFile], advance: Advance
 ) -> LegacyFiles:
-    """Read these files, and the blobs of the same bytes, and return which may be removed.
+    """Read each file and the blob of the same content, and return the files sorted.
 
-    Raises OSError when a file cannot be read.
+    Progress counts files. Raises OSError when a file cannot be read.
     """
-    found = LegacyFiles()
+    result = LegacyFiles()
     without_blob: list[tuple[LegacyFile, bytes]] = []
     with ThreadPoolExecutor(THREADS) as threads:
-        read = threads.map(lambda file: _compare(store, file), files)
-        for file, (digest, stored) in zip(files, read, strict=True):
-            if stored:
-                found.adopted.append(file)
+        compared = threads.map(lambda file: _compare(store, file), files)
+        for file, (digest, has_blob) in zip(files, compared, strict=True):
+            if has_blob:
+                result.adopted.append(file)
             else:
                 without_blob.append((file, digest))
-            step()
-    wanted = database.read(named, [digest for _, digest in without_blob])
+            advance(1)
+    referenced = database.read(select_referenced, [digest for _, digest in without_blob])
     for file, digest in without_blob:
-        (found.needed if digest in wanted else found.orphans).append(file)
-    return found
+        (result.needed if digest in referenced else result.orphans).append(file)
+    return result
 
 
 def _compare(store: BlobStore, file: LegacyFile) -> tuple[bytes, bool]:
-    """Return the digest of a file, and whether there is a blob of just these bytes."""
-    digest = _digest(_pieces(file.path))
+    """Return the digest of a file, and whether an intact blob has the same content."""
+    digest = _digest(_read(file.path))
     try:
         with closing(store.open(digest)) as pieces:
             return digest, _digest(pieces) == digest
@@ -104,13 +104,13 @@ def _compare(store: BlobStore, file: LegacyFile) -> tuple[bytes, bool]:
 
 
 def _digest(pieces: Iterator[bytes]) -> bytes:
-    hashed = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for piece in pieces:
-        hashed.update(piece)
-    return hashed.digest()
+        sha256.update(piece)
+    return sha256.digest()
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
+def _read(path: Path) -> Iterator[bytes]:
     with path.open("rb", buffering=0) as file:
         while piece := file.read(PIECE):
             yield piece

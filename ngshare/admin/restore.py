@@ -1,9 +1,9 @@
-"""Bring a site back from a backup, also into the other kind of database.
+"""Restore a site from a backup, into a database of either kind.
 
-A backup is checked whole before anything is touched. The files come first, the rows
-after them in one transaction: killed before that, a restore leaves the site as it was,
-with some files more, and can be started again. What a database held before is copied
-into ``<storage>/aside/<moment>``, a backup of its own whose files stay in the storage.
+A backup is verified whole before anything is changed. The blobs are copied first, the rows after
+them in one transaction: a restore that is killed before that leaves the site as it was, with some
+blobs more, and can be started again. The rows that it replaces are first copied into
+``<storage>/aside/<moment>``, a backup of its own whose blobs stay in the storage.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,32 +24,44 @@ from sqlalchemy import Connection
 from ngshare.actions import audit
 from ngshare.actions.access import Caller
 from ngshare.admin import backup, copy_rows
-from ngshare.admin.backup import BackupError, Manifest, Step
-from ngshare.admin.storage import ASIDE, named_in
+from ngshare.admin.backup_manifest import (
+    BackupError,
+    Manifest,
+    hash_file,
+    make_manifest,
+    read_manifest,
+    write_manifest,
+)
+from ngshare.admin.copy_blobs import THREADS, copy_blobs, is_intact, require_free_space
+from ngshare.admin.garbage_collection import ASIDE
+from ngshare.admin.progress import Advance, StartProgress
+from ngshare.admin.references import list_referenced
 from ngshare.blobs import ManagedBlobStore, open_folder_store
 from ngshare.blobs.gc import SHARDS
 from ngshare.db import migrate, snapshots
 from ngshare.db.transactions import Database
 
-SHOWN = 5
-"""How many damaged files a refusal names."""
+VERIFY_THREADS = 4
+"""The number of blobs that are verified at once."""
+
+MAX_NAMES = 5
+"""The number of damaged files that an error message names."""
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A backup that was found whole: its folder, its manifest, its database and its files."""
+class VerifiedBackup:
+    """A backup that was read and is intact: its manifest, database file and blob store."""
 
-    folder: Path
     manifest: Manifest
     database: Path
     store: ManagedBlobStore
 
 
-def check(folder: Path, started: Callable[[int], Step]) -> Source:
-    """Read a whole backup. Raises BackupError when anything is missing or damaged."""
-    manifest = backup.read_manifest(folder)
+def verify_backup(folder: Path, start_progress: StartProgress) -> VerifiedBackup:
+    """Read a whole backup. Raises BackupError when anything in it is missing or damaged."""
+    manifest = read_manifest(folder)
     path = folder / manifest.database
-    digest = backup.hash_file(path)
+    digest = hash_file(path)
     if digest is None or digest.hex() != manifest.sha256:
         raise BackupError(f"the backup is damaged: {path} is missing or has changed")
     if manifest.revision not in dict(migrate.revisions()):
@@ -57,80 +69,88 @@ def check(folder: Path, started: Callable[[int], Step]) -> Source:
             f"the backup is of revision {manifest.revision}, which this ngshare does not know: "
             "restore it with the newer ngshare that made it"
         )
-    place = folder / manifest.storage
-    if not (place / "blobs").is_dir():
-        raise BackupError(f"the backup is incomplete: there is no {place / 'blobs'}")
-    store = open_folder_store(place, make=False)
+    storage = folder / manifest.storage
+    if not (storage / "blobs").is_dir():
+        raise BackupError(f"the backup is incomplete: there is no {storage / 'blobs'}")
+    store = open_folder_store(storage, make=False)
     damaged: list[str] = []
-    step = started(manifest.files)
-    with copy_rows.open_file(path) as connection, ThreadPoolExecutor(4) as threads:
-        found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
-        if found != "ok" or connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+    advance = start_progress(manifest.files)
+    with (
+        copy_rows.open_sqlite_copy(path) as connection,
+        ThreadPoolExecutor(VERIFY_THREADS) as threads,
+    ):
+        integrity = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+        if integrity != "ok" or connection.exec_driver_sql("PRAGMA foreign_key_check").first():
             raise BackupError(f"the backup is damaged: {path} is no sound database")
-        known = {bytes.fromhex(digest) for digest in manifest.damaged}
+        known_damaged = {bytes.fromhex(digest) for digest in manifest.damaged}
         for shard in range(SHARDS):
-            digests = sorted(named_in(connection, shard).keys() - known)
-            sound = threads.map(partial(backup.is_sound, store), digests)
-            for digest, is_sound in zip(digests, sound, strict=True):
-                if not is_sound:
+            digests = sorted(list_referenced(connection, shard).keys() - known_damaged)
+            results = threads.map(partial(is_intact, store), digests)
+            for digest, intact in zip(digests, results, strict=True):
+                if not intact:
                     damaged.append(store.describe(digest))
-                step(1)
+                advance(1)
     if damaged:
-        names = ", ".join(damaged[:SHOWN])
+        names = ", ".join(damaged[:MAX_NAMES])
         verbs = "is missing or has" if len(damaged) == 1 else "are missing or have"
         raise BackupError(
             f"the backup is damaged: {len(damaged):,} of its files {verbs} changed "
             f"({names}); nothing was touched"
         )
-    return Source(folder, manifest, path, store)
+    return VerifiedBackup(manifest, path, store)
 
 
-def holds_anything(database: Database) -> bool:
-    """Whether a database that is up to date holds any row."""
+def has_rows(database: Database) -> bool:
+    """Return whether a database of this program's revision holds any row."""
     return any(database.read(copy_rows.count_rows).values())
 
 
-def restore(
+def restore_backup(
     caller: Caller,
-    source: Source,
+    source: VerifiedBackup,
     database: Database,
     store: ManagedBlobStore,
-    folder: Path,
-    started: Callable[[int], Step],
+    storage: Path,
+    start_progress: StartProgress,
 ) -> Path | None:
-    """Put a checked backup in the place of what a site holds, whose storage is ``folder``.
+    """Replace the contents of a site by those of a backup. Progress counts blobs.
 
-    Return the folder in which that was put aside; None when there was nothing. Raises
-    BackupError, ExchangeError, OSError or sqlite3.Error, and then the database is as it was.
+    ``store`` is the blob store in the site's folder ``storage``. Returns the folder into which
+    the replaced rows were copied; None when there were none. Raises BackupError, ExchangeError,
+    OSError or sqlite3.Error, and then the database is unchanged.
     """
-    with _of_this_revision(source, folder) as path, copy_rows.open_file(path) as connection:
-        backup.require_room(connection, store, f"the files need {{}} MiB more in {folder}")
-        _bring_files(connection, source, store, started(source.manifest.files))
+    with (
+        _at_current_revision(source, storage) as path,
+        copy_rows.open_sqlite_copy(path) as connection,
+    ):
+        require_free_space(connection, store, f"the files need {{}} MiB more in {storage}")
+        _copy_missing_blobs(connection, source, store, start_progress(source.manifest.files))
         asides: list[Path] = []
 
         def replace(target: Connection) -> None:
-            for half_done in asides:  # of a transaction that lost a race
-                shutil.rmtree(half_done)
+            for leftover in asides:  # of a transaction that lost a race
+                shutil.rmtree(leftover)
             asides.clear()
-            # From here on nobody else writes, so what is put aside is the very last state.
-            copy_rows.lock(target)
+            # Locked first, so that no later write is missing in the copy put aside.
+            copy_rows.lock_tables(target)
             if any(copy_rows.count_rows(target).values()):
-                asides.append(_put_aside(database, store, folder))
-            _replace(target, connection, caller, source.manifest, asides)
+                asides.append(_put_aside(database, store, storage))
+            _replace_rows(target, connection, caller, source.manifest, asides)
 
         database.write(replace)
     return asides[0] if asides else None
 
 
-def _replace(
+def _replace_rows(
     target: Connection,
     source: Connection,
     caller: Caller,
     manifest: Manifest,
     asides: Sequence[Path],
 ) -> None:
+    """Replace all rows of ``target``, and record the restore in the audit log."""
     copy_rows.replace_rows(target, source)
-    # Of a table that a later revision made, a backup's manifest does not tell.
+    # The manifest of an older revision lacks the tables that were added since.
     if not manifest.rows.items() <= copy_rows.count_rows(target).items():
         raise BackupError("the backup's rows are not as many as its manifest says")
     audit.record(
@@ -143,60 +163,66 @@ def _replace(
 
 
 @contextmanager
-def _of_this_revision(source: Source, folder: Path) -> Iterator[Path]:
-    """The backup's database; when an older ngshare made it, a copy that is upgraded."""
+def _at_current_revision(source: VerifiedBackup, storage: Path) -> Iterator[Path]:
+    """Yield the backup's database, or an upgraded copy of it when an older ngshare made it.
+
+    The copy is temporary, in the folder ``incoming`` of the storage.
+    """
     if source.manifest.revision == migrate.head():
         yield source.database
         return
-    work = folder / "incoming" / secrets.token_hex(8)
+    work = storage / "incoming" / secrets.token_hex(8)
     work.mkdir(parents=True)
     try:
         shutil.copyfile(source.database, work / "ngshare.db")
-        migrate.upgrade(copy_rows.file_url(work / "ngshare.db"))
+        migrate.upgrade(copy_rows.sqlite_url(work / "ngshare.db"))
         snapshots.backup_sqlite(work / "ngshare.db", work / "upgraded.db")
         yield work / "upgraded.db"
     finally:
         shutil.rmtree(work)
 
 
-def _bring_files(
-    connection: Connection, source: Source, store: ManagedBlobStore, step: Step
+def _copy_missing_blobs(
+    connection: Connection, source: VerifiedBackup, store: ManagedBlobStore, advance: Advance
 ) -> None:
-    """Copy what the storage has not, or has damaged, and what the backup has."""
-    known = {bytes.fromhex(digest) for digest in source.manifest.damaged}
-    with ThreadPoolExecutor(backup.THREADS) as threads:
+    """Copy every referenced blob that is missing or damaged in the site's storage.
+
+    Raises BackupError when the backup lacks one that its manifest does not list as damaged.
+    """
+    known_damaged = {bytes.fromhex(digest) for digest in source.manifest.damaged}
+    with ThreadPoolExecutor(THREADS) as threads:
         for shard in range(SHARDS):
-            digests = sorted(named_in(connection, shard))
-            sound = threads.map(partial(backup.is_sound, store), digests)
-            wanted = [
-                digest for digest, is_sound in zip(digests, sound, strict=True) if not is_sound
+            digests = sorted(list_referenced(connection, shard))
+            results = threads.map(partial(is_intact, store), digests)
+            missing = [
+                digest for digest, intact in zip(digests, results, strict=True) if not intact
             ]
-            brought = backup.copy_blobs(source.store, store, wanted, threads)
-            for digest, size in brought.items():
-                if size is None and digest not in known:
+            copied = copy_blobs(source.store, store, missing, threads)
+            for digest, size in copied.items():
+                if size is None and digest not in known_damaged:
                     raise BackupError(
                         f"{source.store.describe(digest)} changed while it was restored: the "
                         "database was not touched"
                     )
-            step(len(digests))
+            advance(len(digests))
 
 
 def _put_aside(database: Database, store: ManagedBlobStore, storage: Path) -> Path:
-    """Copy a database into a backup of its own, whose files are those of the storage."""
+    """Copy a database into a new backup whose blobs are those in the storage; return its folder."""
     made = datetime.now(timezone.utc)
     folder = storage / ASIDE / f"{made.strftime('%Y%m%dT%H%M%SZ')}-{secrets.token_hex(2)}"
     folder.mkdir(parents=True)
     path = backup.copy_database(database, folder, storage / "incoming")
-    with copy_rows.open_file(path) as connection:
-        manifest = backup.describe(path, connection, made)
-        # What is lost already cannot be asked of a backup.
-        lost = [
+    with copy_rows.open_sqlite_copy(path) as connection:
+        manifest = make_manifest(path, connection, made)
+        # Listed as damaged, because otherwise this backup would be refused as incomplete.
+        missing = [
             digest.hex()
             for shard in range(SHARDS)
-            for digest in named_in(connection, shard)
+            for digest in list_referenced(connection, shard)
             if not store.exists(digest)
         ]
-    manifest.damaged = sorted(lost)
+    manifest.damaged = sorted(missing)
     manifest.storage = os.path.relpath(storage, folder)
-    backup.write_manifest(folder, manifest)
+    write_manifest(folder, manifest)
     return folder

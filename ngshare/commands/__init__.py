@@ -1,4 +1,4 @@
-"""The commands of an administrator, one file each: parse, call an action, print.
+"""The commands of administrators: each parses, calls an action or a job, and prints the result.
 
-They need no variable of the Hub, and can run beside the service.
+They need no environment variable of the Hub, and can run while the service runs.
 """

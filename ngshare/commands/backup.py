@@ -1,4 +1,4 @@
-"""``ngshare db backup`` and ``ngshare db restore``: the whole site, there and back."""
+"""``ngshare db backup`` and ``ngshare db restore``: back up a whole site, and restore it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 from sqlalchemy import URL
 from traitlets import Bool, Unicode
 
-from ngshare.admin import backup, restore
+from ngshare.admin.backup import make_backup
+from ngshare.admin.backup_manifest import read_manifest
+from ngshare.admin.restore import has_rows, restore_backup, verify_backup
 from ngshare.blobs import open_folder_store
-from ngshare.commands.base import DAMAGE, DONE, YES, Command, CommandError, count, size
+from ngshare.commands.base import EXIT_DAMAGE, EXIT_OK, YES_FLAG, Command, CommandError
+from ngshare.commands.formatting import format_count, format_size
 from ngshare.db import migrate
 from ngshare.db.transactions import Database
 from ngshare.db.urls import show_url
@@ -26,7 +29,7 @@ class Backup(Command):
 
     name = Unicode("ngshare db backup")
     usage = "DIR"
-    takes = (1, 1)
+    argument_count = (1, 1)
     flags = {
         "verify": (
             {"Backup": {"verify": True}},
@@ -41,31 +44,37 @@ class Backup(Command):
     verify = Bool(False, help="Read again what the folder holds already").tag(config=True)
 
     def run(self) -> int:
-        folder = Path(self.words[0])
+        folder = Path(self.arguments[0])
         store = self.open_storage()
-        here, site = folder.resolve(), Path(self.storage).resolve()
-        if here == site or site in here.parents or here in site.parents:
+        target, storage = folder.resolve(), Path(self.storage).resolve()
+        if target == storage or storage in target.parents or target in storage.parents:
             raise CommandError(
                 f"{folder} and the storage {self.storage} are in each other: name another"
             )
         with (
             self.open_database() as database,
-            self.progress("Backing up") as started,
+            self.show_progress("Backing up") as start_progress,
         ):
-            copied = backup.make(database, store, folder, verify=self.verify, started=started)
-        manifest = copied.manifest
-        self.say(
-            f"{folder} holds {count(manifest.files - len(manifest.damaged), 'file')} "
-            f"and {count(sum(manifest.rows.values()), 'record')}, as of {manifest.made}."
+            report = make_backup(
+                database, store, folder, verify=self.verify, start_progress=start_progress
+            )
+        manifest = report.manifest
+        self.print_line(
+            f"{folder} holds {format_count(manifest.files - len(manifest.damaged), 'file')} "
+            f"and {format_count(sum(manifest.rows.values()), 'record')}, as of {manifest.made}."
         )
-        self.say(f"Copied {count(copied.files, 'new file')}, {size(copied.bytes)}.")
+        self.print_line(
+            f"Copied {format_count(report.files, 'new file')}, {format_size(report.bytes)}."
+        )
         if not manifest.damaged:
-            return DONE
-        self.say(
-            f"{count(len(manifest.damaged), 'file of the site is', 'files of the site are')} "
-            "damaged and not in the backup: ngshare storage check says which."
+            return EXIT_OK
+        damaged = format_count(
+            len(manifest.damaged), "file of the site is", "files of the site are"
         )
-        return DAMAGE
+        self.print_line(
+            f"{damaged} damaged and not in the backup: ngshare storage check says which."
+        )
+        return EXIT_DAMAGE
 
 
 class Restore(Command):
@@ -79,67 +88,71 @@ class Restore(Command):
 
     name = Unicode("ngshare db restore")
     usage = "DIR"
-    takes = (1, 1)
-    flags = YES
+    argument_count = (1, 1)
+    flags = YES_FLAG
     examples = Unicode("""
     ngshare db restore /backup/ngshare
     ngshare db restore /backup/ngshare --database postgresql://ngshare@db.example.org/ngshare
     """)
 
     def run(self) -> int:
-        folder = Path(self.words[0])
-        manifest = backup.read_manifest(folder)
+        folder = Path(self.arguments[0])
+        manifest = read_manifest(folder)
         url = self._database_url()
-        self.say(
+        self.print_line(
             f"This restores into the database {show_url(url)} and the storage "
             f"{Path(self.storage).absolute()}."
         )
-        self.say(
-            f"{folder} holds {count(manifest.files, 'file')} ({size(manifest.bytes)}) and "
-            f"{count(sum(manifest.rows.values()), 'record')}, as of {manifest.made}."
+        self.print_line(
+            f"{folder} holds {format_count(manifest.files, 'file')} "
+            f"({format_size(manifest.bytes)}) and "
+            f"{format_count(sum(manifest.rows.values()), 'record')}, as of {manifest.made}."
         )
-        if self._holds_anything(url):
-            self.say(
+        if self._has_rows(url):
+            self.print_line(
                 f"{show_url(url)} is not empty. All its records will be replaced. They are first "
                 f"put aside in {Path(self.storage) / 'aside'}."
             )
             self.confirm("Replace them?")
-        with self.progress("Checking the backup") as started:
-            source = restore.check(folder, started)
+        with self.show_progress("Checking the backup") as start_progress:
+            source = verify_backup(folder, start_progress)
         store = open_folder_store(self.storage)
         self.upgrade(url, with_storage=False)
         with (
             self.open_database() as database,
-            self.progress("Restoring") as started,
+            self.show_progress("Restoring") as start_progress,
         ):
-            aside = restore.restore(
-                self.caller, source, database, store, Path(self.storage), started
+            aside = restore_backup(
+                self.caller, source, database, store, Path(self.storage), start_progress
             )
-        self.say(f"Restored {show_url(url)} and {self.storage}.")
+        self.print_line(f"Restored {show_url(url)} and {self.storage}.")
         if aside is not None:
-            self.tell_way_back("To go back:", "ngshare db restore", aside)
+            self.print_undo_command("To go back:", "ngshare db restore", aside)
         if manifest.damaged:
-            self.say(
-                f"{count(len(manifest.damaged), 'file')} had been damaged when the backup was "
-                "made: ngshare storage check says which."
+            self.print_line(
+                f"{format_count(len(manifest.damaged), 'file')} had been damaged when the backup "
+                "was made: ngshare storage check says which."
             )
-        self.say("If the service runs, restart it now.")
-        return DONE
+        self.print_line("If the service runs, restart it now.")
+        return EXIT_OK
 
-    def _holds_anything(self, url: URL) -> bool:
-        """Whether there are records to lose. Raises CommandError when that cannot be known."""
+    def _has_rows(self, url: URL) -> bool:
+        """Return whether the database holds any row.
+
+        Raises CommandError when it is at another revision, because its rows cannot be read then.
+        """
         if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
             return False
-        found = migrate.revision_of(url)
-        if found is None:
+        revision = migrate.revision_of(url)
+        if revision is None:
             return False
-        if found != migrate.head():
+        if revision != migrate.head():
             raise CommandError(
-                f"the database {show_url(url)} is at revision {found}: upgrade it first with "
+                f"the database {show_url(url)} is at revision {revision}: upgrade it first with "
                 "ngshare db upgrade, or name another"
             )
         database = Database(url)
         try:
-            return restore.holds_anything(database)
+            return has_rows(database)
         finally:
             database.close()

@@ -1,4 +1,4 @@
-"""What all commands share: the settings of the service, questions, plain errors, exit codes."""
+"""The base class of all commands: settings, access to the site, output, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import getpass
 import os
 import shlex
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
@@ -16,8 +16,9 @@ from traitlets import Bool, Unicode
 from traitlets.config import Config
 
 from ngshare.actions.access import Caller
-from ngshare.admin.backup import BackupError
-from ngshare.admin.storage import Unreadable
+from ngshare.admin.backup_manifest import BackupError
+from ngshare.admin.garbage_collection import UnreadableDatabase
+from ngshare.admin.progress import StartProgress
 from ngshare.app import (
     DATABASE_VARIABLE,
     DEFAULT_DATABASE,
@@ -26,7 +27,7 @@ from ngshare.app import (
     SiteApplication,
 )
 from ngshare.blobs import ManagedBlobStore, open_folder_store
-from ngshare.commands.owner import CannotBecome, Owner, become, owner_of
+from ngshare.commands.owner import CannotSwitchUser, Owner, find_owner, switch_user
 from ngshare.db import migrate
 from ngshare.db.migrate import MigrationError
 from ngshare.db.progress import Progress
@@ -36,22 +37,22 @@ from ngshare.db.transactions import Database
 from ngshare.db.urls import parse_url, show_url
 from ngshare.errors import ExchangeError, StartError
 
-DONE = 0
-FAILED = 1
-DAMAGE = 2
-"""Exit code of a command that ran to its end and found damage."""
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_DAMAGE = 2
+"""The exit code of a command that ran to its end and found damaged or missing files."""
 
-SETTINGS = {
+SITE_ALIASES = {
     name: Ngshare.aliases[name] for name in ("database", "storage", "config", "f", "log-level")
 }
-"""The options that every command takes: where the site is."""
+"""The options that every command takes: the location of the site and the log level."""
 
-YES = {"yes": ({"Command": {"yes": True}}, "Do it without asking")}
-"""The flag of commands that ask before they act."""
+YES_FLAG = {"yes": ({"Command": {"yes": True}}, "Do it without asking")}
+"""The flag of commands that ask for confirmation: it answers yes."""
 
 
 class CommandError(StartError):
-    """A command cannot do what it was told. The message is one line that says what to do."""
+    """A command cannot do its work. The message is one line that says what to do."""
 
 
 class Command(SiteApplication):
@@ -59,21 +60,21 @@ class Command(SiteApplication):
 
     subcommands = {}
     subcommand_description = Unicode("Commands")
-    aliases = SETTINGS
+    aliases = SITE_ALIASES
     flags = {}
     examples = Unicode()
 
-    words: Sequence[str] = ()
-    """What stands on its command line without a dash."""
+    arguments: Sequence[str] = ()
+    """The positional arguments on the command line."""
 
-    takes: ClassVar[tuple[int, int]] = (0, 0)
-    """How many of them it wants, at least and at most."""
+    argument_count: ClassVar[tuple[int, int]] = (0, 0)
+    """The least and the greatest number of positional arguments."""
 
     usage: ClassVar[str] = ""
-    """What its help calls them, as in ``DIR``."""
+    """The positional arguments as the help shows them, such as ``DIR``."""
 
     _owner: Owner | None = None
-    """Whom root became."""
+    """The user that this process switched to; None when it was not started by root."""
 
     yes = Bool(False, help="Do it without asking").tag(config=True)
 
@@ -81,73 +82,81 @@ class Command(SiteApplication):
         try:
             super().initialize(argv)
         except StartError as error:
-            # Of the service's many options none is meant.
+            # The hint is to the service's options; the command has its own.
             text = str(error).replace("see ngshare --help-all", f"see {self.name} --help")
             raise CommandError(text) from error
 
     def start(self) -> None:
-        """Run it, and end the process with its exit code. Raises CommandError."""
+        """Run the command, and end the process with its exit code. Raises CommandError."""
         if self.subapp is not None:
             self.subapp.start()
             return
         self._set_up_logging()
-        self._become_owner()
+        self._switch_to_owner()
         try:
             code = self.run()
-        except BrokenPipeError:  # nobody reads on: `ngshare log | head`
+        except BrokenPipeError:  # the reader has ended: `ngshare log | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = DONE
+            code = EXIT_OK
         except KeyboardInterrupt:
             raise CommandError("interrupted; it can be started again") from None
         except ExchangeError as error:
-            if isinstance(error.__cause__, OSError):  # of the storage: a client is told less
-                raise self._failure(error.__cause__) from error
+            # An error of the storage: its message is for clients, and its cause says more.
+            if isinstance(error.__cause__, OSError):
+                raise self._explain(error.__cause__) from error
             raise CommandError(error.message) from error
-        except (MigrationError, InUse, BackupError, NoRoom, DamagedCopy, Unreadable) as error:
+        except (
+            MigrationError,
+            InUse,
+            BackupError,
+            NoRoom,
+            DamagedCopy,
+            UnreadableDatabase,
+        ) as error:
             raise CommandError(str(error)) from error
         except OSError as error:
-            raise self._failure(error) from error
+            raise self._explain(error) from error
         self.exit(code)
 
-    def _failure(self, error: OSError) -> CommandError:
-        where = f"{error.filename}: " if error.filename else ""
-        who = ""
+    def _explain(self, error: OSError) -> CommandError:
+        """Return the error to show for ``error``, with the file and the user, if they matter."""
+        path = f"{error.filename}: " if error.filename else ""
+        hint = ""
         if isinstance(error, PermissionError) and self._owner is not None:
-            who = f"; this runs as {self._owner.name}, so name a place that is that user's"
-        return CommandError(f"{where}{error.strerror or error}{who}")
+            hint = f"; this runs as {self._owner.name}, so name a place that is that user's"
+        return CommandError(f"{path}{error.strerror or error}{hint}")
 
     def run(self) -> int:
-        """Do the work; return the exit code. A group of commands only says what they are."""
+        """Do the work and return the exit code. Raises CommandError in a group of commands."""
         commands = ", ".join(self.subcommands)
         raise CommandError(f"say what to do: {commands}; see {self.name} --help")
 
     def emit_help(self, classes: bool = False) -> Generator[str, None, None]:
-        """Its help, in plain words; traitlets' own speaks of classes and traits."""
+        """Yield the lines of the help, which replaces traitlets' own about classes and traits."""
         usage = " ".join(word for word in (self.name, self.usage, "[OPTIONS]") if word)
         yield from self.help_text([usage])
 
-    def take_words(self, words: Sequence[str]) -> None:
-        least, most = self.takes
-        if len(words) > most:
-            raise CommandError(f"{words[most]!r} is not understood; see {self.name} --help")
-        if len(words) < least:
+    def take_arguments(self, arguments: Sequence[str]) -> None:
+        """Set the positional arguments. Raises CommandError when there are too many or too few."""
+        least, most = self.argument_count
+        if len(arguments) > most:
+            raise CommandError(f"{arguments[most]!r} is not understood; see {self.name} --help")
+        if len(arguments) < least:
             raise CommandError(f"it wants {self.usage}; see {self.name} --help")
-        self.words = list(words)
+        self.arguments = list(arguments)
 
     def update_config(self, config: Config) -> None:
-        """Take new settings; those of the site from the section of the service."""
+        """Apply new settings; a command reads those of the site from the section ``Ngshare``."""
         service = config.get("Ngshare", {})
-        shared = SiteApplication.class_trait_names(config=True)
-        site = {name: service[name] for name in shared if name in service}
+        names = SiteApplication.class_trait_names(config=True)
+        site = {name: service[name] for name in names if name in service}
         super().update_config(Config({**config, "SiteApplication": site} if site else config))
-
-    # What commands work with
 
     @property
     def caller(self) -> Caller:
-        """Whom the audit log names: the user of this machine, who is no user of the Hub.
+        """Return the caller for the audit log: ``shell:`` and the name of this machine's user.
 
-        Whoever was root when this began is root there.
+        A command that switched from root to the site's owner is recorded as root's.
         """
         if self._owner is not None:
             return Caller("shell:root", admin=True)
@@ -157,28 +166,28 @@ class Command(SiteApplication):
             name = str(os.getuid())
         return Caller(f"shell:{name}", admin=True)
 
-    def _become_owner(self) -> None:
-        """Become the owner of the site, where root does this for another user's site."""
+    def _switch_to_owner(self) -> None:
+        """Switch from root to the owner of the site. Raises CommandError when that fails."""
         if os.geteuid() != 0:
             return
-        places = [Path(self.storage, "blobs"), Path(self.storage)]
-        with suppress(ValueError):  # a wrong URL is refused when the command needs it
+        paths = [Path(self.storage, "blobs"), Path(self.storage)]
+        with suppress(ValueError):  # an invalid URL is refused when the command needs it
             url = parse_url(self.database)
             if url.get_backend_name() == "sqlite":
                 database = Path(url.database or "")
-                places = [database, *places, database.parent]
-        owner = owner_of(places)
+                paths = [database, *paths, database.parent]
+        owner = find_owner(paths)
         if owner is None or owner.uid == 0:
             return
         try:
-            become(owner)
-        except CannotBecome as error:
+            switch_user(owner)
+        except CannotSwitchUser as error:
             raise CommandError(str(error)) from error
         self._owner = owner
-        self.note(f"The site belongs to {owner.name}: this runs as that user, not as root.")
+        self.print_note(f"The site belongs to {owner.name}: this runs as that user, not as root.")
 
-    def url(self) -> URL:
-        """The database's URL. Raises CommandError when a SQLite file is not there: none is made."""
+    def existing_database_url(self) -> URL:
+        """Return the database's URL. Raises CommandError when its SQLite file does not exist."""
         url = self._database_url()
         if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
             raise CommandError(
@@ -187,40 +196,41 @@ class Command(SiteApplication):
             )
         return url
 
-    def tell_way_back(self, lead: str, command: str, path: Path) -> None:
-        """Say by which command this is undone, so that it acts on this site wherever it is pasted.
+    def print_undo_command(self, label: str, command: str, path: Path) -> None:
+        """Print the command that undoes this one, for this site, to be pasted in any folder.
 
-        ``path`` is what the command takes. The options of the site are left out only where they
-        are what ngshare takes by itself. A database's secrets are never shown.
+        ``path`` is the argument of that command. The options of the site are left out only where
+        they are ngshare's defaults. A URL that holds secrets is replaced by ``...``, with a note.
         """
         words = [command, shlex.quote(str(path.absolute()))]
         url, note = self._database_url(), ""
-        usual = (DEFAULT_DATABASE, DEFAULT_STORAGE)
-        if (self.database, self.storage) != usual or os.environ.get(DATABASE_VARIABLE):
+        defaults = (DEFAULT_DATABASE, DEFAULT_STORAGE)
+        if (self.database, self.storage) != defaults or os.environ.get(DATABASE_VARIABLE):
             if url.get_backend_name() == "sqlite":
                 url = url.set(database=str(Path(url.database or "").absolute()))
             shown = show_url(url)
-            whole = parse_url(shown) == url
+            is_complete = parse_url(shown) == url
+            database = shlex.quote(shown) if is_complete else "..."
             storage = shlex.quote(str(Path(self.storage).absolute()))
-            words += ["--database", shlex.quote(shown) if whole else "...", "--storage", storage]
-            if not whole:
+            words += ["--database", database, "--storage", storage]
+            if not is_complete:
                 note = f"For ... write the URL of {shown}, with what is secret in it; or leave "
                 note += f"--database out and set {DATABASE_VARIABLE}."
-        self.say(f"{lead} {' '.join(words)}")
+        self.print_line(f"{label} {' '.join(words)}")
         if note:
-            self.say(note)
+            self.print_line(note)
 
     @contextmanager
     def open_database(self) -> Iterator[Database]:
-        """The database, which must be of this program's revision."""
-        url = self.url()
-        found, head = migrate.revision_of(url), migrate.head()
-        if found != head:
+        """Open the database. Raises CommandError unless it is at this program's revision."""
+        url = self.existing_database_url()
+        revision, head = migrate.revision_of(url), migrate.head()
+        if revision != head:
             older = ""
-            if found is not None and url.get_backend_name() == "sqlite":
+            if revision is not None and url.get_backend_name() == "sqlite":
                 older = " (or, after ngshare db revert, use the older ngshare)"
             raise CommandError(
-                f"the database {show_url(url)} is at revision {found or 'none'}, this ngshare "
+                f"the database {show_url(url)} is at revision {revision or 'none'}, this ngshare "
                 f"needs {head}: run ngshare db upgrade, or start the service once{older}"
             )
         database = Database(url, connections=2)
@@ -230,7 +240,7 @@ class Command(SiteApplication):
             database.close()
 
     def open_storage(self) -> ManagedBlobStore:
-        """The folder of the files. Raises CommandError when it is none: none is made."""
+        """Open the blob store. Raises CommandError when the folder is not a site's storage."""
         if not Path(self.storage, "blobs").is_dir():
             raise CommandError(
                 f"{self.storage} is not the storage of a site: name it with --storage, or run "
@@ -238,53 +248,29 @@ class Command(SiteApplication):
             )
         owner = Path(self.storage).stat().st_uid
         if os.geteuid() != owner:
-            self.note(f"You are not the owner of {self.storage}; some of this may fail.")
-        # Nothing is made, nor tried to be written: gc is what is needed when the disk is full.
+            self.print_note(f"You are not the owner of {self.storage}; some of this may fail.")
+        # Opened without a write, because gc must work when the disk is full.
         return open_folder_store(self.storage, make=False)
 
     @contextmanager
-    def progress(self, what: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
-        """Shows how far something is, once it says how many steps there are."""
+    def show_progress(self, title: str) -> Iterator[StartProgress]:
+        """Yield a function that shows a progress bar once it is told the number of steps."""
         with ExitStack() as stack:
-            yield lambda total: stack.enter_context(Progress(what, total)).advance
+            yield lambda total: stack.enter_context(Progress(title, total)).advance
 
-    def say(self, text: str = "") -> None:
-        """Print a line for whoever runs the command."""
+    def print_line(self, text: str = "") -> None:
+        """Print a line of the command's result to standard output."""
         print(text, flush=True)
 
-    def note(self, text: str) -> None:
-        """Print a line beside what the command is asked for, on standard error."""
+    def print_note(self, text: str) -> None:
+        """Print a line that is not part of the result to standard error."""
         print(text, file=sys.stderr, flush=True)
 
     def confirm(self, question: str) -> None:
-        """Go on only with --yes, or when somebody at a terminal says so. Raises CommandError."""
+        """Ask for confirmation, unless --yes was given. Raises CommandError without it."""
         if self.yes:
             return
         if not sys.stdin.isatty():
             raise CommandError("nothing was done: this needs --yes where nobody can be asked")
         if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
             raise CommandError("nothing was done")
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
-    """A number of things, in words: ``1 file``, ``2,000 files``.
-
-    A verb that follows belongs to both: ``count(number, "file is", "files are")``. Is there
-    something between them, :func:`agree` chooses the verb.
-    """
-    return f"{number:,} {agree(number, one, many or one + 's')}"
-
-
-def agree(number: int, one: str, many: str) -> str:
-    """What is said of one thing, or of any other number of them: ``is`` or ``are``."""
-    return one if number == 1 else many
-
-
-def size(number: int) -> str:
-    """A number of bytes as people read it: ``12.3 MB``."""
-    amount = float(number)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{number} bytes" if unit == "bytes" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"

@@ -1,4 +1,4 @@
-"""``ngshare db``: look at the database's schema, and bring it up to date."""
+"""``ngshare db current``, ``upgrade`` and ``history``: show and upgrade the database's schema."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from traitlets import Unicode
 
 from ngshare.app import Ngshare
-from ngshare.commands.base import DONE, FAILED, Command
+from ngshare.commands.base import EXIT_FAILED, EXIT_OK, Command
 from ngshare.db import migrate, snapshots
 from ngshare.db.urls import show_url
 
@@ -44,15 +44,17 @@ class Current(Command):
     """)
 
     def run(self) -> int:
-        url = self.url()
-        found, head = migrate.revision_of(url), migrate.head()
-        self.say(f"Database: {show_url(url)}")
-        self.say(f"Revision: {found or 'none'}")
-        if found == head:
-            self.say("It is up to date.")
-            return DONE
-        self.say(f"This ngshare needs {head}: run ngshare db upgrade, or start the service once.")
-        return FAILED
+        url = self.existing_database_url()
+        revision, head = migrate.revision_of(url), migrate.head()
+        self.print_line(f"Database: {show_url(url)}")
+        self.print_line(f"Revision: {revision or 'none'}")
+        if revision == head:
+            self.print_line("It is up to date.")
+            return EXIT_OK
+        self.print_line(
+            f"This ngshare needs {head}: run ngshare db upgrade, or start the service once."
+        )
+        return EXIT_FAILED
 
 
 class Upgrade(Command):
@@ -73,14 +75,14 @@ class Upgrade(Command):
 
     def run(self) -> int:
         url = self._database_url()
-        # Only a site of ngshare 0.6 needs its storage for it; none is made here.
+        # Only the adoption of a 0.6 site needs the storage; a missing folder is not created.
         before, after = self.upgrade(url, with_storage=Path(self.storage).is_dir())
         if before == after:
-            self.say(f"{show_url(url)} is up to date, at revision {after}.")
+            self.print_line(f"{show_url(url)} is up to date, at revision {after}.")
         else:
             change = f"upgraded from {before} to" if before else "newly created, at revision"
-            self.say(f"{show_url(url)} is {change} {after}.")
-        return DONE
+            self.print_line(f"{show_url(url)} is {change} {after}.")
+        return EXIT_OK
 
 
 class History(Command):
@@ -95,14 +97,14 @@ class History(Command):
     """)
 
     def run(self) -> int:
-        url = self.url()
-        found = migrate.revision_of(url)
+        url = self.existing_database_url()
+        current = migrate.revision_of(url)
         for revision, title in migrate.revisions():
-            mark = "  <- the database is here" if revision == found else ""
-            self.say(f"{revision}  {title}{mark}")
-        if found is None:
-            self.say("The database is empty: it was never upgraded.")
+            mark = "  <- the database is here" if revision == current else ""
+            self.print_line(f"{revision}  {title}{mark}")
+        if current is None:
+            self.print_line("The database is empty: it was never upgraded.")
         if url.get_backend_name() == "sqlite":
             for backup in snapshots.list_backups(Path(url.database or "")):
-                self.say(f"Backup of revision {backup.revision}: {backup.path}")
-        return DONE
+                self.print_line(f"Backup of revision {backup.revision}: {backup.path}")
+        return EXIT_OK

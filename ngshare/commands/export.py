@@ -1,4 +1,4 @@
-"""``ngshare export``: everything of a course in one file."""
+"""``ngshare export``: export a course into one zip archive."""
 
 from __future__ import annotations
 
@@ -13,10 +13,17 @@ from sqlalchemy import Connection
 from traitlets import Unicode
 
 from ngshare.actions import audit
-from ngshare.admin import export
-from ngshare.admin.archive_names import safe_part
-from ngshare.admin.export import Exported
-from ngshare.commands.base import DAMAGE, DONE, SETTINGS, YES, Command, CommandError, count, size
+from ngshare.admin.archive_paths import portable_name
+from ngshare.admin.export import ExportReport, export_course, require_exportable
+from ngshare.commands.base import (
+    EXIT_DAMAGE,
+    EXIT_OK,
+    SITE_ALIASES,
+    YES_FLAG,
+    Command,
+    CommandError,
+)
+from ngshare.commands.formatting import format_count, format_size
 from ngshare.files import publish
 
 
@@ -33,9 +40,9 @@ class Export(Command):
 
     name = Unicode("ngshare export")
     usage = "COURSE"
-    takes = (1, 1)
-    aliases = {**SETTINGS, "output": "Export.output"}
-    flags = YES
+    argument_count = (1, 1)
+    aliases = {**SITE_ALIASES, "output": "Export.output"}
+    flags = YES_FLAG
     examples = Unicode("""
     ngshare export "Physics 101"
     ngshare export c3                     # in the trash, before it is purged
@@ -48,50 +55,56 @@ class Export(Command):
     ).tag(config=True)
 
     def run(self) -> int:
-        course = self.words[0]
+        course = self.arguments[0]
         store = self.open_storage()
         day = audit.now().strftime("%Y-%m-%d")
         with (
             self.open_database() as database,
-            self.progress("Exporting") as started,
-            ExitStack() as opened,
+            self.show_progress("Exporting") as start_progress,
+            ExitStack() as stack,
         ):
-            name = database.read(export.find, self.caller, course).name
-            path = Path(self.output or f"{safe_part(name)}-{day}.zip")
-            target = opened.enter_context(self._target(path))
+            name = database.read(require_exportable, self.caller, course).name
+            path = Path(self.output or f"{portable_name(name)}-{day}.zip")
+            target = stack.enter_context(self._open_target(path))
 
-            def write(connection: Connection) -> Exported:
-                if self.output != "-":  # it may be the second attempt
+            def write(connection: Connection) -> ExportReport:
+                if self.output != "-":  # a retried transaction writes a second time
                     target.seek(0)
                     target.truncate()
-                return export.write(connection, self.caller, course, store, target, started)
+                return export_course(connection, self.caller, course, store, target, start_progress)
 
-            done = database.read(write)
-        where = "standard output" if self.output == "-" else str(path)
-        what = [count(done.assignments, "assignment"), count(done.submissions, "submission")]
-        what += [count(done.replaced, "replaced tree")] if done.replaced else []
-        self.tell(
-            f"Exported {', '.join(what[:-1])} and {what[-1]} to {where}: "
-            f"{count(done.files, 'file')}, {size(done.bytes)}."
+            report = database.read(write)
+        destination = "standard output" if self.output == "-" else str(path)
+        trees = [
+            format_count(report.assignments, "assignment"),
+            format_count(report.submissions, "submission"),
+        ]
+        trees += [format_count(report.replaced, "replaced tree")] if report.replaced else []
+        self._print_summary(
+            f"Exported {', '.join(trees[:-1])} and {trees[-1]} to {destination}: "
+            f"{format_count(report.files, 'file')}, {format_size(report.bytes)}."
         )
-        if done.lost:
-            lost = count(done.lost, "file had lost its", "files had lost their")
-            self.tell(f"{lost} bytes before ngshare 1.0.")
-        if not done.damaged:
-            return DONE
-        self.tell(
-            f"{count(done.damaged, 'file is', 'files are')} missing or damaged: files.csv and "
-            "ngshare storage check say which."
+        if report.lost:
+            lost = format_count(report.lost, "file had lost its", "files had lost their")
+            self._print_summary(f"{lost} bytes before ngshare 1.0.")
+        if not report.damaged:
+            return EXIT_OK
+        self._print_summary(
+            f"{format_count(report.damaged, 'file is', 'files are')} missing or damaged: "
+            "files.csv and ngshare storage check say which."
         )
-        return DAMAGE
+        return EXIT_DAMAGE
 
-    def tell(self, text: str) -> None:
-        """Say something, beside the archive where that goes to standard output."""
+    def _print_summary(self, text: str) -> None:
+        """Print a line; to standard error when the archive goes to standard output."""
         print(text, file=sys.stderr if self.output == "-" else sys.stdout, flush=True)
 
     @contextmanager
-    def _target(self, path: Path) -> Iterator[IO[bytes]]:
-        """Where the archive is written to; it gets its name when it is complete."""
+    def _open_target(self, path: Path) -> Iterator[IO[bytes]]:
+        """Open the file to write the archive to; it gets its name when it is complete.
+
+        Raises CommandError when it may not be written.
+        """
         if self.output == "-":
             yield sys.stdout.buffer
             sys.stdout.buffer.flush()
@@ -101,12 +114,12 @@ class Export(Command):
         if path.exists():
             print(f"{path} exists already.", flush=True)
             self.confirm("Replace it?")
-        part = path.with_name(f"{path.name}.part")
+        temporary = path.with_name(f"{path.name}.part")
         try:
-            # What students handed in is nobody else's business on this machine.
-            descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+            # Other users of this machine must not read what students submitted.
+            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 yield file
-            publish(part, path)
+            publish(temporary, path)
         finally:
-            part.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""``ngshare storage remove-legacy``: the end of the way back to ngshare 0.6."""
+"""``ngshare storage remove-legacy``: remove the names that files had in ngshare 0.6."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from traitlets import Bool, Unicode
 
 from ngshare.admin import legacy_files
 from ngshare.admin.legacy_files import LegacyFile, LegacyFiles
-from ngshare.commands.base import DONE, YES, Command, CommandError, agree, count, size
+from ngshare.commands.base import EXIT_OK, YES_FLAG, Command, CommandError
+from ngshare.commands.formatting import format_count, format_size, pluralize
 from ngshare.db.progress import Progress
 
-SHOWN = 20
-"""How many files of a kind are named."""
+MAX_NAMES = 20
+"""The number of files of a kind that are listed."""
 
 
 class RemoveLegacy(Command):
@@ -27,7 +28,7 @@ class RemoveLegacy(Command):
 
     name = Unicode("ngshare storage remove-legacy")
     flags = {
-        **YES,
+        **YES_FLAG,
         "orphans": (
             {"RemoveLegacy": {"orphans": True}},
             "Also the files of ngshare 0.6 that belong to nothing, which are nowhere else",
@@ -43,57 +44,69 @@ class RemoveLegacy(Command):
     )
 
     def run(self) -> int:
-        store, folder = self.open_storage(), Path(self.storage)
+        store = self.open_storage()
         with self.open_database() as database:
-            files = legacy_files.list_files(folder)
+            files = legacy_files.list_legacy_files(Path(self.storage))
             with Progress("Reading the files of ngshare 0.6", len(files)) as progress:
-                found = legacy_files.sort_files(database, store, files, progress.advance)
-            if self.orphans and found.orphans and not database.read(legacy_files.was_adopted):
+                sorted_files = legacy_files.sort_legacy_files(
+                    database, store, files, progress.advance
+                )
+            if (
+                self.orphans
+                and sorted_files.orphans
+                and not database.read(legacy_files.was_adopted)
+            ):
                 raise CommandError(
                     f"{database} was not adopted from ngshare 0.6, so nobody knows whose these "
                     "files are: name the right one with --database"
                 )
-            self._tell(found)
-            unwanted = [*found.adopted, *(found.orphans if self.orphans else [])]
-            if not unwanted:
-                self.say("Nothing to remove.")
-                return DONE
+            self._print_plan(sorted_files)
+            removable = [*sorted_files.adopted, *(sorted_files.orphans if self.orphans else [])]
+            if not removable:
+                self.print_line("Nothing to remove.")
+                return EXIT_OK
             self.confirm("Remove them for good? There is no way back to ngshare 0.6 then.")
-            for file in unwanted:
+            for file in removable:
                 file.path.unlink(missing_ok=True)
-        self.say(f"Removed {count(len(unwanted), 'file')}, {size(_freed(unwanted))} freed.")
-        return DONE
+        self.print_line(
+            f"Removed {format_count(len(removable), 'file')}, "
+            f"{format_size(_freed_bytes(removable))} freed."
+        )
+        return EXIT_OK
 
-    def _tell(self, found: LegacyFiles) -> None:
-        if found.adopted:
-            self.say(
-                f"{count(len(found.adopted), 'file')} of ngshare 0.6 "
-                f"{agree(len(found.adopted), 'is a blob', 'are blobs')} as well, and will be "
-                f"removed under the old {agree(len(found.adopted), 'name', 'names')}. That frees "
-                f"{size(_freed(found.adopted))}: only copies take room, not hard links."
+    def _print_plan(self, files: LegacyFiles) -> None:
+        """Print the files that will be removed, and those that will be kept."""
+        if files.adopted:
+            self.print_line(
+                f"{format_count(len(files.adopted), 'file')} of ngshare 0.6 "
+                f"{pluralize(len(files.adopted), 'is a blob', 'are blobs')} as well, and will be "
+                f"removed under the old {pluralize(len(files.adopted), 'name', 'names')}. That "
+                f"frees {format_size(_freed_bytes(files.adopted))}: only copies take room, not "
+                "hard links."
             )
-        if found.needed:
-            self.say(
-                f"{count(len(found.needed), 'file')} will be kept: the database names "
-                f"{agree(len(found.needed), 'it', 'them')}, and the blob is missing or damaged "
+        if files.needed:
+            self.print_line(
+                f"{format_count(len(files.needed), 'file')} will be kept: the database names "
+                f"{pluralize(len(files.needed), 'it', 'them')}, and the blob is missing or damaged "
                 "(see ngshare storage check):"
             )
-            self._name(found.needed)
-        if found.orphans:
-            number, room = len(found.orphans), sum(file.size for file in found.orphans)
-            how = "will be removed" if self.orphans else "will be kept, but with --orphans"
-            self.say(
-                f"{count(number, 'file')} ({size(room)}) of ngshare 0.6 "
-                f"{agree(number, 'belongs', 'belong')} to nothing, and {how}:"
+            self._print_names(files.needed)
+        if files.orphans:
+            number, total_size = len(files.orphans), sum(file.size for file in files.orphans)
+            plan = "will be removed" if self.orphans else "will be kept, but with --orphans"
+            self.print_line(
+                f"{format_count(number, 'file')} ({format_size(total_size)}) of ngshare 0.6 "
+                f"{pluralize(number, 'belongs', 'belong')} to nothing, and {plan}:"
             )
-            self._name(found.orphans)
+            self._print_names(files.orphans)
 
-    def _name(self, files: Sequence[LegacyFile]) -> None:
-        for file in files[:SHOWN]:
-            self.say(f"  {file.path} ({size(file.size)})")
-        if len(files) > SHOWN:
-            self.say(f"  and {len(files) - SHOWN:,} more")
+    def _print_names(self, files: Sequence[LegacyFile]) -> None:
+        for file in files[:MAX_NAMES]:
+            self.print_line(f"  {file.path} ({format_size(file.size)})")
+        if len(files) > MAX_NAMES:
+            self.print_line(f"  and {len(files) - MAX_NAMES:,} more")
 
 
-def _freed(files: Sequence[LegacyFile]) -> int:
+def _freed_bytes(files: Sequence[LegacyFile]) -> int:
+    """Return the disk space that removing these files frees; a hard link takes none."""
     return sum(file.size for file in files if not file.linked)

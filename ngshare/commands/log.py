@@ -13,7 +13,7 @@ from traitlets import Bool, Integer, Unicode
 from ngshare.actions import audit, missing
 from ngshare.actions.audit import Entry, Wanted
 from ngshare.actions.missing import Missing
-from ngshare.commands.base import DONE, SETTINGS, Command, CommandError
+from ngshare.commands.base import EXIT_OK, SITE_ALIASES, Command, CommandError
 from ngshare.db.transactions import Database
 from ngshare.protocol.times import format_time
 
@@ -32,7 +32,7 @@ class Log(Command):
 
     name = Unicode("ngshare log")
     aliases = {
-        **SETTINGS,
+        **SITE_ALIASES,
         "course": "Log.course",
         "assignment": "Log.assignment",
         "student": "Log.student",
@@ -95,15 +95,15 @@ class Log(Command):
         with self.open_database() as database:
             for entry in self._entries(database, wanted):
                 if shown == self.limit and self.limit:
-                    self.note(f"There is more: --before={last} goes on, --limit=0 shows all.")
+                    self.print_note(f"There is more: --before={last} goes on, --limit=0 shows all.")
                     break
-                self.say(json.dumps(_plain(entry)) if self.as_json else describe(entry))
+                self.print_line(json.dumps(_plain(entry)) if self.as_json else describe(entry))
                 shown, last = shown + 1, entry.id
             if not shown:
                 database.read(audit.require_known, self.caller, wanted)
         if not shown and not self.as_json:
-            self.say("There is nothing of that in the log.")
-        return DONE
+            self.print_line("There is nothing of that in the log.")
+        return EXIT_OK
 
     def _entries(self, database: Database, wanted: Wanted) -> Iterator[Entry]:
         """All that is wanted, a page at a time, so that no more is read than is shown."""
@@ -136,12 +136,12 @@ class Log(Command):
         for person in people:
             if self.as_json:
                 late = format_time(person.late) if person.late else None
-                self.say(json.dumps({**asdict(person), "late": late}))
+                self.print_line(json.dumps({**asdict(person), "late": late}))
             else:
-                self.say(describe_missing(person))
+                self.print_line(describe_missing(person))
         if not people and not self.as_json:
-            self.say("Everybody has handed in.")
-        return DONE
+            self.print_line("Everybody has handed in.")
+        return EXIT_OK
 
 
 def describe(entry: Entry) -> str:

@@ -1,4 +1,4 @@
-"""``ngshare members``: who is in which course, and who of them never came."""
+"""``ngshare members``: list the members of courses, and those who never used ngshare."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from traitlets import Bool, Unicode
 
 from ngshare.actions import users
 from ngshare.actions.users import Member
-from ngshare.commands.base import DONE, SETTINGS, Command
+from ngshare.commands.base import EXIT_OK, SITE_ALIASES, Command
 from ngshare.protocol.times import format_time
 
 
@@ -22,7 +22,7 @@ class Members(Command):
     """
 
     name = Unicode("ngshare members")
-    aliases = {**SETTINGS, "course": "Members.course"}
+    aliases = {**SITE_ALIASES, "course": "Members.course"}
     flags = {
         "never-seen": ({"Members": {"never_seen": True}}, "Only those who never sent a request"),
         "json": ({"Members": {"as_json": True}}, "One JSON object on each line"),
@@ -42,25 +42,25 @@ class Members(Command):
         if self.never_seen:
             members = [member for member in members if member.first_seen_at is None]
         for member in members:
-            self.say(json.dumps(_plain(member)) if self.as_json else describe(member))
+            self.print_line(json.dumps(_to_json(member)) if self.as_json else describe(member))
         if not members and not self.as_json:
-            self.say("There are none.")
-        return DONE
+            self.print_line("There are none.")
+        return EXIT_OK
 
 
 def describe(member: Member) -> str:
-    """Return a member as one line: course, name, role, first request, and what is odd."""
+    """Return a member as one line: course, name, role, first request, warnings about the name."""
     words = [member.course, member.username, member.role]
     if member.first_seen_at is None:
         words.append("never seen")
     else:
         words.append(f"since {format_time(member.first_seen_at)[:10]}")
-    # Quoted, for blanks and letters that look alike cannot be seen otherwise.
+    # Quoted and escaped, to make blanks and look-alike letters visible.
     words += [f"{json.dumps(member.username)} {warning}" for warning in member.warnings]
     words += [f"nearly {json.dumps(name)}, who was seen" for name in member.similar]
     return "  ".join(words)
 
 
-def _plain(member: Member) -> dict[str, object]:
+def _to_json(member: Member) -> dict[str, object]:
     at = member.first_seen_at
     return {**asdict(member), "first_seen_at": format_time(at) if at else None}

@@ -1,4 +1,4 @@
-"""``ngshare db revert``: back to what the database was before an upgrade."""
+"""``ngshare db revert``: undo an upgrade of the database, by the backup made before it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from traitlets import Unicode
 
-from ngshare.commands.base import DONE, YES, Command, CommandError
+from ngshare.commands.base import EXIT_OK, YES_FLAG, Command, CommandError
 from ngshare.db import revert, snapshots
 from ngshare.db.service_lock import not_in_use
 from ngshare.db.snapshots import Backup
@@ -24,41 +24,41 @@ class Revert(Command):
 
     name = Unicode("ngshare db revert")
     usage = "[BACKUP]"
-    takes = (0, 1)
-    flags = YES
+    argument_count = (0, 1)
+    flags = YES_FLAG
     examples = Unicode("""
     ngshare db revert
     ngshare db revert /srv/ngshare/ngshare.db.backup-20261123T162608.682Z-1921a169739b
     """)
 
     def run(self) -> int:
-        url = self.url()
-        backup = revert.find_backup(url, Path(self.words[0]) if self.words else None)
-        found = snapshots.revision_of(Path(url.database or ""))
+        url = self.existing_database_url()
+        backup = revert.find_backup(url, Path(self.arguments[0]) if self.arguments else None)
+        revision = snapshots.revision_of(Path(url.database or ""))
         with not_in_use(Path(url.database or "")):
-            pass  # Nobody is asked about what is refused in any case.
-        self._look_for_files(backup)
-        self.say(
+            pass  # Refuse before asking for confirmation.
+        self._require_files(backup)
+        self.print_line(
             f"This will put {backup.path}, of revision {backup.revision}, in place of "
-            f"{show_url(url)}, of revision {found or 'none'}; what was stored since will be "
+            f"{show_url(url)}, of revision {revision or 'none'}; what was stored since will be "
             "missing there, and is kept as a backup."
         )
         self.confirm("Put the backup in place?")
         before = revert.revert(url, backup)
-        self.tell_way_back("Done. To undo this:", "ngshare db revert", before)
-        return DONE
+        self.print_undo_command("Done. To undo this:", "ngshare db revert", before)
+        return EXIT_OK
 
-    def _look_for_files(self, backup: Backup) -> None:
-        """Say what ngshare 0.6 would miss. Raises CommandError when that is everything."""
-        names, missing = revert.missing_files(backup, Path(self.storage))
-        if names and missing == names:
+    def _require_files(self, backup: Backup) -> None:
+        """Print how many files ngshare 0.6 would miss. Raises CommandError if it is all."""
+        total, missing = revert.missing_files(backup, Path(self.storage))
+        if total and missing == total:
             raise CommandError(
-                f"not one of the {names:,} files that {backup.path} names is in {self.storage}: "
+                f"not one of the {total:,} files that {backup.path} names is in {self.storage}: "
                 "name the right folder with --storage. After ngshare storage remove-legacy there "
                 "is no way back to ngshare 0.6"
             )
         if missing:
-            self.note(
-                f"{missing:,} of the {names:,} files that this backup names are not in "
+            self.print_note(
+                f"{missing:,} of the {total:,} files that this backup names are not in "
                 f"{self.storage}: ngshare 0.6 will not have them."
             )

@@ -1,4 +1,4 @@
-"""``ngshare trash``: what was removed, back again or gone for good."""
+"""``ngshare trash``: list, restore and purge courses, assignments and trees in the trash."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from traitlets import Enum, Unicode
 from ngshare.actions import audit, purge, trash
 from ngshare.actions.purge import Purged
 from ngshare.actions.trash import TrashItem
-from ngshare.commands.base import DONE, SETTINGS, YES, Command, count
+from ngshare.commands.base import EXIT_OK, SITE_ALIASES, YES_FLAG, Command
+from ngshare.commands.formatting import format_count
 from ngshare.db.progress import Progress
 from ngshare.db.transactions import Database
 
-TOGETHER = 100
-"""How many members or replaced trees one transaction purges; a course has one of its own."""
+BATCH_SIZE = 100
+"""The number of members or replaced trees that one transaction purges."""
 
 
 class Trash(Command):
@@ -44,7 +45,7 @@ class List(Command):
     """
 
     name = Unicode("ngshare trash list")
-    aliases = {**SETTINGS, "course": "List.course", "kind": "List.kind"}
+    aliases = {**SITE_ALIASES, "course": "List.course", "kind": "List.kind"}
     examples = Unicode("""
     ngshare trash list
     ngshare trash list --course "Physics 101" --kind assignment
@@ -64,10 +65,10 @@ class List(Command):
                 trash.list_trash, self.caller, course=self.course or None, kind=self.kind
             )
         for item in items:
-            self.say(f"{item.key:<6} {describe(item)}")
+            self.print_line(f"{item.key:<6} {describe(item)}")
         if not items:
-            self.say("There is nothing of that in the trash.")
-        return DONE
+            self.print_line("There is nothing of that in the trash.")
+        return EXIT_OK
 
 
 class Restore(Command):
@@ -80,8 +81,8 @@ class Restore(Command):
 
     name = Unicode("ngshare trash restore")
     usage = "KEY..."
-    takes = (1, 1000)
-    aliases = {**SETTINGS, "as": "Restore.new_name"}
+    argument_count = (1, 1000)
+    aliases = {**SITE_ALIASES, "as": "Restore.new_name"}
     examples = Unicode("""
     ngshare trash restore a7
     ngshare trash restore c3 --as "Physics 101 (2025)"
@@ -91,11 +92,11 @@ class Restore(Command):
 
     def run(self) -> int:
         with self.open_database() as database:
-            for key in self.words:
+            for key in self.arguments:
                 item = database.write(trash.restore, self.caller, key, self.new_name or None)
-                named = f", as {self.new_name}" if self.new_name else ""
-                self.say(f"Restored {key}: {what(item)}{named}")
-        return DONE
+                suffix = f", as {self.new_name}" if self.new_name else ""
+                self.print_line(f"Restored {key}: {identify(item)}{suffix}")
+        return EXIT_OK
 
 
 class Purge(Command):
@@ -107,8 +108,8 @@ class Purge(Command):
     """
 
     name = Unicode("ngshare trash purge")
-    aliases = {**SETTINGS, "days": "Ngshare.keep_removed_days"}
-    flags = YES
+    aliases = {**SITE_ALIASES, "days": "Ngshare.keep_removed_days"}
+    flags = YES_FLAG
     examples = Unicode("""
     ngshare trash purge
     ngshare trash purge --days 365 --yes       # every night, by cron
@@ -116,64 +117,68 @@ class Purge(Command):
 
     def run(self) -> int:
         before = audit.now() - timedelta(days=self.keep_removed_days)
-        age = f"more than {count(self.keep_removed_days, 'day')} ago"
+        age = f"more than {format_count(self.keep_removed_days, 'day')} ago"
         with self.open_database() as database:
             items = database.read(trash.list_trash, self.caller, before=before)
             if not items:
-                self.say(f"Nothing to purge: nothing was removed {age}.")
-                return DONE
-            self.say(f"This will be deleted for good (removed {age}):")
+                self.print_line(f"Nothing to purge: nothing was removed {age}.")
+                return EXIT_OK
+            self.print_line(f"This will be deleted for good (removed {age}):")
             for item in items:
-                self.say(f"  {item.key:<6} {describe(item)}")
+                self.print_line(f"  {item.key:<6} {describe(item)}")
             self.confirm("Delete all this for good?")
             purged = self._purge(database, items, before)
-        self.say(
-            f"Purged {count(purged.courses, 'course')}, {count(purged.assignments, 'assignment')}, "
-            f"{count(purged.submissions, 'submission')}, {count(purged.members, 'member')} and "
-            f"{count(purged.trees, 'tree')} of files. To free their room: ngshare storage gc"
+        self.print_line(
+            f"Purged {format_count(purged.courses, 'course')}, "
+            f"{format_count(purged.assignments, 'assignment')}, "
+            f"{format_count(purged.submissions, 'submission')}, "
+            f"{format_count(purged.members, 'member')} and "
+            f"{format_count(purged.trees, 'tree')} of files. To free their room: ngshare storage gc"
         )
-        return DONE
+        return EXIT_OK
 
     def _purge(self, database: Database, items: Sequence[TrashItem], before: datetime) -> Purged:
+        """Purge the items in several transactions; return the number of rows of each kind."""
         total = Purged()
         with Progress("Purging", len(items)) as progress:
-            for keys in _portions([item.key for item in items]):
+            for keys in _batches([item.key for item in items]):
                 total += database.write(purge.purge, self.caller, keys, before)
                 progress.advance(len(keys))
         return total
 
 
-def _portions(keys: Sequence[str]) -> Iterator[list[str]]:
-    """What one transaction deletes: small items together, so that it is neither long nor slow."""
+def _batches(keys: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the keys that one transaction purges: small items together, large ones alone."""
     small = [key for key in keys if key[0] in "mt"]
-    for start in range(0, len(small), TOGETHER):
-        yield small[start : start + TOGETHER]
-    # What is in a course that goes as well was put before it in the list, or goes with it.
+    for start in range(0, len(small), BATCH_SIZE):
+        yield small[start : start + BATCH_SIZE]
+    # Assignments before courses: the purge of a course deletes its assignments, too.
     for kind in "ac":
         yield from ([key] for key in keys if key[0] == kind)
 
 
-def what(item: TrashItem) -> str:
-    """Which item it is, in words."""
+def identify(item: TrashItem) -> str:
+    """Return the course of an item, and the item itself, in words."""
+    submissions = format_count(item.submissions, "submission")
     if item.kind == "course":
-        return f"course {item.course}, {count(item.submissions, 'submission')}"
+        return f"course {item.course}, {submissions}"
     words = {
-        "assignment": f"assignment {item.assignment}, {count(item.submissions, 'submission')}",
+        "assignment": f"assignment {item.assignment}, {submissions}",
         "release": f"an old release of {item.assignment}",
         "feedback": f"old feedback on {item.assignment} of {item.user}",
         "replaced": "an old release or old feedback",
     }.get(item.kind, f"{item.kind} {item.user}")
     if item.submitted_at is not None:
-        words += f" of {moment(item.submitted_at)}"
+        words += f" of {format_moment(item.submitted_at)}"
     return f"{item.course}: {words}"
 
 
 def describe(item: TrashItem) -> str:
-    """What it is, since when it is in the trash, and by whom."""
+    """Return an item in words, with the time of its removal and the user who removed it."""
     verb = "removed" if item.key[0] in "cam" else "replaced"
-    return f"{what(item)}, {verb} {moment(item.at)} by {item.by or 'somebody'}"
+    return f"{identify(item)}, {verb} {format_moment(item.at)} by {item.by or 'somebody'}"
 
 
-def moment(at: datetime) -> str:
-    """A moment, to the second."""
+def format_moment(at: datetime) -> str:
+    """Return a time (UTC) in words, to the second."""
     return at.strftime("%Y-%m-%d %H:%M:%S UTC")

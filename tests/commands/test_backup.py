@@ -19,7 +19,8 @@ from sqlalchemy import Connection, select
 
 from alembic import command
 from ngshare.actions import assignments, courses, submissions
-from ngshare.admin import backup, copy_rows
+from ngshare.admin import copy_blobs, copy_rows
+from ngshare.admin.backup_manifest import hash_file, read_manifest
 from ngshare.blobs import LocalBlobs, sha256
 from ngshare.blobs.local_upload import LocalUpload
 from ngshare.db import migrate
@@ -138,7 +139,7 @@ def test_only_what_is_new_is_copied(
         before.items()
         <= {path: path.stat().st_ino for path in (folder / "blobs").rglob("*/*")}.items()
     )
-    manifest = backup.read_manifest(folder)
+    manifest = read_manifest(folder)
     assert manifest.files == 5
     assert [path.name for path in folder.glob("*.db*")] == [manifest.database]
 
@@ -350,7 +351,7 @@ def test_what_is_in_the_quarantine_is_backed_up_and_restored_from_too(
 @only_sqlite
 def test_no_room(run: Run, course: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as full:
-        full.setattr(backup, "SPARE", 2**60)
+        full.setattr(copy_blobs, "SPARE_BYTES", 2**60)
         refused = run("db", "backup", str(folder), code=1).stderr
     assert "MiB more in" in refused
     assert "Copied 4 new files" in run("db", "backup", str(folder)).stdout
@@ -564,12 +565,12 @@ def test_a_backup_that_an_older_ngshare_made_is_upgraded(
     database.write(assignments.remove, IVY, COURSE, "ps1")
     before = everything(database)
     run("db", "backup", str(folder))
-    manifest = backup.read_manifest(folder)
-    engine = make_engine(copy_rows.file_url(folder / manifest.database), wal=False, writes=True)
+    manifest = read_manifest(folder)
+    engine = make_engine(copy_rows.sqlite_url(folder / manifest.database), wal=False, writes=True)
     with engine.begin() as connection:
         command.downgrade(migrate.alembic_config(connection), "7c1f0a52d3e8")
     engine.dispose()
-    digest = backup.hash_file(folder / manifest.database)
+    digest = hash_file(folder / manifest.database)
     assert digest is not None
     del manifest.rows["replaced_trees"]
     edit(folder, revision="7c1f0a52d3e8", sha256=digest.hex(), rows=manifest.rows)

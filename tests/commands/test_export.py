@@ -229,7 +229,7 @@ def test_it_appears_when_it_is_complete(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr("ngshare.admin.export._log", fail)
+        broken.setattr("ngshare.admin.export_rows.log_lines", fail)
         refused = run("export", COURSE, "--output=out.zip", code=1).stderr
     assert "No space left on device" in refused
     assert list(site.folder.glob("out.zip*")) == []

@@ -15,7 +15,7 @@ import pytest
 
 import ngshare
 from ngshare.commands import owner
-from ngshare.commands.owner import CannotBecome, Owner, become, owner_of
+from ngshare.commands.owner import CannotSwitchUser, Owner, find_owner, switch_user
 from tests.commands.conftest import Run
 from tests.databases import only_sqlite
 from tests.process.site import Site
@@ -111,8 +111,8 @@ def test_a_site_of_roots_stays_as_it_is(site: Site, course: str) -> None:
 
 
 def test_whose_a_site_is(tmp_path: Path) -> None:
-    assert owner_of([tmp_path / "absent"]) is None
-    found = owner_of([tmp_path / "absent", tmp_path])
+    assert find_owner([tmp_path / "absent"]) is None
+    found = find_owner([tmp_path / "absent", tmp_path])
     assert found is not None
     assert found.uid == os.getuid()
 
@@ -122,5 +122,7 @@ def test_where_root_may_become_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(owner.os, "setgroups", refuse)
-    with pytest.raises(CannotBecome, match=r"user 54321, .* \(Operation not permitted\): run this"):
-        become(Owner(NAMELESS, NAMELESS, str(NAMELESS)))
+    with pytest.raises(
+        CannotSwitchUser, match=r"user 54321, .* \(Operation not permitted\): run this"
+    ):
+        switch_user(Owner(NAMELESS, NAMELESS, str(NAMELESS)))

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from ngshare.blobs import LocalBlobs
-from ngshare.commands.base import size
+from ngshare.commands.formatting import format_size
 from ngshare.db import migrate
 from ngshare.db.urls import parse_url
 from tests.commands.conftest import Run
@@ -53,7 +53,7 @@ def test_the_old_names_of_adopted_files(run: Run, adopted: Site) -> None:
     asked = run("storage", "remove-legacy", code=1)
     assert "133 files of ngshare 0.6 are blobs as well" in asked.stdout
     # That of copies of one content, of which one is the blob.
-    freed = size(room(adopted))
+    freed = format_size(room(adopted))
     assert f"That frees {freed}: only" in asked.stdout
     orphans = "3 files (1.5 kB) of ngshare 0.6 belong to nothing, and will be"
     assert f"{orphans} kept, but with --orphans:" in asked.stdout
@@ -100,7 +100,7 @@ def test_copies_free_their_room(run: Run, adopted: Site) -> None:
         content = blob.read_bytes()
         blob.unlink()
         blob.write_bytes(content)
-    freed = size(sum(path.stat().st_size for path in adopted.storage.glob("*.*")) - 1500)
+    freed = format_size(sum(path.stat().st_size for path in adopted.storage.glob("*.*")) - 1500)
     told = run("storage", "remove-legacy", "--yes").stdout
     assert f"Removed 133 files, {freed} freed." in told
 

@@ -16,11 +16,13 @@ import pytest
 from sqlalchemy import Connection, update
 
 from ngshare.actions import assignments, audit, courses, feedback, submissions
-from ngshare.admin import storage
+from ngshare.admin.garbage_collection import collect_garbage
 from ngshare.blobs import LocalBlobs, sha256
+from ngshare.commands.gc import LOCK_FILE
 from ngshare.db.models import File
 from ngshare.db.transactions import Database
 from ngshare.errors import OutOfSpace
+from ngshare.files import file_lock
 from ngshare.protocol.times import format_time
 from tests.commands.conftest import ADMIN, COURSE, IVY, SAM, Run, stored
 from tests.process.site import Site, files_field, together
@@ -250,6 +252,20 @@ def test_all_that_was_moved_goes_back(run: Run, blobs: LocalBlobs, course: str) 
     assert run("storage", "restore-quarantine").stdout == "Moved 0 files, 0 bytes, back.\n"
 
 
+def test_one_command_at_a_time_moves_files_to_or_from_the_quarantine(
+    run: Run, blobs: LocalBlobs, course: str
+) -> None:
+    blobs.put([b"nobody's"])
+    make_old(blobs, b"nobody's", b"the work of sam")
+    running = f"another gc or restore-quarantine is running in {blobs.folder}: wait for it\n"
+    with file_lock(blobs.folder / LOCK_FILE):
+        assert run("storage", "gc", "--yes", code=1).stderr == f"ngshare: {running}"
+        assert run("storage", "restore-quarantine", code=1).stderr == f"ngshare: {running}"
+        assert quarantined(blobs) == set()
+    assert "Moved 1 file" in run("storage", "gc", "--yes").stdout
+    assert "Moved 1 file" in run("storage", "restore-quarantine").stdout
+
+
 @pytest.fixture
 def small_storage(site: Site) -> Iterator[Path]:
     """The site's storage on a file system of 2 MiB."""
@@ -427,7 +443,7 @@ def test_collecting_beside_uploads(
     def collect(_: int) -> None:
         while not stop.is_set():
             # With the audit log's newest entry nothing is too new.
-            storage.collect(database, blobs, hours=0, days=0, step=lambda: None)
+            collect_garbage(database, blobs, hours=0, days=0, advance=lambda steps: None)
             times[0] += 1
 
     def submit(number: int) -> list[tuple[str, dict[str, bytes]]]:
@@ -458,7 +474,7 @@ def test_collecting_beside_uploads(
         later = datetime.now(timezone.utc) + timedelta(days=30)
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr("ngshare.blobs.gc._now", lambda: later)
-            storage.collect(database, blobs, hours=0, days=0, step=lambda: None)
+            collect_garbage(database, blobs, hours=0, days=0, advance=lambda steps: None)
             assert list(blobs.quarantined()) == []
         for moment, files in every:
             assert ada.collect(COURSE, "ps1", "sam", moment) == files

@@ -19,7 +19,7 @@ def told(
     """The words of the command, and what is said after it."""
     forget_applications()
     command = Command(**settings)
-    command.tell_way_back("To go back:", "ngshare db restore", Path(path))
+    command.print_undo_command("To go back:", "ngshare db restore", Path(path))
     line, _, note = capsys.readouterr().out.partition("\n")
     return shlex.split(line.removeprefix("To go back: ngshare db restore ")), note
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ngshare.commands.base import agree, count
+from ngshare.commands.formatting import format_count, pluralize
 
 
 @pytest.mark.parametrize(
@@ -12,5 +12,5 @@ from ngshare.commands.base import agree, count
     [(0, "0 files are"), (1, "1 file is"), (2, "2 files are"), (2000, "2,000 files are")],
 )
 def test_a_verb_agrees_with_its_number(number: int, words: str) -> None:
-    assert count(number, "file is", "files are") == words
-    assert f"{count(number, 'file')} {agree(number, 'is', 'are')}" == words
+    assert format_count(number, "file is", "files are") == words
+    assert f"{format_count(number, 'file')} {pluralize(number, 'is', 'are')}" == words

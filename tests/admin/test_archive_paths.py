@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ngshare.admin.archive_names import LENGTH, Names, safe_part
+from ngshare.admin.archive_paths import MAX_NAME_BYTES, PortablePaths, portable_name
 
 
 @pytest.mark.parametrize(
@@ -31,19 +31,19 @@ from ngshare.admin.archive_names import LENGTH, Names, safe_part
     ],
 )
 def test_one_part(name: str, safe: str) -> None:
-    assert safe_part(name) == safe
+    assert portable_name(name) == safe
 
 
 def test_a_long_name_keeps_its_ending() -> None:
-    safe = safe_part("ü" * 300 + ".ipynb")
-    assert len(safe.encode()) <= LENGTH
+    safe = portable_name("ü" * 300 + ".ipynb")
+    assert len(safe.encode()) <= MAX_NAME_BYTES
     assert safe.startswith("üüü")
     assert safe.endswith(".ipynb")
-    assert safe != safe_part("ü" * 301 + ".ipynb")
+    assert safe != portable_name("ü" * 301 + ".ipynb")
 
 
 def test_names_that_would_become_the_same() -> None:
-    names = Names()
+    names = PortablePaths()
     assert names.path("data/a.txt") == "data/a.txt"
     assert names.path("data/A.TXT") == "data/A~2.TXT"
     assert names.path("data/a.txt") == "data/a.txt"
@@ -55,7 +55,7 @@ def test_names_that_would_become_the_same() -> None:
 
 @given(st.lists(st.text(st.sampled_from("aA.:? é~2/\u0301"), min_size=1), unique=True))
 def test_they_never_do(paths: list[str]) -> None:
-    names = Names()
+    names = PortablePaths()
     given_names = [names.path(path) for path in paths]
     folded = {name.casefold() for name in given_names}
     assert len(folded) == len(set(paths))
