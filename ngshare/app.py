@@ -120,7 +120,7 @@ class SiteApplication(Application):
         self.parse_command_line(argv)
         if self.subapp is not None:
             return  # it reads the settings itself
-        self.take_arguments(self.extra_args)
+        self.accept_positionals(self.extra_args)
         command_line = deepcopy(self.cli_config)
         if self.reads_config_file():
             self._read_config_file(self.config_file)
@@ -134,7 +134,7 @@ class SiteApplication(Application):
             given = check_arguments(given, self.aliases, self.flags)
         super().parse_command_line(given)
 
-    def take_arguments(self, arguments: Sequence[str]) -> None:
+    def accept_positionals(self, arguments: Sequence[str]) -> None:
         """Accept or refuse the positional arguments. Raises StartError."""
         raise NotImplementedError
 
@@ -407,7 +407,7 @@ class Ngshare(SiteApplication):
     def _settings_of_client() -> Iterator[help.Setting]:
         return help.settings(SharedHubAuth, also=["cache_max_age"])
 
-    def take_arguments(self, arguments: Sequence[str]) -> None:
+    def accept_positionals(self, arguments: Sequence[str]) -> None:
         """Refuse positional arguments, which only commands have. Raises StartError."""
         if arguments:
             first = arguments[0]

@@ -65,7 +65,7 @@ def require_exportable(connection: Connection, caller: Caller, course: str) -> E
     Raises Forbidden, or NotFound; an admin's error names the keys of removed courses of that name.
     """
     try:
-        found = access.require(connection, caller, course, Capability.AUDIT)
+        course_access = access.require(connection, caller, course, Capability.AUDIT)
     except NotFound as error:
         if not caller.admin:
             raise
@@ -77,7 +77,7 @@ def require_exportable(connection: Connection, caller: Caller, course: str) -> E
             raise NotFound(f"There is no course {course}: {audit.CHECK_NAME}") from error
         commands = " and ".join(f"ngshare export {key}" for key in keys)
         raise NotFound(f"Course not found. It is in the trash, for {commands}") from error
-    return ExportableCourse(found.course_id, course, None)
+    return ExportableCourse(course_access.course_id, course, None)
 
 
 def export_course(

@@ -111,7 +111,7 @@ def list_replaced(connection: Connection, course_id: int) -> list[ExportedTree]:
     for item in trash.replaced_trees(connection, course_id):
         kind = {"release": "released", "feedback": "feedback"}.get(item.kind, "unknown")
         submitted = item.submitted_at and _folder_name(item.submitted_at)
-        # The time is unique among the trees that one was replaced by, the key among all.
+        # Within such a folder the time is unique; the key is unique in the whole site.
         last = item.key if kind == "unknown" else _folder_name(item.at)
         names = (kind, item.assignment, item.user, submitted, last)
         trees.append(

@@ -136,7 +136,7 @@ class Command(SiteApplication):
         usage = " ".join(word for word in (self.name, self.usage, "[OPTIONS]") if word)
         yield from self.help_text([usage])
 
-    def take_arguments(self, arguments: Sequence[str]) -> None:
+    def accept_positionals(self, arguments: Sequence[str]) -> None:
         """Set the positional arguments. Raises CommandError when there are too many or too few."""
         least, most = self.argument_count
         if len(arguments) > most:

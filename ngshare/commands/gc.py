@@ -202,8 +202,9 @@ class RestoreQuarantine(Command):
 def lock_quarantine(storage: Path) -> Iterator[None]:
     """Exclude other commands that move files to or from the quarantine of a storage folder.
 
-    Two at once could lose a blob: one finds it in its place and deletes the copy in the
-    quarantine, while the other moves it there. Raises CommandError when another one is running.
+    A blob that is in its place and in the quarantine could be lost otherwise: one command deletes
+    the copy in the quarantine just after another has moved the blob over it. Raises CommandError
+    when another command holds the lock.
     """
     with ExitStack() as stack:
         try:
