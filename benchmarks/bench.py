@@ -226,8 +226,9 @@ class Bench:
             rows = [memory.measure(site, count) for count in counts]
             rows.append(memory.measure(site, 1, memory.UPLOAD_BYTES // 4, files))
             waiting = memory.stuck_clients(site, stuck, 2 if self.quick else 10)
-        self.keep("memory", {"uploads": rows, "stuck": waiting})
-        text, found = report.uploads(rows, waiting)
+            small = memory.small_beside_large(site, max(1, 3 * self.seconds))
+        self.keep("memory", {"uploads": rows, "stuck": waiting, "small": small})
+        text, found = report.uploads(rows, waiting, small)
         self.show("memory while large submissions arrive at once", text, found)
 
     def interleaved(

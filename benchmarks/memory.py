@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import socket
+import threading
 import time
 from base64 import b64encode
 from dataclasses import asdict, dataclass
@@ -19,6 +20,8 @@ from benchmarks.scenarios import percentile
 from benchmarks.sites import OPEN, Ours
 
 UPLOAD_BYTES = 20_000_000
+SMALL_CONNECTIONS = 10
+"""How many students submit a small tree at once, while large ones arrive."""
 QUIET = 2.0
 """Seconds after the last reply when the memory that is left is taken."""
 
@@ -116,6 +119,31 @@ def stuck_clients(site: Ours, count: int, seconds: float = 10.0) -> dict[str, fl
                 each.sendall(b"x")
             time.sleep(1)
         return {"clients": 2 * count, "idle": idle, "peak": site.process.peak_memory()}
+
+
+def small_beside_large(site: Ours, seconds: float, large: int = 8) -> dict[str, float]:
+    """Return the 99th percentile of small submissions, alone and beside large ones, in seconds.
+
+    The large ones are of ``large`` students, each of 20 MB, sent again and again meanwhile.
+    """
+    requests = site.submits()
+    small = Load(site.port, requests, SMALL_CONNECTIONS, seconds, site.serial)
+    latencies = {}
+    for name in ("alone", "beside"):
+        uploads = submissions(site, large, UPLOAD_BYTES) if name == "beside" else []
+        whole = Load(site.port, uploads, large, seconds + 4, site.serial, retry=True, patience=300)
+        sending = threading.Thread(target=load.run, args=(whole, None), daemon=True)
+        if uploads:
+            sending.start()
+            time.sleep(2)
+        outcome = load.run(small, client_core(), site.health_request())
+        if uploads:
+            sending.join()
+        if set(outcome.statuses) != {200}:
+            raise RuntimeError(f"{site.name}: {dict(outcome.statuses)}, first {outcome.failure}")
+        site.serial += outcome.completed
+        latencies[name] = percentile(list(outcome.latencies), 0.99)
+    return latencies
 
 
 def submissions(site: Ours, count: int, size: int, files: int = 1) -> list[Request]:

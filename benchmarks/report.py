@@ -30,6 +30,8 @@ CLIENT_NOTE = (
 AT_REST = ("idle", "after")
 PEAK = 200 * 2**20
 """The most bytes of memory while large submissions arrive, however many."""
+BESIDE_LARGE = 1.5
+"""How much longer small submissions may take while large ones arrive, as a factor."""
 STUCK = 60 * 2**20
 """The most bytes more while hundreds of clients do not go on."""
 
@@ -195,8 +197,8 @@ def long_lists(lengths: dict[str, Row]) -> tuple[str, list[Verdict]]:
     return grid(head, rows), found
 
 
-def uploads(rows: Sequence[Row], stuck: Row) -> tuple[str, list[Verdict]]:
-    """Memory while large submissions arrive at once, and while clients are stuck."""
+def uploads(rows: Sequence[Row], stuck: Row, small: Row) -> tuple[str, list[Verdict]]:
+    """Memory while large submissions arrive at once or clients are stuck; small ones meanwhile."""
     head = (
         *("at once", "stored", "answered 503 and sent again", "cut off", "seconds"),
         *("idle", "after", "peak", "`/healthz` p99"),
@@ -224,6 +226,12 @@ def uploads(rows: Sequence[Row], stuck: Row) -> tuple[str, list[Verdict]]:
     above = stuck["peak"] - stuck["idle"]
     said = f"{stuck['clients']:.0f} clients that do not read, or send a byte a second"
     found.append(verdict(above <= STUCK, f"{said}: {size(above)} more", f"≤ {size(STUCK)}"))
+    ratio = small["beside"] / small["alone"]
+    said = (
+        f"p99 of small submissions beside large ones {seconds(small['beside'])}, "
+        f"alone {seconds(small['alone'])}: {ratio:.2f}x"
+    )
+    found.append(verdict(ratio <= BESIDE_LARGE, said, f"≤ {BESIDE_LARGE}x"))
     return text, found
 
 

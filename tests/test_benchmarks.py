@@ -298,11 +298,15 @@ def test_memory_does_not_grow_with_the_clients() -> None:
         return sent | mib | {"refused": 0, "cut": 0, "seconds": 1.0, "health": 0.01}
 
     stuck = {"clients": 400, "idle": 100.0 * 2**20, "peak": 150.0 * 2**20}
-    text, found = report.uploads([row(10, 150), row(100, 190)], stuck)
+    small = {"alone": 0.2, "beside": 0.25}
+    text, found = report.uploads([row(10, 150), row(100, 190)], stuck, small)
     assert "| 100 of 1 x 20 MB |" in text
     assert all(met for met, _ in found)
-    _, found = report.uploads([row(10, 150), row(100, 210)], {**stuck, "peak": 200.0 * 2**20})
-    assert [met for met, _ in found] == [True, True, True, False, False]
+    small["beside"] = 0.31
+    _, found = report.uploads(
+        [row(10, 150), row(100, 210)], {**stuck, "peak": 200.0 * 2**20}, small
+    )
+    assert [met for met, _ in found] == [True, True, True, False, False, False]
 
 
 def test_a_bar_that_is_missed_is_said_to_be() -> None:
