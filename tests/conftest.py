@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -60,6 +61,9 @@ def pytest_configure(config: pytest.Config) -> None:
             del os.environ[name]
     # A shell lets what it starts in the background ignore Ctrl-C, and so would what tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Before 3.14, Python makes an event loop for the first call of asyncio.get_event_loop, which
+    # comes from pytest-tornado's io_loop, and nobody closes that loop. Not once one was set.
+    asyncio.set_event_loop(None)
     # The same examples in every run, and no failure because a machine is slow.
     settings.register_profile("ngshare", derandomize=True, deadline=None, max_examples=60)
     settings.load_profile("ngshare")
@@ -96,6 +100,19 @@ def loggers() -> Iterator[None]:
         log.propagate = propagate
         log.handlers[:] = handlers
         log.filters[:] = filters
+
+
+@pytest.fixture(autouse=True)
+def event_loops_are_closed() -> Iterator[None]:
+    """Fail a test that leaves an event loop behind, as a later test would fail of its warning."""
+    yield
+    try:
+        loop = asyncio.get_event_loop()
+    except RuntimeError:  # there is none
+        return
+    asyncio.set_event_loop(None)
+    loop.close()
+    pytest.fail(f"{loop} was left by this test; whoever makes an event loop closes it")
 
 
 @pytest.fixture
