@@ -23,7 +23,8 @@ from traitlets.utils.importstring import import_item
 
 from ngshare import __version__
 from ngshare.blobs import LocalBlobs
-from ngshare.db.service_lock import in_use
+from ngshare.db import migrate
+from ngshare.db.service_lock import shared_service_lock
 from ngshare.db.transactions import Database
 from ngshare.errors import StartError
 from ngshare.protocol import names
@@ -32,15 +33,15 @@ from ngshare.runtime.banner import Start
 from ngshare.runtime.checks import check_prefix
 from ngshare.runtime.commandline import (
     Names,
-    check_arguments,
-    check_names,
+    check_setting_names,
+    invalid_setting,
     nearest,
+    normalize_arguments,
     refuse,
-    wrong_setting,
 )
-from ngshare.runtime.launcher import ending_with
+from ngshare.runtime.launcher import terminate_when_orphaned
 from ngshare.runtime.logs import PlainFormatter
-from ngshare.runtime.serving import serve, told_to_stop
+from ngshare.runtime.serving import serve, stop_event
 from ngshare.runtime.workers import once, supervise
 from ngshare.web.application import make_application
 from ngshare.web.auth.hub_client import SharedHubAuth, missing_overridden
@@ -131,11 +132,11 @@ class SiteApplication(Application):
         given = list(sys.argv[1:] if argv is None else argv)
         is_command = bool(given) and given[0] in (*self.subcommands, "help")
         if not is_command and _PRINTS.isdisjoint(given):
-            given = check_arguments(given, self.aliases, self.flags)
+            given = normalize_arguments(given, self.aliases, self.flags)
         super().parse_command_line(given)
 
-    def accept_positionals(self, arguments: Sequence[str]) -> None:
-        """Accept or refuse the positional arguments. Raises StartError."""
+    def accept_positionals(self, words: Sequence[str]) -> None:
+        """Take what stands on the command line without a dash. Raises StartError."""
         raise NotImplementedError
 
     def reads_config_file(self) -> bool:
@@ -148,11 +149,11 @@ class SiteApplication(Application):
         traitlets would log a wrong one and end, in debug mode with every other
         setting beside it, among them the database's password.
         """
-        check_names(config, [type(self), Ngshare, SharedHubAuth], _every_application)
+        check_setting_names(config, [type(self), Ngshare, SharedHubAuth], _every_application)
         try:
             super().update_config(config)
         except TraitError as error:
-            raise wrong_setting(error) from error
+            raise invalid_setting(error) from error
 
     def _read_config_file(self, path: str) -> None:
         if not os.path.exists(path):
@@ -172,7 +173,7 @@ class SiteApplication(Application):
             raise StartError(f"the configuration file {path} does not work: {reason}") from error
 
     def _set_up_logging(self, level: int | None = None) -> None:
-        logs.set_up(self.log, self.log.level if level is None else level, self.json_logs)
+        logs.configure_logging(self.log, self.log.level if level is None else level, self.json_logs)
 
     def _database_url(self) -> URL:
         given = "--database"
@@ -185,15 +186,13 @@ class SiteApplication(Application):
         return help.text(self, usage, others)
 
     def upgrade(self, url: URL, *, with_storage: bool) -> tuple[str | None, str]:
-        """Upgrade the database. Return its revisions before and after. Raises StartError.
+        """Upgrade the database; return its revisions before and after. Raises StartError.
 
-        with_storage: whether the storage is opened too; the upgrade of a 0.6 site needs it.
+        with_storage: open the storage too, which the adoption of a 0.6 site needs.
         """
-        blobs = checks.open_storage(self.storage) if with_storage else None
-        checks.look_at_database(url)
-        return checks.bring_up_to_date(
-            url, blobs, upgrade=True, files_may_be_lost=self.adopt_without_files
-        )
+        storage = checks.open_storage(self.storage).folder if with_storage else None
+        checks.check_database(url)
+        return migrate.upgrade(url, storage, files_may_be_lost=self.adopt_without_files)
 
 
 class Ngshare(SiteApplication):
@@ -407,13 +406,12 @@ class Ngshare(SiteApplication):
     def _settings_of_client() -> Iterator[help.Setting]:
         return help.settings(SharedHubAuth, also=["cache_max_age"])
 
-    def accept_positionals(self, arguments: Sequence[str]) -> None:
-        """Refuse positional arguments, which only commands have. Raises StartError."""
-        if arguments:
-            first = arguments[0]
-            if first in self.subcommands:
-                refuse(f"{first} is a command: it comes first", f"ngshare {first} ...")
-            refuse(f"{first!r} is not understood", *nearest(first, self.subcommands))
+    def accept_positionals(self, words: Sequence[str]) -> None:
+        """Refuse what stands on the command line without a dash; commands take some."""
+        if words:
+            if words[0] in self.subcommands:
+                refuse(f"{words[0]} is a command: it comes first", f"ngshare {words[0]} ...")
+            refuse(f"{words[0]!r} is not understood", *nearest(words[0], self.subcommands))
 
     def reads_config_file(self) -> bool:
         return super().reads_config_file() and not self.generate_config
@@ -437,14 +435,14 @@ class Ngshare(SiteApplication):
         identity = self._make_identity()
         if url.get_backend_name() == "sqlite":
             checks.check_writable(url.database or "")
-        with in_use(url):
+        with shared_service_lock(url):
             self._run(url, identity, launcher)
 
     def _run(self, url: URL, identity: Identity, launcher: int) -> None:
         """Upgrade, listen, and serve until SIGTERM. ``launcher`` is the process that began this."""
         blobs = checks.open_storage(self.storage)
         before, revision = self._migrate(url, blobs)
-        with ending_with(launcher) if self.end_with_hub else contextlib.nullcontext():
+        with terminate_when_orphaned(launcher) if self.end_with_hub else contextlib.nullcontext():
             sockets = self._listen()
             self._announce(url, sockets, before, revision)
 
@@ -473,7 +471,7 @@ class Ngshare(SiteApplication):
 
         ``asks_hub``: whether this process looks whether the Hub answers and knows us.
         """
-        stop = told_to_stop(alive)  # before all else, so that no signal is too early
+        stop = stop_event(alive)  # before all else, so that no signal is too early
         service = Service(
             database=Database(url, connections=self.threads, time_limits=True),
             blobs=LocalBlobs(self.storage),
@@ -506,10 +504,12 @@ class Ngshare(SiteApplication):
 
     def _migrate(self, url: URL, blobs: LocalBlobs | None = None) -> tuple[str | None, str]:
         """The revisions before and after."""
-        self._advice = checks.look_at_database(url)
-        return checks.bring_up_to_date(
-            url, blobs, upgrade=self.upgrade_database, files_may_be_lost=self.adopt_without_files
-        )
+        self._advice = checks.check_database(url)
+        if self.upgrade_database:
+            storage = None if blobs is None else blobs.folder
+            return migrate.upgrade(url, storage, files_may_be_lost=self.adopt_without_files)
+        revision = migrate.require_head(url)
+        return revision, revision
 
     def _listen(self) -> list[socket.socket]:
         host, port = (self.host, self.port) if self.standalone else checks.hub_address()
@@ -530,7 +530,7 @@ class Ngshare(SiteApplication):
         try:
             hub_auth = SharedHubAuth(parent=self, base_url=self.prefix, api_url=self.hub_api_url)
         except TraitError as error:
-            raise wrong_setting(error) from error
+            raise invalid_setting(error) from error
         return HubIdentity(hub_auth, os.environ["JUPYTERHUB_SERVICE_NAME"])
 
     def _cookie_secret(self) -> bytes:
@@ -593,7 +593,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         app.initialize(argv)
         app.start()
     except StartError as error:
-        print(f"ngshare: {checks.without_passwords(str(error))}", file=sys.stderr)
+        print(f"ngshare: {checks.redact_passwords(str(error))}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:  # before it listens; afterwards it is told apart
         print("ngshare: interrupted; it can be started again", file=sys.stderr)

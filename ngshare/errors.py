@@ -1,20 +1,21 @@
-"""What can go wrong with a request, each kind with its HTTP status.
+"""Typed errors of requests, each with its HTTP status, and the error that prevents a start.
 
-Actions raise these; ``web/base.py`` turns them into replies, in one place.
-Messages are what a client shows its user: they say what is wrong and, where
-it is not plain, what to do. They never hold a secret.
+Actions raise them; ``web/base.py`` alone turns them into replies. A message is shown to the
+user of a client: it says what is wrong and, where that is not obvious, what to do. It never
+contains a secret.
 """
 
 from __future__ import annotations
 
 
 class ExchangeError(Exception):
-    """A request that is answered with a failure.
+    """Base class of the errors that are sent to the client; by itself an internal error.
 
-    ``message`` is shown to the caller. ``reason`` is added to it in debug
-    mode only, because it tells a stranger something about the course.
-    ``log_reason`` is never shown to the caller; the request's line in the log
-    has it. ``retry_after`` is in seconds.
+    message: shown to the caller.
+    reason: appended to the message in debug mode only, because it tells a stranger something
+        about the course.
+    log_reason: written to the log with the request, and never shown to the caller.
+    retry_after: seconds, sent as the header ``Retry-After``.
     """
 
     status = 500
@@ -35,13 +36,13 @@ class ExchangeError(Exception):
 
 
 class BadRequest(ExchangeError):
-    """The request itself is wrong; sending it again will not help."""
+    """The request is malformed or invalid; repeating it unchanged cannot succeed."""
 
     status = 400
 
 
 class Unauthenticated(ExchangeError):
-    """Nobody is known to have sent this request."""
+    """The caller has no valid credentials."""
 
     status = 401
 
@@ -50,7 +51,7 @@ class Unauthenticated(ExchangeError):
 
 
 class Forbidden(ExchangeError):
-    """The caller is known, and may not do this."""
+    """The caller is known and lacks the permission."""
 
     status = 403
 
@@ -59,31 +60,31 @@ class Forbidden(ExchangeError):
 
 
 class NotFound(ExchangeError):
-    """What the request names does not exist, or is not the caller's to see."""
+    """The requested object does not exist, or the caller may not know of it."""
 
     status = 404
 
 
 class Conflict(ExchangeError):
-    """What the request would make exists already."""
+    """The object to be created exists already."""
 
     status = 409
 
 
 class TooLarge(ExchangeError):
-    """The request is larger than this service accepts."""
+    """The request exceeds a size limit of the service."""
 
     status = 413
 
 
-class TooMany(ExchangeError):
-    """The caller sends more requests than this service accepts of one user."""
+class TooManyRequests(ExchangeError):
+    """The caller exceeds a rate limit."""
 
     status = 429
 
 
 class Unavailable(ExchangeError):
-    """Something that ngshare needs does not answer; the same request may succeed later."""
+    """The service, or something it depends on, cannot answer now; a retry may succeed."""
 
     status = 503
 
@@ -92,9 +93,9 @@ class Unavailable(ExchangeError):
 
 
 class OutcomeUnknown(Unavailable):
-    """The database went away while it stored a change, so nobody knows whether it did.
+    """The connection to the database broke during a commit, which may or may not have succeeded.
 
-    There is no ``Retry-After``: what is sent again without looking may be stored twice.
+    It has no ``Retry-After``: a blind retry could store the change twice.
     """
 
     def __init__(
@@ -106,16 +107,23 @@ class OutcomeUnknown(Unavailable):
 
 
 class OutOfSpace(ExchangeError):
-    """There is no room to keep what was sent."""
+    """The disk has no space for the request."""
 
     status = 507
 
 
 class OverQuota(ExchangeError):
-    """The course has used up the room that it may take."""
+    """The change would exceed the quota of the course."""
 
     status = 507
 
 
 class StartError(Exception):
-    """The service or a command cannot start. The message is one line that says what to do."""
+    """The service or a command cannot start or go on.
+
+    The message is one line that says what is wrong and what to do.
+    """
+
+
+class MigrationError(StartError):
+    """The database cannot be used, upgraded or reverted as it is."""

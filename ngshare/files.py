@@ -1,4 +1,4 @@
-"""Files that outlast a crash of the machine, and locks between processes."""
+"""Durable writes, and file locks between processes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Locked(Exception):
     """Another process holds the lock."""
 
 
-def sync(path: str | os.PathLike[str]) -> None:
-    """Wait until a file's bytes, or the names in a folder, are on the disk. Raises OSError."""
+def fsync(path: str | os.PathLike[str]) -> None:
+    """Flush a file's content, or a folder's entries, to disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -25,45 +25,53 @@ def sync(path: str | os.PathLike[str]) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it that are missing, durably. Raises OSError."""
+    """Create a folder durably, with its missing parents. Raises OSError."""
     missing = [each for each in (path, *path.parents) if not each.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for made in missing:
-        with contextlib.suppress(PermissionError):  # one may make folders where one may not look
-            sync(made.parent)
+        # A parent may be writable and not readable.
+        with contextlib.suppress(PermissionError):
+            fsync(made.parent)
 
 
 def atomic_write(path: Path, write: Callable[[IO[bytes]], object], *, mode: int = 0o666) -> None:
-    """Replace a file, or make it, at once and durably: after a crash it is the old or the new.
+    """Create or replace a file atomically and durably.
 
-    ``write`` is given the file to write to, ``mode`` are its permissions, less the umask. What
-    it raises, and OSError, leaves the file as it was.
+    A crash leaves the old file or the new one.
+
+    write: is called with the open file, and writes the content.
+    mode: the permissions of the file, less the umask.
+
+    Raises whatever ``write`` raises, and OSError; the old file is unchanged then.
     """
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             write(file)
-        publish(temporary, path)
+        durable_rename(temporary, path)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-def publish(temporary: Path, path: Path) -> None:
-    """Give a file that is written its name, in the same folder, durably. Raises OSError."""
-    sync(temporary)
+def durable_rename(temporary: Path, path: Path) -> None:
+    """Flush a finished file to disk, and rename it within its folder durably. Raises OSError."""
+    fsync(temporary)
     temporary.rename(path)
-    sync(path.parent)
+    fsync(path.parent)
 
 
 @contextlib.contextmanager
 def file_lock(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of a file, which is made if need be, or of a folder.
+    """Hold an advisory lock (``flock``) on a folder, or on a file, which is created if missing.
 
-    The lock is the system's: it goes with the process that holds it, and is inherited by its
-    children. With ``shared`` others may share it. Raises Locked when another process holds it
-    and ``wait`` is false, and OSError when there can be no lock.
+    The system releases the lock when the process ends; child processes inherit it.
+
+    shared: take a shared lock instead of an exclusive one.
+    wait: wait for the lock instead of raising Locked when another process holds it.
+
+    Raises Locked, and OSError when the file cannot be opened or locked.
     """
     flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
     descriptor = os.open(path, flags, 0o600)

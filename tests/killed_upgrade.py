@@ -29,5 +29,5 @@ def countdown(*arguments: Any) -> None:
 
 event.listen(Engine, "before_cursor_execute", countdown)
 event.listen(Engine, "commit", countdown)
-migrate.scripts = lambda: Path(sys.argv[2])
+migrate.migrations_folder = lambda: Path(sys.argv[2])
 migrate.upgrade(parse_url(sys.argv[1]))

@@ -48,8 +48,10 @@ def more_migrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
     def add(statements: str, back: str = "raise NotImplementedError") -> str:
         latest = migrate.head()
         if not folder.exists():
-            shutil.copytree(migrate.scripts(), folder, ignore=shutil.ignore_patterns("__pycache__"))
-            monkeypatch.setattr(migrate, "scripts", lambda: folder)
+            shutil.copytree(
+                migrate.migrations_folder(), folder, ignore=shutil.ignore_patterns("__pycache__")
+            )
+            monkeypatch.setattr(migrate, "migrations_folder", lambda: folder)
         revision = f"{len(list((folder / 'versions').iterdir())):012x}"
         body, way_back = (textwrap.indent(text, "    ") for text in (statements, back))
         (folder / "versions" / f"{revision}_later.py").write_text(
@@ -65,7 +67,7 @@ def more_migrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
 def migrate_to(url: URL, revision: str) -> None:
     """Make a database as it was at an older revision, or upgrade it to this one."""
     engine = make_engine(url, writes=True)
-    with migrate._checking_keys_at_the_end(engine) as connection:
+    with migrate.begin_upgrade(engine) as connection:
         command.upgrade(migrate.alembic_config(connection), revision)
     engine.dispose()
 

@@ -32,7 +32,7 @@ Refusal = Callable[..., str]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder; and the logging of the tests stays as it is."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(logs, "set_up", lambda *arguments: None)
+    monkeypatch.setattr(logs, "configure_logging", lambda *arguments: None)
     return tmp_path
 
 

@@ -246,7 +246,7 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
 
 
 def test_it_finds_its_migrations(installation: Installation) -> None:
-    code = "from ngshare.db import migrate; print(migrate.scripts(), migrate.head())"
+    code = "from ngshare.db import migrate; print(migrate.migrations_folder(), migrate.head())"
     printed = installation.environment.run("-c", code, cwd=installation.cwd)
     assert printed == f"{installation.migrations} {migrate.head()}\n"
 

@@ -60,7 +60,7 @@ def make_manifest(path: Path, connection: Connection, made: datetime) -> Manifes
     files, size = connection.execute(
         select(func.count(), func.coalesce(func.sum(blobs.c.size), 0)).select_from(blobs)
     ).one()
-    revision, digest = migrate.current(connection), hash_file(path)
+    revision, digest = migrate.current_revision(connection), hash_file(path)
     if revision is None or digest is None:
         raise BackupError(f"{path}, the copy of the database, cannot be read")
     return Manifest(

@@ -64,7 +64,7 @@ def verify_backup(folder: Path, start_progress: StartProgress) -> VerifiedBackup
     digest = hash_file(path)
     if digest is None or digest.hex() != manifest.sha256:
         raise BackupError(f"the backup is damaged: {path} is missing or has changed")
-    if manifest.revision not in dict(migrate.revisions()):
+    if manifest.revision not in dict(migrate.list_revisions()):
         raise BackupError(
             f"the backup is of revision {manifest.revision}, which this ngshare does not know: "
             "restore it with the newer ngshare that made it"

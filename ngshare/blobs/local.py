@@ -35,7 +35,7 @@ from ngshare.blobs.store import (
     sha256,
 )
 from ngshare.errors import ExchangeError, OutOfSpace, Unavailable
-from ngshare.files import make_folder, sync
+from ngshare.files import fsync, make_folder
 
 log = logging.getLogger("ngshare")
 
@@ -66,7 +66,7 @@ class LocalBlobs:
             self.shard(shard).mkdir(exist_ok=True)
         self.check()
         for made in (self._blobs, self.folder):
-            sync(made)
+            fsync(made)
 
     def temporary(self) -> str:
         """A new name in ``incoming``."""
@@ -259,7 +259,7 @@ class LocalBlobs:
 
     def _move_back(self, path: Path, digest: bytes) -> None:
         os.rename(path, self.name(digest))
-        sync(self.shard(digest[0]))
+        fsync(self.shard(digest[0]))
         with contextlib.suppress(OSError):  # it is not empty yet
             path.parent.rmdir()
 

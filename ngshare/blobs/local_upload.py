@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ngshare.blobs.store import Blob, BlobDamaged
-from ngshare.files import sync
+from ngshare.files import fsync
 
 if TYPE_CHECKING:
     from ngshare.blobs.local import LocalBlobs
@@ -109,7 +109,7 @@ class LocalUpload:
             # Synced even when all was there before: another request may have
             # renamed it a moment ago and not have come to its own sync yet.
             for shard in self._shards:
-                sync(shard)
+                fsync(shard)
         except OSError as error:
             raise store.explain(error) from error
         self._written.clear()

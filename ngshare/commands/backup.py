@@ -143,7 +143,7 @@ class Restore(Command):
         """
         if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
             return False
-        revision = migrate.revision_of(url)
+        revision = migrate.read_revision(url)
         if revision is None:
             return False
         if revision != migrate.head():

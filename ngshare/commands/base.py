@@ -29,10 +29,8 @@ from ngshare.app import (
 from ngshare.blobs import ManagedBlobStore, open_folder_store
 from ngshare.commands.owner import CannotSwitchUser, Owner, find_owner, switch_user
 from ngshare.db import migrate
-from ngshare.db.migrate import MigrationError
 from ngshare.db.progress import Progress
-from ngshare.db.service_lock import InUse
-from ngshare.db.snapshots import DamagedCopy, NoRoom
+from ngshare.db.snapshots import CorruptDatabase, DiskFull
 from ngshare.db.transactions import Database
 from ngshare.db.urls import parse_url, show_url
 from ngshare.errors import ExchangeError, StartError
@@ -105,14 +103,7 @@ class Command(SiteApplication):
             if isinstance(error.__cause__, OSError):
                 raise self._explain(error.__cause__) from error
             raise CommandError(error.message) from error
-        except (
-            MigrationError,
-            InUse,
-            BackupError,
-            NoRoom,
-            DamagedCopy,
-            UnreadableDatabase,
-        ) as error:
+        except (BackupError, DiskFull, CorruptDatabase, UnreadableDatabase) as error:
             raise CommandError(str(error)) from error
         except OSError as error:
             raise self._explain(error) from error
@@ -224,7 +215,7 @@ class Command(SiteApplication):
     def open_database(self) -> Iterator[Database]:
         """Open the database. Raises CommandError unless it is at this program's revision."""
         url = self.existing_database_url()
-        revision, head = migrate.revision_of(url), migrate.head()
+        revision, head = migrate.read_revision(url), migrate.head()
         if revision != head:
             older = ""
             if revision is not None and url.get_backend_name() == "sqlite":

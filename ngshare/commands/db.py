@@ -45,7 +45,7 @@ class Current(Command):
 
     def run(self) -> int:
         url = self.existing_database_url()
-        revision, head = migrate.revision_of(url), migrate.head()
+        revision, head = migrate.read_revision(url), migrate.head()
         self.print_line(f"Database: {show_url(url)}")
         self.print_line(f"Revision: {revision or 'none'}")
         if revision == head:
@@ -98,8 +98,8 @@ class History(Command):
 
     def run(self) -> int:
         url = self.existing_database_url()
-        current = migrate.revision_of(url)
-        for revision, title in migrate.revisions():
+        current = migrate.read_revision(url)
+        for revision, title in migrate.list_revisions():
             mark = "  <- the database is here" if revision == current else ""
             self.print_line(f"{revision}  {title}{mark}")
         if current is None:

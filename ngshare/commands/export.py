@@ -24,7 +24,7 @@ from ngshare.commands.base import (
     CommandError,
 )
 from ngshare.commands.formatting import format_count, format_size
-from ngshare.files import publish
+from ngshare.files import durable_rename
 
 
 class Export(Command):
@@ -120,6 +120,6 @@ class Export(Command):
             descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 yield file
-            publish(temporary, path)
+            durable_rename(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)

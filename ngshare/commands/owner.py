@@ -55,7 +55,7 @@ def switch_user(owner: Owner) -> None:
             f"({error.strerror}): run this as that user"
         ) from error
     # Modules that are imported later must be readable for the owner, too.
-    if not os.access(migrate.scripts() / "versions", os.R_OK | os.X_OK):
+    if not os.access(migrate.migrations_folder() / "versions", os.R_OK | os.X_OK):
         raise CannotSwitchUser(
             f"the site belongs to the user {owner.name}, who cannot read ngshare at "
             f"{Path(migrate.__file__).parents[1]}: install it where that user can, and run this as "

@@ -8,7 +8,7 @@ from traitlets import Unicode
 
 from ngshare.commands.base import EXIT_OK, YES_FLAG, Command, CommandError
 from ngshare.db import revert, snapshots
-from ngshare.db.service_lock import not_in_use
+from ngshare.db.service_lock import exclusive_service_lock
 from ngshare.db.snapshots import Backup
 from ngshare.db.urls import show_url
 
@@ -34,8 +34,8 @@ class Revert(Command):
     def run(self) -> int:
         url = self.existing_database_url()
         backup = revert.find_backup(url, Path(self.arguments[0]) if self.arguments else None)
-        revision = snapshots.revision_of(Path(url.database or ""))
-        with not_in_use(Path(url.database or "")):
+        revision = snapshots.stored_revision(Path(url.database or ""))
+        with exclusive_service_lock(Path(url.database or "")):
             pass  # Refuse before asking for confirmation.
         self._require_files(backup)
         self.print_line(
@@ -50,7 +50,7 @@ class Revert(Command):
 
     def _require_files(self, backup: Backup) -> None:
         """Print how many files ngshare 0.6 would miss. Raises CommandError if it is all."""
-        total, missing = revert.missing_files(backup, Path(self.storage))
+        total, missing = revert.count_missing_files(backup, Path(self.storage))
         if total and missing == total:
             raise CommandError(
                 f"not one of the {total:,} files that {backup.path} names is in {self.storage}: "

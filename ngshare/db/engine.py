@@ -1,4 +1,4 @@
-"""Create SQLAlchemy engines for SQLite and PostgreSQL, and explain why one does not connect."""
+"""SQLAlchemy engines for SQLite and PostgreSQL, and messages for errors of their drivers."""
 
 from __future__ import annotations
 
@@ -7,27 +7,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from ngshare.db import postgres, sqlite
 from ngshare.db.urls import show_url
-
-
-class CannotOpen(Exception):
-    """The database cannot be used as it is. The message is one line that says what to do."""
-
-
-def why_not_open(url: URL, error: DBAPIError) -> str:
-    """Why a database cannot be opened or not be used, and what to do, in one line."""
-    return f"The database {show_url(url)} does not open: {reason_and_advice(url, error)}"
-
-
-def reason_and_advice(url: URL, error: DBAPIError) -> str:
-    """What the driver says, and what to do about it where that is known."""
-    reason = reason_of(error)
-    if lost_race(error) and not isinstance(error, IntegrityError):
-        advice: str | None = "stop what else works with it"
-    elif url.get_backend_name() == "sqlite":
-        advice = sqlite.advice(error)
-    else:
-        advice = postgres.advice(url, reason)
-    return f"{reason}; {advice}" if advice else reason
+from ngshare.errors import StartError
 
 
 def make_engine(
@@ -39,13 +19,15 @@ def make_engine(
     time_limits: bool = False,
     must_exist: bool = False,
 ) -> Engine:
-    """An engine for ``url`` with at most ``connections`` connections, which makes none yet.
+    """Return an engine for ``url``, which has not connected yet.
 
-    ``writes``: whether its transactions write, and SQLite's ask for the lock when they begin.
-    ``wal``: whether a SQLite database is put into WAL mode, and stays in it.
-    ``time_limits``: whether PostgreSQL ends what takes longer than a request may, and
-    SQLite waits no more than a moment for a lock.
-    ``must_exist``: whether a SQLite file that is not there is an error, rather than made.
+    connections: the size of the connection pool.
+    writes: its transactions write; on SQLite they begin with ``BEGIN IMMEDIATE``.
+    wal: put a SQLite database into WAL mode, which is persistent.
+    time_limits: use the timeouts of a request: PostgreSQL aborts slow statements, and SQLite
+        waits for a lock only briefly.
+    must_exist: fail when the SQLite file is missing, instead of creating it, and when it is
+        replaced later.
     """
     if url.get_backend_name() != "sqlite":
         engine = create_engine(
@@ -53,68 +35,91 @@ def make_engine(
             hide_parameters=True,
             pool_size=connections,
             max_overflow=0,
-            # Asks each connection whether it still works before a transaction begins on it.
+            # Tests each connection before a transaction begins on it.
             pool_pre_ping=True,
             pool_recycle=postgres.RECYCLE_SECONDS,
             connect_args=postgres.connect_args(url),
         )
-        postgres.set_up_connections(engine, time_limits=time_limits)
+        postgres.configure_connections(engine, time_limits=time_limits)
         return engine
+    busy_timeout = sqlite.SERVICE_BUSY_SECONDS if time_limits else sqlite.BUSY_SECONDS
     engine = create_engine(
-        sqlite.existing(url) if must_exist else url,
-        hide_parameters=True,  # else names and addresses of people are in what is logged
+        sqlite.existing_file_url(url) if must_exist else url,
+        hide_parameters=True,  # parameters contain names and addresses of people
         pool_size=connections,
         max_overflow=0,
-        connect_args={"timeout": sqlite.MOMENT_SECONDS if time_limits else sqlite.BUSY_SECONDS},
+        connect_args={"timeout": busy_timeout},
     )
-    sqlite.set_up_connections(engine, url.database or "", wal=wal, must_exist=must_exist)
-    sqlite.begin_transactions(engine, writes=writes)
+    sqlite.configure_connections(engine, url.database or "", wal=wal, must_exist=must_exist)
+    sqlite.set_begin_statement(engine, writes=writes)
     return engine
 
 
-def reading(engine: Engine) -> Engine:
-    """An engine with the same connections, each of whose transactions sees one state only."""
+def read_only_engine(engine: Engine) -> Engine:
+    """Return an engine on the same connection pool for transactions that only read.
+
+    Each of its transactions sees one snapshot of the database. On SQLite, call it before the
+    first connection is made.
+    """
     if engine.dialect.name == "sqlite":
-        return sqlite.reading(engine)
-    # Without that each statement would see a newer state than the one before it.
+        return sqlite.read_only_engine(engine)
+    # With READ COMMITTED, the default, each statement would see a newer snapshot.
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
-def lost_race(error: DBAPIError) -> bool:
-    """Whether another transaction was in the way of this one, which it need not be again."""
-    if sqlite.is_locked(error) or sqlite.took_key(error):
+def is_lost_race(error: DBAPIError) -> bool:
+    """Return whether a concurrent transaction caused the error, so that a retry may succeed."""
+    if sqlite.is_locked(error) or sqlite.is_unique_violation(error):
         return True
-    state = postgres.state_of(error)
-    return state == postgres.UNIQUE or state in postgres.LOST_RACE
+    state = postgres.sqlstate_of(error)
+    return state == postgres.UNIQUE_VIOLATION or state in postgres.LOST_RACE_STATES
 
 
-def examine(url: URL) -> list[str]:
-    """What an administrator should change about the database's server, each in one line.
+def check_server(url: URL) -> list[str]:
+    """Connect to a PostgreSQL server; return warnings about its configuration, a line each.
 
-    Raises CannotOpen when the service must not use it, or cannot.
+    For SQLite, do nothing. Raises StartError when the service cannot or must not use the
+    database.
     """
     if url.get_backend_name() == "sqlite":
         return []
     try:
         engine = make_engine(url)
     except ImportError as error:
-        raise CannotOpen(
+        raise StartError(
             f"The driver of the database is missing ({error}): pip install 'ngshare[postgres]'"
         ) from error
     try:
         with engine.connect() as connection:
-            if fault := postgres.unfit(connection):
-                raise CannotOpen(f"The database {show_url(url)} is not usable: {fault}")
-            return postgres.warnings(connection)
+            if fault := postgres.encoding_fault(connection):
+                raise StartError(f"The database {show_url(url)} is not usable: {fault}")
+            return postgres.durability_warnings(connection)
     except DBAPIError as error:
-        raise CannotOpen(why_not_open(url, error)) from error
+        raise StartError(connection_failure(url, error)) from error
     finally:
         engine.dispose()
 
 
-def reason_of(error: DBAPIError) -> str:
-    """What the driver says, in one line."""
+def connection_failure(url: URL, error: DBAPIError) -> str:
+    """Return a message that a database cannot be opened, why, and what to do; one line."""
+    return f"The database {show_url(url)} does not open: {explain_error(url, error)}"
+
+
+def explain_error(url: URL, error: DBAPIError) -> str:
+    """Return the driver's message, followed by advice for errors that are known; one line."""
+    message = driver_message(error)
+    if is_lost_race(error) and not isinstance(error, IntegrityError):
+        advice: str | None = "stop what else works with it"
+    elif url.get_backend_name() == "sqlite":
+        advice = sqlite.advice(error)
+    else:
+        advice = postgres.advice(url, message)
+    return f"{message}; {advice}" if advice else message
+
+
+def driver_message(error: DBAPIError) -> str:
+    """Return the driver's message on one line, without boilerplate."""
     text = " ".join(str(error.orig).split()) or type(error.orig).__name__
-    for beginning in ("connection failed: ", "connection is bad: "):
-        text = text.removeprefix(beginning)
+    for prefix in ("connection failed: ", "connection is bad: "):
+        text = text.removeprefix(prefix)
     return text.partition(" Is the server running")[0][:500]

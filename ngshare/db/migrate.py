@@ -1,9 +1,7 @@
-"""Bring the database to the schema of this program, before the service starts.
+"""Upgrade the database's schema to the revision of this program, with Alembic.
 
-One process at a time, all or nothing: the whole way from the old revision to the
-new one is a single transaction, on SQLite too, and a SQLite database that holds
-anything is copied before. Nothing here ever makes a table by itself; the files in
-``alembic/versions`` do.
+One process at a time upgrades, in a single transaction, on SQLite too. A SQLite database that
+has rows is backed up first. Tables are created by the files in ``alembic/versions`` only.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ import contextlib
 import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,23 +22,29 @@ from sqlalchemy import URL, Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
 from alembic import command
-from ngshare.db import snapshots
-from ngshare.db.engine import lost_race, make_engine, reading, reason_and_advice, why_not_open
+from ngshare.db import snapshots, sqlite
+from ngshare.db.engine import (
+    connection_failure,
+    explain_error,
+    is_lost_race,
+    make_engine,
+    read_only_engine,
+)
 from ngshare.db.progress import Progress
-from ngshare.db.upgrade_lock import MigrationError as MigrationError
-from ngshare.db.upgrade_lock import alone
+from ngshare.db.upgrade_lock import upgrade_lock
+from ngshare.errors import MigrationError
 
 log = logging.getLogger("ngshare")
 
-LEGACY = (None, "aa00db20c10a", "1921a169739b")
-"""The revisions of a database that ngshare 1.0 has not made its own yet."""
+LEGACY_REVISIONS = (None, "aa00db20c10a", "1921a169739b")
+"""The revisions before ngshare 1.0."""
 
 LOCKED = "locked"
-"""Stands for the revision of a database that cannot be looked at now."""
+"""Returned instead of a revision when the database is locked."""
 
 
-def scripts() -> Path:
-    """Return the folder of the migrations: inside the package in a wheel, else in the checkout."""
+def migrations_folder() -> Path:
+    """Return Alembic's script folder: inside the package in a wheel, else in the checkout."""
     package = Path(__file__).parents[1]
     for folder in (package / "_alembic", package.parent / "alembic"):
         if (folder / "env.py").exists():
@@ -50,10 +55,10 @@ def scripts() -> Path:
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
-    """Return Alembic's configuration, without ``alembic.ini``, which a wheel does not carry."""
+    """Return Alembic's configuration. It does not use ``alembic.ini``, which a wheel lacks."""
     config = Config()
-    # Percent signs mean interpolation to the parser behind it.
-    config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
+    # The underlying ConfigParser interpolates percent signs.
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     if connection is not None:
         config.attributes["connection"] = connection
@@ -61,80 +66,71 @@ def alembic_config(connection: Connection | None = None) -> Config:
 
 
 def head() -> str:
-    """Return the revision of this program."""
+    """Return the head revision: the one that this program needs."""
     revision = ScriptDirectory.from_config(alembic_config()).get_current_head()
     assert revision is not None, "there is always a first revision"
     return revision
 
 
-def revisions() -> list[tuple[str, str]]:
-    """List every revision, the oldest first, each with its title."""
-    walked = ScriptDirectory.from_config(alembic_config()).walk_revisions()
-    return [(script.revision, script.doc.partition("\n")[0]) for script in walked][::-1]
+def list_revisions() -> list[tuple[str, str]]:
+    """Return every revision that this program knows with its title, oldest first."""
+    scripts = ScriptDirectory.from_config(alembic_config()).walk_revisions()
+    return [(script.revision, script.doc.partition("\n")[0]) for script in scripts][::-1]
 
 
-def current(connection: Connection) -> str | None:
-    """Return the revision of a database; None when it was never migrated."""
+def current_revision(connection: Connection) -> str | None:
+    """Return a database's revision; None when it was never migrated."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
 def upgrade(
     url: URL, storage: Path | None = None, *, files_may_be_lost: bool = False
 ) -> tuple[str | None, str]:
-    """Bring the database to this program's revision. Return the revisions before and after.
+    """Upgrade the database to the head revision; return the revisions before and after.
 
-    Only a site of ngshare 0.6 needs ``storage``, the folder of its files and blobs;
-    ``files_may_be_lost`` adopts one even when not one of its files is there. While
-    another process upgrades, this waits. Killed at any moment, it leaves the old
-    revision or the new one.
+    Wait while another process upgrades. A process that is killed leaves the old revision or the
+    new one.
 
-    Raises MigrationError when the database is newer than this program, cannot be
-    opened, or cannot be upgraded; then it is as it was.
+    storage: the folder of the files, needed to adopt a site of ngshare 0.6.
+    files_may_be_lost: adopt such a site even when none of its files exists.
+
+    Raises MigrationError when the database is newer than this program, cannot be opened or
+    cannot be upgraded. It is unchanged then.
     """
-    with _opened(url) as engine:
-        before = _revision_unless_locked(engine)
-        if before == head() and not _wants_wal(engine):
+    with _open_engine(url) as engine:
+        before = _known_revision_or_locked(engine)
+        if before == head() and not _needs_wal(engine):
             return before, before
-        with alone(url, engine):
+        with upgrade_lock(url, engine):
             # Another process may have upgraded while this one waited.
-            before = _revision(engine)
+            before = _known_revision(engine)
             if before != head():
-                _refuse_others_tables(engine, before)
+                _require_own_tables(engine, before)
                 _back_up(url, before)
-                _run(engine, {"storage": storage, "files_may_be_lost": files_may_be_lost})
-            if _wants_wal(engine):
-                _use_wal(url)
+                _apply_migrations(
+                    engine, {"storage": storage, "files_may_be_lost": files_may_be_lost}
+                )
+            if _needs_wal(engine):
+                _enable_wal(url)
         return before, head()
 
 
-def _wants_wal(engine: Engine) -> bool:
-    """Whether a SQLite database is not in WAL mode: new, adopted, reverted, or killed before."""
-    if engine.dialect.name != "sqlite":
-        return False
-    with reading(engine).connect() as connection:
-        return connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal"
+def read_revision(url: URL) -> str | None:
+    """Return a database's revision; None when it was never migrated.
+
+    Raises MigrationError when it cannot be opened, or this program does not know the revision.
+    """
+    with _open_engine(url) as engine:
+        return _known_revision(engine)
 
 
-def _use_wal(url: URL) -> None:
-    """Put a SQLite database into WAL mode. Call it under the upgrade lock."""
-    engine = make_engine(url)
-    engine.connect().close()
-    engine.dispose()
-
-
-def revision_of(url: URL) -> str | None:
-    """Return the revision of a database; None if never migrated. Raises MigrationError."""
-    with _opened(url) as engine:
-        return _revision(engine)
-
-
-def check(url: URL) -> str:
-    """Return the database's revision if it is this program's, else raise MigrationError."""
-    with _opened(url) as engine:
-        revision = _revision_unless_locked(engine)
+def require_head(url: URL) -> str:
+    """Return the head revision. Raises MigrationError unless the database is at it."""
+    with _open_engine(url) as engine:
+        revision = _known_revision_or_locked(engine)
         if revision == LOCKED:
-            with alone(url, engine):
-                revision = _revision(engine)
+            with upgrade_lock(url, engine):
+                revision = _known_revision(engine)
     if revision != head():
         raise MigrationError(
             f"The database is at revision {revision or 'none'}, this ngshare needs {head()}, and "
@@ -145,13 +141,23 @@ def check(url: URL) -> str:
 
 
 def refuse_downgrade(connection: Connection, revision: str, why: str) -> NoReturn:
-    """Refuse a downgrade to ``revision``, and name the backup to restore. Raises CommandError."""
-    raise CommandError(
-        f"{why}. Nothing was changed. To go back, {_way_back(connection.engine.url, [revision])}"
-    )
+    """Raise CommandError, with advice on how to return to ``revision`` by a backup.
+
+    ``why`` begins the message. The migrations call this.
+    """
+    advice = _restore_advice(connection.engine.url, [revision])
+    raise CommandError(f"{why}. Nothing was changed. To go back, {advice}")
 
 
-def _way_back(url: URL, revisions: Sequence[str]) -> str:
+def begin_upgrade(engine: Engine) -> AbstractContextManager[Connection]:
+    """Begin the transaction of an upgrade, as a context manager that commits it."""
+    if engine.dialect.name == "sqlite":
+        return sqlite.foreign_keys_checked_at_end(engine)
+    return engine.begin()
+
+
+def _restore_advice(url: URL, revisions: Sequence[str]) -> str:
+    """Return how to restore a backup of one of these revisions."""
     if url.get_backend_name() != "sqlite":
         return "restore the backup that you made before the upgrade"
     backups = [
@@ -164,10 +170,13 @@ def _way_back(url: URL, revisions: Sequence[str]) -> str:
     return f"run ngshare db revert, which restores {backups[0].path}"
 
 
-def _run(engine: Engine, attributes: dict[str, Any]) -> None:
-    """Upgrade in one transaction. Raises MigrationError when that fails and is undone."""
+def _apply_migrations(engine: Engine, attributes: dict[str, Any]) -> None:
+    """Upgrade in one transaction, and log what was adopted. Raises MigrationError.
+
+    attributes: arguments of the migrations; None means absent.
+    """
     try:
-        with _checking_keys_at_the_end(engine) as connection:
+        with begin_upgrade(engine) as connection:
             config = alembic_config(connection)
             config.attributes["progress"] = Progress
             config.attributes.update(
@@ -175,10 +184,7 @@ def _run(engine: Engine, attributes: dict[str, Any]) -> None:
             )
             command.upgrade(config, "head")
     except (DBAPIError, OSError) as error:
-        if isinstance(error, DBAPIError):
-            reason = reason_and_advice(engine.url, error)
-        else:
-            reason = str(error)
+        reason = explain_error(engine.url, error) if isinstance(error, DBAPIError) else str(error)
         raise MigrationError(
             f"The upgrade of the database failed, and all is as it was before: {reason}"
         ) from error
@@ -188,37 +194,29 @@ def _run(engine: Engine, attributes: dict[str, Any]) -> None:
         log.info("All of it, name by name: %s", adopted.path)
 
 
-@contextlib.contextmanager
-def _checking_keys_at_the_end(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction that checks foreign keys at its end only.
+def _needs_wal(engine: Engine) -> bool:
+    """Return whether this is a SQLite database that is not in WAL mode.
 
-    SQLite alters a table by making a new one, and with its checks on, dropping the old one
-    would delete the rows that point to it.
+    That is one that is new, adopted or reverted, or whose upgrade was killed.
     """
     if engine.dialect.name != "sqlite":
-        with engine.begin() as connection:
-            yield connection
-        return
-    with engine.connect() as connection:
-        driver: Any = connection.connection.dbapi_connection
-        # Not possible within a transaction, so SQLAlchemy may not begin one for it.
-        driver.execute("PRAGMA foreign_keys=OFF")
-        broken_before = len(driver.execute("PRAGMA foreign_key_check").fetchall())
-        with connection.begin():
-            yield connection
-            broken = driver.execute("PRAGMA foreign_key_check").fetchall()
-            if len(broken) > broken_before:
-                raise MigrationError(
-                    "The upgrade of the database failed, and all is as it was before: a row of "
-                    f"{broken[0][0]} would point to nothing. Please report this"
-                )
+        return False
+    with read_only_engine(engine).connect() as connection:
+        return connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal"
 
 
-def _refuse_others_tables(engine: Engine, revision: str | None) -> None:
-    """Raise MigrationError when there are tables of another program."""
+def _enable_wal(url: URL) -> None:
+    """Put a SQLite database into WAL mode. Call it under the upgrade lock."""
+    engine = make_engine(url)
+    engine.connect().close()
+    engine.dispose()
+
+
+def _require_own_tables(engine: Engine, revision: str | None) -> None:
+    """Raise MigrationError when a database without a revision has tables of our names."""
     if revision is not None:
         return
-    with reading(engine).connect() as connection:
+    with read_only_engine(engine).connect() as connection:
         taken = {"users", "courses", "files"} & set(inspect(connection).get_table_names())
     if taken:
         raise MigrationError(
@@ -228,7 +226,7 @@ def _refuse_others_tables(engine: Engine, revision: str | None) -> None:
 
 
 def _back_up(url: URL, revision: str | None) -> None:
-    """Copy a SQLite database that holds anything, or warn that there is no backup."""
+    """Back up a SQLite database that has rows; for PostgreSQL, warn that there is no backup."""
     if url.get_backend_name() != "sqlite":
         if revision is not None:
             log.warning(
@@ -239,50 +237,45 @@ def _back_up(url: URL, revision: str | None) -> None:
         return
     database = Path(url.database or "")
     try:
-        if snapshots.holds_rows(database):
+        if snapshots.has_rows(database):
             backup = snapshots.backup_before_upgrade(database, revision)
             log.info("Backup of the database before its upgrade: %s", backup)
-    except (snapshots.NoRoom, snapshots.DamagedCopy, OSError, sqlite3.Error) as error:
+    except (snapshots.DiskFull, snapshots.CorruptDatabase, OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MigrationError(
             f"The database was not upgraded, because no backup of it can be made: {reason}"
         ) from error
 
 
-def _revision(engine: Engine) -> str | None:
-    # Only looks, so that it need not wait for another process that upgrades: that can take long.
-    with reading(engine).connect() as connection:
-        revision = current(connection)
-    _refuse_unknown(engine.url, revision)
+def _known_revision(engine: Engine) -> str | None:
+    """Return the database's revision. Raises MigrationError when this program does not know it."""
+    # Read-only, so that it does not wait for an upgrade in progress, which can take long.
+    with read_only_engine(engine).connect() as connection:
+        revision = current_revision(connection)
+    known = [script for script, _ in list_revisions()]
+    if revision is not None and revision not in known:
+        raise MigrationError(
+            f"The database is at revision {revision}, which this ngshare does not know: a newer "
+            f"ngshare wrote it. Start that version, or {_restore_advice(engine.url, known)}"
+        )
     return revision
 
 
-def _revision_unless_locked(engine: Engine) -> str | None:
-    """Return the revision; LOCKED when SQLite cannot read it, as while an upgrade writes."""
+def _known_revision_or_locked(engine: Engine) -> str | None:
+    """Return the revision; LOCKED when the database is locked, as while an upgrade commits."""
     try:
-        return _revision(engine)
+        return _known_revision(engine)
     except DBAPIError as error:
-        if not lost_race(error):
+        if not is_lost_race(error):
             raise
         return LOCKED
 
 
-def _refuse_unknown(url: URL, revision: str | None) -> None:
-    known = {
-        script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()
-    }
-    if revision is not None and revision not in known:
-        raise MigrationError(
-            f"The database is at revision {revision}, which this ngshare does not know: a newer "
-            f"ngshare wrote it. Start that version, or {_way_back(url, sorted(known))}"
-        )
-
-
 @contextlib.contextmanager
-def _opened(url: URL) -> Iterator[Engine]:
-    """Open an engine whose transactions write. Raises MigrationError, of one line."""
+def _open_engine(url: URL) -> Iterator[Engine]:
+    """Open an engine whose transactions write; turn its errors into MigrationError."""
     try:
-        # Two connections: one holds the lock while the other upgrades.
+        # Two connections: one holds the upgrade lock, the other upgrades.
         engine = make_engine(url, connections=2, wal=False, writes=True)
     except ImportError as error:
         raise MigrationError(
@@ -293,7 +286,7 @@ def _opened(url: URL) -> Iterator[Engine]:
     try:
         yield engine
     except DBAPIError as error:
-        raise MigrationError(why_not_open(url, error)) from error
+        raise MigrationError(connection_failure(url, error)) from error
     except CommandError as error:
         raise MigrationError(f"The database cannot be upgraded: {error}") from error
     finally:

@@ -1,8 +1,8 @@
-"""The tables. No queries: those are in ``actions/``.
+"""The tables of the database. Queries are in ``actions/``.
 
-What is removed keeps its row and carries ``removed_at`` and ``removed_by`` until it is
-purged, so that no single request destroys anybody's work. ``removed_by`` is a name as
-in the audit log, where users of the machine have one too; None when nobody knows it.
+A removed course, assignment or membership keeps its row, with ``removed_at`` and ``removed_by``
+set, until it is purged, so that no single request destroys work. ``removed_by`` is the actor's
+name as in the audit log; None when it is unknown.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ STUDENT = "student"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in UTC, to the microsecond.
+    """A column type for a time in UTC with microseconds; values are aware datetimes.
 
-    PostgreSQL keeps the zone. SQLite has no type for it, so the moment is kept
-    as naive UTC there, which is also how ngshare 0.6 wrote its times.
+    On PostgreSQL it is a timestamp with time zone. On SQLite it is text, naive UTC, as ngshare
+    0.6 stored its times.
     """
 
     impl = DateTime
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return _kept_as(dialect)
+        return _datetime_type(dialect)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
@@ -56,38 +56,38 @@ class UtcDateTime(TypeDecorator[datetime]):
     def result_processor(
         self, dialect: Dialect, coltype: object
     ) -> Callable[[Any], datetime | None]:
-        """How a value that was read becomes a moment. In one step, for lists have thousands."""
+        """Return the conversion of values read; a single function, as lists have thousands."""
         return _from_sqlite if dialect.name == "sqlite" else _from_postgresql
 
 
-def _kept_as(dialect: Dialect) -> TypeEngine[Any]:
+def _datetime_type(dialect: Dialect) -> TypeEngine[Any]:
     return dialect.type_descriptor(DateTime(timezone=dialect.name != "sqlite"))
 
 
 class UtcText(TypeDecorator[str]):
-    """A moment that was written as :class:`UtcDateTime`, read as text for whoever only shows it.
+    """Reads a :class:`UtcDateTime` column as text, ``2020-01-01 00:00:00.000000 UTC``.
 
-    The text is ``2020-01-01 00:00:00.000000 UTC``, as clients compare it. SQLite keeps it so,
-    but for the zone, and to make a moment of it and text of that took two fifths of a list's time.
+    That is the format of the API. SQLite stores almost the same text; converting it to a
+    datetime and back took two fifths of the time of a list.
     """
 
     impl = DateTime
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return _kept_as(dialect)
+        return _datetime_type(dialect)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], str | None]:
-        return _shown_by_sqlite if dialect.name == "sqlite" else _shown
+        return _format_sqlite if dialect.name == "sqlite" else _format
 
 
-def _shown_by_sqlite(value: str | None) -> str | None:
-    if value is not None and len(value) == 26:  # with its microseconds, as all that we wrote
+def _format_sqlite(value: str | None) -> str | None:
+    if value is not None and len(value) == 26:  # with microseconds, as ngshare writes it
         return value + " UTC"
-    return _shown(_from_sqlite(value))
+    return _format(_from_sqlite(value))
 
 
-def _shown(value: datetime | None) -> str | None:
+def _format(value: datetime | None) -> str | None:
     if value is None:
         return None
     return value.astimezone(timezone.utc).isoformat(" ", "microseconds")[:26] + " UTC"
@@ -101,13 +101,13 @@ def _from_postgresql(value: datetime | None) -> datetime | None:
     return None if value is None else value.astimezone(timezone.utc)
 
 
-# PostgreSQL sorts as people of the place do, unless it is told to sort as SQLite and Python do.
-# An index in that order also outlives every change of the operating system's collations.
+# Makes PostgreSQL sort as SQLite and Python do. Indexes with this collation do not depend on the
+# operating system's collations, which change with upgrades.
 Text = String().with_variant(String(collation="C"), "postgresql")
 
 
 class Base(DeclarativeBase):
-    """Names every constraint, so that a migration can name it too."""
+    """The base class of the tables. Constraints have names, which migrations refer to."""
 
     metadata = MetaData(
         naming_convention={
@@ -121,14 +121,14 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, str: Text}
 
 
-# SQLite counts up by itself only a primary key whose type is literally INTEGER.
+# SQLite generates ids only for a primary key whose type is literally INTEGER.
 Id = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class User(Base):
-    """Somebody who was seen or named, under the name that the Hub knows.
+    """A user of the Hub who sent a request or was named in one, by their name at the Hub.
 
-    ``first_seen_at`` is when they first sent a request; None for somebody who was only named.
+    ``first_seen_at`` is the time of their first request; None when they sent none.
     """
 
     __tablename__ = "users"
@@ -139,7 +139,7 @@ class User(Base):
 
 
 class Course(Base):
-    """A course. Names are unique among those that are not removed."""
+    """A course. Its name is unique among the courses that are not removed."""
 
     __tablename__ = "courses"
     __table_args__ = (
@@ -160,9 +160,9 @@ class Course(Base):
 
 
 class Membership(Base):
-    """That a user teaches or takes a course, and how the roster names them.
+    """A user's role in a course, with their personal data in the roster.
 
-    The three name fields are None when nobody ever gave them.
+    Names and e-mail address are None when they were never given.
     """
 
     __tablename__ = "memberships"
@@ -183,13 +183,13 @@ class Membership(Base):
 
 
 class Tree(Base):
-    """A directory tree: what was released, submitted or given as feedback.
+    """A directory tree that was released, submitted or given as feedback.
 
-    ``size`` is the sum of its files in bytes.
+    ``size`` is the total size of its files in bytes.
     """
 
     __tablename__ = "trees"
-    # With the size, so that adding up a course's bytes reads nothing but this index.
+    # A covering index for the total size of a course.
     __table_args__ = (Index("ix_trees_course_id_size", "course_id", "size"),)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
@@ -198,9 +198,9 @@ class Tree(Base):
 
 
 class File(Base):
-    """A file of a tree. ``sha256`` names the blob that holds its bytes.
+    """A file of a tree. ``sha256`` is the digest of the blob with its content.
 
-    It is None where a site of ngshare 0.6 had lost the bytes before it was adopted.
+    It is None when an adopted site of ngshare 0.6 had lost the content.
     """
 
     __tablename__ = "files"
@@ -213,10 +213,9 @@ class File(Base):
 
 
 class Assignment(Base):
-    """An assignment as it was last released.
+    """An assignment, with the tree of its latest release.
 
-    Its name stays its own after removal: releasing it again brings back what
-    was submitted to it.
+    Its name stays reserved after removal: releasing it again restores its submissions.
     """
 
     __tablename__ = "assignments"
@@ -232,7 +231,7 @@ class Assignment(Base):
 
 
 class Submission(Base):
-    """What one student handed in at one moment, and the feedback on it, if any."""
+    """A student's submission for an assignment, and its feedback, if any."""
 
     __tablename__ = "submissions"
     __table_args__ = (
@@ -249,10 +248,11 @@ class Submission(Base):
 
 
 class ReplacedTree(Base):
-    """That a newer tree took a tree's place, when, and by whom (as in the audit log).
+    """A release or feedback that a newer one replaced.
 
-    It was the release of the assignment, or the feedback on the submission when there is
-    one. Both are None where the log of a site before revision 3b9e5d70c146 did not tell.
+    With ``submission_id`` it is feedback on that submission; with ``assignment_id`` alone, a
+    release. Both are None when the audit log of a site before revision 3b9e5d70c146 did not
+    tell. ``replaced_by`` is the actor's name as in the audit log.
     """
 
     __tablename__ = "replaced_trees"
@@ -265,9 +265,10 @@ class ReplacedTree(Base):
 
 
 class AuditEntry(Base):
-    """Who did what, and when. Names are kept as text, so that it outlives what it tells of.
+    """An entry of the audit log: who did what, and when.
 
-    ``detail`` holds what the kind of event needs besides, as a JSON object.
+    It names the objects as text, so that it outlives them. ``detail`` is a JSON object whose
+    fields depend on the event.
     """
 
     __tablename__ = "audit_log"

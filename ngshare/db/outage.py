@@ -1,4 +1,4 @@
-"""Whether the database's server can be reached; the log hears when it goes and when it is back."""
+"""Track whether the database server is reachable, and log when an outage begins and ends."""
 
 from __future__ import annotations
 
@@ -9,40 +9,43 @@ import time
 log = logging.getLogger("ngshare")
 
 REFUSE_SECONDS = 1.0
-"""After a connection could not be made, so long none is tried and every request is refused.
+"""How long after a failed connection attempt requests are refused without another attempt.
 
-Else those who wait for a server that does not even refuse would queue up behind each other.
+Otherwise, each would wait in turn for a server that does not even refuse connections.
 """
 
 REMIND_SECONDS = 60.0
-"""How often the log says again that the database does not answer."""
+"""Interval of repeated log lines during an outage."""
 
 
 class Outage:
-    """What is known of whether connections can be made. Threads share it."""
+    """The state of the connection to the database server. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._begun: float | None = None
         self._refuse_until = 0.0
-        self._said = ""
+        self._logged_reason = ""
         self._remind_at = 0.0
 
     @property
-    def just_now(self) -> bool:
-        """Whether a connection could not be made a moment ago."""
+    def is_recent(self) -> bool:
+        """Whether a connection attempt failed within the last ``REFUSE_SECONDS``."""
         return self._begun is not None and time.monotonic() < self._refuse_until
 
     def begin(self, reason: str) -> None:
-        """A connection could not be made."""
+        """Record a failed connection attempt, and log its reason.
+
+        The same reason is logged again only every ``REMIND_SECONDS``.
+        """
         now = time.monotonic()
         with self._lock:
             if self._begun is None:
                 self._begun = now
             self._refuse_until = now + REFUSE_SECONDS
-            if reason == self._said and now < self._remind_at:
+            if reason == self._logged_reason and now < self._remind_at:
                 return
-            self._said, self._remind_at = reason, now + REMIND_SECONDS
+            self._logged_reason, self._remind_at = reason, now + REMIND_SECONDS
         log.error(
             "The database does not answer: %s. Requests get 503 until it does. See that it runs "
             "and can be reached from here; ngshare tries again by itself.",
@@ -50,10 +53,10 @@ class Outage:
         )
 
     def end(self) -> None:
-        """A connection was made."""
+        """Record a successful connection, and log the end of an outage."""
         if self._begun is None:
             return
         with self._lock:
-            begun, self._begun, self._said = self._begun, None, ""
+            begun, self._begun, self._logged_reason = self._begun, None, ""
         if begun is not None:
             log.info("The database answers again, after %.0f s", time.monotonic() - begun)

@@ -1,6 +1,6 @@
-"""What is particular to PostgreSQL: how a connection is made, and what its errors mean.
+"""PostgreSQL: configure connections, classify errors, and check the server's configuration.
 
-Nothing of the driver is imported here: it is an extra.
+The driver, psycopg, is an extra, so this module does not import it.
 """
 
 from __future__ import annotations
@@ -12,53 +12,52 @@ from sqlalchemy import URL, Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 CONNECT_SECONDS = 5
-"""How long making a connection may take, for each host that the URL names."""
+"""Timeout of a connection attempt, for each host in the URL."""
 
 LOCK_SECONDS = 5
-"""How long one statement of the service waits for a lock before its transaction is run again."""
+"""Lock timeout of a statement in the service; its transaction is retried then."""
 
 STATEMENT_SECONDS = 60
-"""How long one statement of the service may run. The slowest known take a few hundredths."""
+"""Timeout of a statement in the service. The slowest known take a few hundredths of a second."""
 
 IDLE_SECONDS = 60
-"""After so long without a statement, PostgreSQL undoes a transaction that a process left open."""
+"""Timeout of a transaction that executes no statement, as of a process that hangs."""
 
 RECYCLE_SECONDS = 1800
-"""A connection is not kept longer: firewalls and poolers drop old ones without a word."""
+"""The longest time that a connection is reused: firewalls and poolers drop old ones silently."""
 
-LOST_RACE = frozenset({"40001", "40P01", "55P03"})
-"""Serialisation failure, deadlock, lock not available: the same may succeed when run again."""
+LOST_RACE_STATES = frozenset({"40001", "40P01", "55P03"})
+"""SQLSTATEs of a serialization failure, a deadlock and a lock timeout: a retry may succeed."""
 
-UNIQUE = "23505"
-NO_ROOM = "53100"
-TOO_SLOW = "57014"
-_READ_ONLY = "25006"
-_NOT_SUPPORTED = "0A000"
-UNFIT = frozenset({"22003", "22021", "22P05"})
-"""A number or a character that it cannot keep."""
+UNIQUE_VIOLATION = "23505"
+DISK_FULL = "53100"
+_READ_ONLY_TRANSACTION = "25006"
+_FEATURE_NOT_SUPPORTED = "0A000"
+_UNSTORABLE_STATES = frozenset({"22003", "22021", "22P05"})
+"""A number out of range; a character that the encoding lacks; one that a type cannot hold."""
 
 _CONNECT_ARGS: dict[str, Any] = {
     "fallback_application_name": "ngshare",
     "client_encoding": "utf8",
     "connect_timeout": CONNECT_SECONDS,
-    # A server that vanished without a word is noticed after a minute at most, and not after hours.
+    # Detects a server that vanished silently within a minute, instead of hours.
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-_LIMITS = {
+_TIMEOUTS = {
     "lock_timeout": f"{LOCK_SECONDS}s",
     "statement_timeout": f"{STATEMENT_SECONDS}s",
     "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
 }
 
-# What an administrator set for this user, this database or in the URL is left as it is.
-_SET_LIMIT = (
+# Keeps a value that the administrator set for the user, for the database or in the URL.
+_SET_TIMEOUT = (
     "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s "
     "AND source NOT IN ('client', 'user', 'database', 'database user')"
 )
-# What is acknowledged must outlive the server's loss of power, whatever suits its other databases.
+# An acknowledged change must survive a loss of power, even where the server's default is faster.
 _SET_DURABLE = (
     "SELECT set_config('synchronous_commit', 'on', false) "
     "WHERE current_setting('synchronous_commit') = 'off'"
@@ -82,54 +81,56 @@ _HINTS = (
     ("too many|connection slots", "raise the server's max_connections, or give ngshare fewer"),
     ("resolve host|translate host|Connection refused|No such file|time", _NO_SERVER),
 )
-"""Parts of PostgreSQL's messages, and what to do about each."""
+"""Patterns of PostgreSQL's messages, each with advice."""
 
 
 def connect_args(url: URL) -> dict[str, Any]:
-    """Parameters of a connection that suit a service. Those that the URL gives are left to it."""
+    """Return connection parameters suited to a service, without those that the URL sets."""
     return {name: value for name, value in _CONNECT_ARGS.items() if name not in url.query}
 
 
-def set_up_connections(engine: Engine, *, time_limits: bool) -> None:
-    """Make every connection's commits durable, and perhaps limit how long it holds anybody up."""
+def configure_connections(engine: Engine, *, time_limits: bool) -> None:
+    """Make the commits of the engine's connections durable; with ``time_limits``, set timeouts."""
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, record: Any) -> None:
         connection.autocommit = True
         connection.execute(_SET_DURABLE)
         if time_limits:
-            for name, wanted in _LIMITS.items():
-                connection.execute(_SET_LIMIT, (wanted, name))
+            for name, value in _TIMEOUTS.items():
+                connection.execute(_SET_TIMEOUT, (value, name))
         connection.autocommit = False
 
 
-def state_of(error: DBAPIError) -> str | None:
-    """The SQLSTATE of an error; None when it did not come from a PostgreSQL server."""
+def sqlstate_of(error: DBAPIError) -> str | None:
+    """Return an error's SQLSTATE; None when it does not come from a PostgreSQL server."""
     return getattr(error.orig, "sqlstate", None)
 
 
-def outlived(error: DBAPIError, *, writes: bool) -> bool:
-    """Whether the connection is older than what it is connected to; a new one will do.
+def is_stale_connection(error: DBAPIError, *, writes: bool) -> bool:
+    """Return whether a new connection can do what failed on this one.
 
-    The server became a standby, and another took its place. Or an upgrade changed a table
-    under a statement that is prepared already.
+    That is so after a failover, when the connected server became a standby, and after an
+    upgrade changed a table that a prepared statement uses.
+
+    writes: the transaction writes.
     """
-    state = state_of(error)
-    if state == _NOT_SUPPORTED:
+    state = sqlstate_of(error)
+    if state == _FEATURE_NOT_SUPPORTED:
         return "cached plan" in str(error.orig)
-    return writes and state == _READ_ONLY
+    return writes and state == _READ_ONLY_TRANSACTION
 
 
-def cannot_keep(error: DBAPIError) -> bool:
-    """Whether the request holds a text or a number that PostgreSQL refuses, a NUL for example."""
-    # The driver itself finds a NUL.
-    return state_of(error) in UNFIT or "cannot contain NUL" in str(error.orig)
+def is_unstorable(error: DBAPIError) -> bool:
+    """Return whether a text or number of the request cannot be stored, such as a NUL character."""
+    # NUL characters are rejected by the driver.
+    return sqlstate_of(error) in _UNSTORABLE_STATES or "cannot contain NUL" in str(error.orig)
 
 
-def advice(url: URL, reason: str) -> str | None:
-    """Return what to do about a connection that cannot be made, or not be used; None if unknown."""
+def advice(url: URL, message: str) -> str | None:
+    """Return what to do about an error with this message; None when it is not a known one."""
     for pattern, hint in _HINTS:
-        if re.search(pattern, reason):
+        if re.search(pattern, message):
             database = url.database or url.username
             return hint.format(
                 user=_quote(url.username) if url.username else "<user>",
@@ -139,12 +140,12 @@ def advice(url: URL, reason: str) -> str | None:
 
 
 def _quote(name: str) -> str:
-    """Return the name as SQL takes it, whatever characters it has."""
+    """Return a name as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def unfit(connection: Connection) -> str | None:
-    """Why ngshare must not use this database, in one line; None when it may."""
+def encoding_fault(connection: Connection) -> str | None:
+    """Return why the database's encoding is unusable, and what to do; None when it is usable."""
     encoding = _setting(connection, "server_encoding")
     if encoding != "UTF8":
         return (
@@ -154,8 +155,8 @@ def unfit(connection: Connection) -> str | None:
     return None
 
 
-def warnings(connection: Connection) -> list[str]:
-    """What an administrator should change about the server, each in one line."""
+def durability_warnings(connection: Connection) -> list[str]:
+    """Return a line for each setting of the server that risks data."""
     return [
         f"PostgreSQL runs with {name}=off: a loss of power can destroy what was handed in. "
         f"Set {name}=on in its configuration."

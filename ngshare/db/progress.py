@@ -1,4 +1,4 @@
-"""How far something long has come: a bar on a terminal, else a line in the log now and then."""
+"""Show the progress of a long job: a bar on a terminal, otherwise lines in the log."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ _WIDTH = 30
 
 
 class Progress:
-    """Shown while it is open, as a context manager; :meth:`advance` it from one thread.
+    """A progress display, as a context manager. Not thread-safe.
 
-    what: what is being done, as in ``Adopting files``. total: how many steps there are.
+    label: names the job, as in ``Adopting files``.
+    total: the number of steps.
+    stream: where the bar is drawn; standard error by default.
     """
 
-    def __init__(self, what: str, total: int, stream: TextIO | None = None) -> None:
-        self.what = what
+    def __init__(self, label: str, total: int, stream: TextIO | None = None) -> None:
+        self.label = label
         self.total = total
         self.done = 0
         self._stream = sys.stderr if stream is None else stream
@@ -43,7 +45,7 @@ class Progress:
             self._stream.write("\n")
 
     def advance(self, steps: int = 1) -> None:
-        """So many steps more are done."""
+        """Count steps that are done; update the bar every 0.1 s at most, the log every 5 s."""
         self.done += steps
         now = time.monotonic()
         if now - self._shown < (BAR_SECONDS if self._bar else LINE_SECONDS):
@@ -52,18 +54,18 @@ class Progress:
         if self._bar:
             self._draw()
         else:
-            log.info("%s: %s", self.what, self._text())
+            log.info("%s: %s", self.label, self._text())
 
     def _draw(self) -> None:
         filled = _WIDTH * self.done // self.total if self.total else _WIDTH
         bar = "#" * filled + "." * (_WIDTH - filled)
-        # The end of the line is erased, because the one before it may have been longer.
-        self._stream.write(f"\r{self.what} [{bar}] {self._text()}\x1b[K")
+        # Erases to the end of the line: the previous text may have been longer.
+        self._stream.write(f"\r{self.label} [{bar}] {self._text()}\x1b[K")
         self._stream.flush()
 
     def _text(self) -> str:
         text = f"{self.done:,} of {self.total:,}"
-        taken = time.monotonic() - self._started
-        if 0 < self.done < self.total and taken > 1:
-            text += f", about {taken * (self.total - self.done) / self.done:.0f} s left"
+        elapsed = time.monotonic() - self._started
+        if 0 < self.done < self.total and elapsed > 1:
+            text += f", about {elapsed * (self.total - self.done) / self.done:.0f} s left"
         return text

@@ -1,4 +1,4 @@
-"""Revert an upgrade of a SQLite database: put the backup that was made before it in place."""
+"""Revert an upgrade of a SQLite database, by the backup that was made before it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from ngshare.db import snapshots
-from ngshare.db.migrate import LEGACY, MigrationError
-from ngshare.db.service_lock import not_in_use
+from ngshare.db.migrate import LEGACY_REVISIONS
+from ngshare.db.service_lock import exclusive_service_lock
 from ngshare.db.snapshots import Backup
-from ngshare.db.upgrade_lock import alone_with_file
+from ngshare.db.upgrade_lock import sqlite_upgrade_lock
+from ngshare.errors import MigrationError
 
 
-def find_backup(url: URL, wanted: Path | None = None) -> Backup:
-    """Return the backup made before the last upgrade, or ``wanted``. Raises MigrationError.
+def find_backup(url: URL, path: Path | None = None) -> Backup:
+    """Return the backup at ``path``, by default the newest one of another revision.
 
-    It need not be of a revision that this program knows, and nor need the database.
+    Neither the backup's revision nor the database's need be known to this program.
+    Raises MigrationError when there is no such backup of this database.
     """
     if url.get_backend_name() != "sqlite":
         raise MigrationError(
@@ -27,13 +29,13 @@ def find_backup(url: URL, wanted: Path | None = None) -> Backup:
         )
     database = Path(url.database or "")
     backups = snapshots.list_backups(database)
-    if wanted is not None:
+    if path is not None:
         for backup in backups:
-            if backup.path.name == wanted.name and backup.path.samefile(wanted):
+            if backup.path.name == path.name and backup.path.samefile(path):
                 return backup
-        raise MigrationError(f"{wanted} is no backup of {database} that an upgrade made")
+        raise MigrationError(f"{path} is no backup of {database} that an upgrade made")
     try:
-        revision = snapshots.revision_of(database)
+        revision = snapshots.stored_revision(database)
     except sqlite3.Error as error:
         raise MigrationError(f"{database} does not open: {error}") from error
     for backup in backups:
@@ -42,47 +44,47 @@ def find_backup(url: URL, wanted: Path | None = None) -> Backup:
     raise MigrationError(f"no backup of another revision than {revision} lies beside {database}")
 
 
-def missing_files(backup: Backup, storage: Path) -> tuple[int, int]:
-    """Return how many files a backup of an ngshare 0.6 names, and how many are not there.
+def count_missing_files(backup: Backup, storage: Path) -> tuple[int, int]:
+    """Return how many files a backup of ngshare 0.6 names, and how many of them are missing.
 
-    They are there until an administrator runs ``ngshare storage remove-legacy``. A backup of a
-    later revision names none. Raises MigrationError.
+    Files are missing after ``ngshare storage remove-legacy``. A backup of a later revision
+    names no files: return zeros. Raises MigrationError when the backup cannot be read.
     """
-    if backup.revision not in LEGACY:
+    if backup.revision not in LEGACY_REVISIONS:
         return 0, 0
     try:
         with contextlib.closing(
             sqlite3.connect(f"{backup.path.absolute().as_uri()}?mode=ro", uri=True)
-        ) as old:
-            rows = old.execute("SELECT DISTINCT actual_name FROM files WHERE actual_name > ''")
-            names = [str(name) for (name,) in rows]
+        ) as connection:
+            query = "SELECT DISTINCT actual_name FROM files WHERE actual_name > ''"
+            names = [str(name) for (name,) in connection.execute(query)]
     except sqlite3.Error as error:
         raise MigrationError(f"{backup.path} cannot be read: {error}") from error
     return len(names), sum(not os.path.lexists(storage / name) for name in names)
 
 
 def revert(url: URL, backup: Backup) -> Path:
-    """Put a backup in the place of the database; return the backup of what was there.
+    """Replace the content of the database by a backup; return a new backup of the old content.
 
-    Raises InUse while a service works with the database, whose clients' work would be in
-    neither of the two, and MigrationError; then it is as it was.
+    Raises DatabaseInUse while a service runs, because the changes of its clients would be lost,
+    and MigrationError on failure. The database is unchanged then.
     """
     database = Path(url.database or "")
-    with not_in_use(database), alone_with_file(database):
+    with exclusive_service_lock(database), sqlite_upgrade_lock(database):
         try:
-            before = snapshots.backup_before_upgrade(
-                database, snapshots.revision_of(database), spared=backup.path
+            undo = snapshots.backup_before_upgrade(
+                database, snapshots.stored_revision(database), keep=backup.path
             )
-            snapshots.put_back(backup.path, database)
-            if backup.revision in LEGACY:
-                _leave_wal(database)
-        except (snapshots.NoRoom, snapshots.DamagedCopy, OSError, sqlite3.Error) as error:
+            snapshots.restore_in_place(backup.path, database)
+            if backup.revision in LEGACY_REVISIONS:
+                _disable_wal(database)
+        except (snapshots.DiskFull, snapshots.CorruptDatabase, OSError, sqlite3.Error) as error:
             raise MigrationError(f"The database was not reverted: {error}") from error
-    return before
+    return undo
 
 
-def _leave_wal(database: Path) -> None:
-    """Take a database out of WAL mode, which ngshare 0.6 does not know, unless it is in use."""
+def _disable_wal(database: Path) -> None:
+    """Take a database out of WAL mode, which ngshare 0.6 does not use; not while it is open."""
     with (
         contextlib.suppress(sqlite3.OperationalError),
         contextlib.closing(sqlite3.connect(database)) as connection,

@@ -1,8 +1,7 @@
-"""Whether a service works with a SQLite database now: a lock beside it that each one shares.
+"""A lock beside a SQLite database, shared by the services that use it.
 
-Whoever replaces the whole database takes the lock alone. It is the system's own, so that of
-a service that was killed it goes by itself; workers inherit it from the process that
-started them, and it lasts until the last of them has ended.
+Whatever replaces the whole database takes the lock exclusively. It is an advisory lock of the
+system: worker processes inherit it, and it is released when the last of them has ended.
 """
 
 from __future__ import annotations
@@ -15,33 +14,33 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
+from ngshare.errors import StartError
 from ngshare.files import Locked, file_lock
 
 log = logging.getLogger("ngshare")
 
 
-class InUse(Exception):
-    """A service works with the database. The message is one line that says what to do."""
+class DatabaseInUse(StartError):
+    """A service uses the database."""
 
 
 @contextlib.contextmanager
-def in_use(url: URL) -> Iterator[None]:
-    """Say that this process serves from the database, for as long as it does.
+def shared_service_lock(url: URL) -> Iterator[None]:
+    """Hold the service's lock on a SQLite database; wait while the database is being replaced.
 
-    Waits while the database is being replaced. Where there can be no lock it only warns:
-    the service itself does not need it.
+    When the lock file cannot be locked, only log a warning. Do nothing for PostgreSQL.
     """
     if url.get_backend_name() != "sqlite":
         yield
         return
-    path = _path(Path(url.database or ""))
-    with contextlib.ExitStack() as held:
+    path = _lock_path(Path(url.database or ""))
+    with contextlib.ExitStack() as stack:
         try:
             try:
-                held.enter_context(file_lock(path, shared=True, wait=False))
+                stack.enter_context(file_lock(path, shared=True, wait=False))
             except Locked:
                 log.info("ngshare db revert replaces the database; waiting until it is done")
-                held.enter_context(file_lock(path, shared=True))
+                stack.enter_context(file_lock(path, shared=True))
         except OSError as error:
             log.warning(
                 "%s cannot be locked (%s), so ngshare db revert cannot see that this service "
@@ -53,14 +52,17 @@ def in_use(url: URL) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def not_in_use(database: Path) -> Iterator[None]:
-    """Keep every service from beginning to serve from the database. Raises InUse when one does."""
-    path = _path(database)
-    with contextlib.ExitStack() as held:
+def exclusive_service_lock(database: Path) -> Iterator[None]:
+    """Keep services from starting on a SQLite database. Raises DatabaseInUse when one runs.
+
+    When the lock file cannot be locked, only log a warning.
+    """
+    path = _lock_path(database)
+    with contextlib.ExitStack() as stack:
         try:
-            held.enter_context(file_lock(path, wait=False))
+            stack.enter_context(file_lock(path, wait=False))
         except Locked:
-            raise InUse(
+            raise DatabaseInUse(
                 f"ngshare serves from {database} now: stop it first, then start this again. "
                 "Nothing was changed"
             ) from None
@@ -73,7 +75,7 @@ def not_in_use(database: Path) -> Iterator[None]:
         yield
 
 
-def _path(database: Path) -> Path:
-    # Of the file itself: one service may name it, and whoever reverts it a link to it.
+def _lock_path(database: Path) -> Path:
+    # Beside the file itself: the service and the command may name it by different links.
     file = Path(os.path.realpath(database))
     return file.with_name(f"{file.name}.service-lock")

@@ -1,7 +1,7 @@
-"""Copies of a SQLite database, made while it is in use, and kept beside it.
+"""Backups of a SQLite database, made while it is in use.
 
-Before every upgrade one is made, named by the revision it holds and the moment
-it was made: ``ngshare.db.backup-20260131T180501.123Z-7c1f0a52d3e8``.
+Every upgrade first makes one beside the database, whose name gives the time and the revision:
+``ngshare.db.backup-20260131T180501.123Z-7c1f0a52d3e8``.
 """
 
 from __future__ import annotations
@@ -18,143 +18,146 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ngshare.files import publish
+from ngshare.files import durable_rename
 
-KEPT = 5
+MAX_BACKUPS = 5
 """How many backups made before upgrades are kept beside a database."""
 
-SPARE = 1 << 20
-"""How many bytes a disk must have left when the copy is on it."""
+SPARE_BYTES = 1 << 20
+"""How many bytes must stay free on the disk of a copy."""
 
-_NAME = re.compile(r"\.backup-(?P<made>[0-9]{8}T[0-9]{6}\.[0-9]{3}Z)-(?P<revision>[0-9a-z]+)")
+_NAME = re.compile(r"\.backup-(?P<made_at>[0-9]{8}T[0-9]{6}\.[0-9]{3}Z)-(?P<revision>[0-9a-z]+)")
 
-_PART = re.compile(rf"{_NAME.pattern}\.part(-journal)?")
-
-
-class NoRoom(Exception):
-    """There is no room for a copy. The message is one line with how much was wanted, and where."""
+_UNFINISHED = re.compile(rf"{_NAME.pattern}\.part(-journal)?")
 
 
-class DamagedCopy(Exception):
-    """A copy was made and is not a sound database, so neither is what it was made of."""
+class DiskFull(Exception):
+    """The disk has no space for a copy. The message is one line: how much is needed, and where."""
+
+
+class CorruptDatabase(Exception):
+    """The integrity check of a copy failed, so its source is corrupt too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A backup made before an upgrade: its file, the revision it holds, its moment as text."""
+    """A backup made before an upgrade: its file, its revision, and its time as in the name."""
 
     path: Path
     revision: str
-    made: str
+    made_at: str
 
 
 def backup_sqlite(source: Path, target: Path) -> int:
-    """Copy the SQLite database ``source`` into the new file ``target``; return its size in bytes.
+    """Copy the SQLite database ``source`` to the new file ``target``; return its size in bytes.
 
-    The copy is one consistent state, also when others write meanwhile, and on a
-    database in WAL mode it holds nobody up. It needs no file beside it, and only its owner
-    can read it, however open ``source`` is. When this
-    returns it is durable and was found sound; until then there is no ``target``.
-    ``source`` is only read, and its journal mode stays as it is.
+    The copy is a consistent snapshot even while others write, and does not block them when the
+    database is in WAL mode. It is a single file, readable by its owner only. ``target`` appears
+    when the copy is durable and has passed SQLite's integrity check. ``source`` is only read.
 
-    Raises NoRoom, DamagedCopy, OSError, or sqlite3.Error when ``source`` is not
-    there or no database.
+    Raises DiskFull, CorruptDatabase, OSError, and sqlite3.Error when ``source`` is missing or
+    is not a database.
     """
-    part = target.with_name(f"{target.name}.part")
-    part.unlink(missing_ok=True)
+    temporary = target.with_name(f"{target.name}.part")
+    temporary.unlink(missing_ok=True)
     try:
-        with _reading(source) as database:
-            _require_room(database, target.parent)
+        with _open_read_only(source) as database:
+            _require_space(database, target.parent)
             mode = source.stat().st_mode & 0o600
-            os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
-            part.chmod(mode)
-            with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as copy:
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+            temporary.chmod(mode)
+            with contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as copy:
                 database.backup(copy)
-                # Whoever reads it later may not be allowed to make files beside it.
+                # A WAL file could not be created beside it on read-only media.
                 copy.execute("PRAGMA journal_mode=DELETE")
-                found = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
-                if found != "ok":
-                    raise DamagedCopy(f"{source} is damaged: {found}")
-        publish(part, target)
+                result = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
+                if result != "ok":
+                    raise CorruptDatabase(f"{source} is damaged: {result}")
+        durable_rename(temporary, target)
         return target.stat().st_size
     except (sqlite3.Error, OSError) as error:
         if _disk_is_full(error):
-            raise NoRoom(f"the disk of {target.parent} is full") from error
+            raise DiskFull(f"the disk of {target.parent} is full") from error
         raise
     finally:
-        for leftover in (part, part.with_name(f"{part.name}-journal")):
+        for leftover in (temporary, temporary.with_name(f"{temporary.name}-journal")):
             with contextlib.suppress(OSError):
                 leftover.unlink(missing_ok=True)
 
 
 def backup_before_upgrade(
-    database: Path, revision: str | None, *, spared: Path | None = None
+    database: Path, revision: str | None, *, keep: Path | None = None
 ) -> Path:
-    """Keep a copy of a database beside it, named by its revision, and the last five of them.
+    """Back up a database beside it; return the path. Delete the oldest beyond ``MAX_BACKUPS``.
 
-    Of equal copies, as repeated attempts to upgrade make them, one is kept, and ``spared``
-    always is. Call it only under the upgrade lock: what an attempt that was killed left
-    half-made is removed. Raises what :func:`backup_sqlite` raises.
+    A backup that equals the one before replaces it, so that repeated attempts to upgrade do not
+    push out older ones. Unfinished backups of killed processes are deleted, so call this only
+    under the upgrade lock.
+
+    revision: the database's revision; None when it has none.
+    keep: a backup that is never deleted.
+
+    Raises the exceptions of :func:`backup_sqlite`.
     """
-    made = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
-    target = database.with_name(f"{database.name}.backup-{made}-{revision or 'none'}")
-    _remove_leftovers(database)
+    made_at = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
+    target = database.with_name(f"{database.name}.backup-{made_at}-{revision or 'none'}")
+    _delete_unfinished(database)
     backup_sqlite(database, target)
-    others = [
-        backup.path for backup in list_backups(database) if backup.path not in (target, spared)
-    ]
+    others = [backup.path for backup in list_backups(database) if backup.path not in (target, keep)]
     if others and filecmp.cmp(others[0], target, shallow=False):
         others.pop(0).unlink()
-    for old in others[KEPT - 1 :]:
+    for old in others[MAX_BACKUPS - 1 :]:
         old.unlink(missing_ok=True)
     return target
 
 
-def _remove_leftovers(database: Path) -> None:
+def _delete_unfinished(database: Path) -> None:
     for path in database.parent.glob(f"{_escape(database.name)}.backup-*.part*"):
-        if _PART.fullmatch(path.name.removeprefix(database.name)):
+        if _UNFINISHED.fullmatch(path.name.removeprefix(database.name)):
             path.unlink(missing_ok=True)
 
 
-def put_back(backup: Path, database: Path) -> None:
-    """Make a SQLite database again what it was when a backup of it was made.
+def restore_in_place(backup: Path, database: Path) -> None:
+    """Replace a SQLite database's content by that of a backup, in one transaction.
 
-    All or nothing, in place: whoever has it open sees the one state or the other.
-    Raises sqlite3.Error.
+    Other processes may have the database open. Raises sqlite3.Error.
     """
     with (
-        _reading(backup) as source,
+        _open_read_only(backup) as source,
         contextlib.closing(sqlite3.connect(database, isolation_level=None, timeout=30)) as target,
     ):
         target.execute("PRAGMA synchronous=FULL")
         source.backup(target)
 
 
-def revision_of(database: Path) -> str | None:
-    """The revision that a SQLite database says it is at, known or not. Raises sqlite3.Error."""
-    with _reading(database) as connection:
+def stored_revision(database: Path) -> str | None:
+    """Return the revision that a SQLite database is at, even one unknown to this program.
+
+    None when it was never migrated. Raises sqlite3.Error.
+    """
+    with _open_read_only(database) as connection:
         tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         if ("alembic_version",) not in tables.fetchall():
             return None
-        found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        return None if found is None else str(found[0])
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        return None if row is None else str(row[0])
 
 
 def list_backups(database: Path) -> list[Backup]:
-    """The backups that were made before upgrades of this database, the newest first."""
-    found = []
+    """Return the backups that upgrades of this database made, newest first."""
+    backups = []
     for path in database.parent.glob(f"{_escape(database.name)}.backup-*"):
         match = _NAME.fullmatch(path.name.removeprefix(database.name))
         if match:
-            found.append(Backup(path, match["revision"], match["made"]))
-    return sorted(found, key=lambda backup: backup.made, reverse=True)
+            backups.append(Backup(path, match["revision"], match["made_at"]))
+    return sorted(backups, key=lambda backup: backup.made_at, reverse=True)
 
 
-def holds_rows(database: Path) -> bool:
-    """Whether a SQLite database holds anything worth a backup."""
+def has_rows(database: Path) -> bool:
+    """Return whether a SQLite database exists and has rows, other than its revision."""
     if not database.exists():
         return False
-    with _reading(database) as connection:
+    with _open_read_only(database) as connection:
         tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         return any(
             connection.execute(f'SELECT 1 FROM "{name}" LIMIT 1').fetchone()  # noqa: S608  # SQLite names it
@@ -164,21 +167,21 @@ def holds_rows(database: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _reading(database: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that can change nothing, not even the journal mode."""
+def _open_read_only(database: Path) -> Iterator[sqlite3.Connection]:
+    """Open a connection that cannot change anything, not even the journal mode."""
     uri = f"{database.absolute().as_uri()}?mode=ro"
     with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=30)) as connection:
         yield connection
 
 
-def _require_room(database: sqlite3.Connection, folder: Path) -> None:
+def _require_space(database: sqlite3.Connection, folder: Path) -> None:
     (pages,) = database.execute("PRAGMA page_count").fetchone()
     (page,) = database.execute("PRAGMA page_size").fetchone()
-    wanted = pages * page + SPARE
+    needed = pages * page + SPARE_BYTES
     free = shutil.disk_usage(folder).free
-    if free < wanted:
-        raise NoRoom(
-            f"a copy needs {wanted // 2**20 + 1} MiB in {folder}, and {free // 2**20} are free"
+    if free < needed:
+        raise DiskFull(
+            f"a copy needs {needed // 2**20 + 1} MiB in {folder}, and {free // 2**20} are free"
         )
 
 

@@ -1,30 +1,34 @@
-"""What is particular to SQLite: how its connections work, and what its errors mean."""
+"""SQLite: configure connections and transactions, and classify errors."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 
-BUSY_SECONDS = 5.0
-"""How long a connection waits for a lock."""
+from ngshare.errors import MigrationError
 
-MOMENT_SECONDS = 0.1
-"""The same in the service, where others wait for the thread that waits."""
+BUSY_SECONDS = 5.0
+"""Busy timeout: how long a statement waits for a lock on the database."""
+
+SERVICE_BUSY_SECONDS = 0.1
+"""Busy timeout in the service, where a waiting thread delays other requests."""
 
 _BUSY = {5, 6}  # SQLITE_BUSY, SQLITE_LOCKED
 _FULL = 13
-_OTHERS_FILE = "is it another program's file? Name the database of the site with --database"
+_WRONG_FILE = "is it another program's file? Name the database of the site with --database"
 _ADVICE = {
     11: "put a backup in its place, with ngshare db restore",  # SQLITE_CORRUPT
     14: "is it a file, where files can be made? Name another with --database",  # SQLITE_CANTOPEN
-    26: f"{_OTHERS_FILE}, or put a backup in its place",  # SQLITE_NOTADB
+    26: f"{_WRONG_FILE}, or put a backup in its place",  # SQLITE_NOTADB
 }
-_SAID = {
+_CODES = {
     "is locked": 5,
     "disk image is malformed": 11,
     "malformed database schema": 11,
@@ -32,30 +36,32 @@ _SAID = {
     "unable to open": 14,
     "not a database": 26,
 }
-"""SQLite's result codes by what its messages say."""
+"""SQLite's result codes by a substring of the message."""
 
 
-def existing(url: URL) -> URL:
-    """The same database, but opened only if its file is there, rather than made."""
+def existing_file_url(url: URL) -> URL:
+    """Return a URL of the same database that fails to connect when the file is missing."""
     file = f"file:{quote(url.database or '')}"
     return url.set(database=file).update_query_dict({"mode": "rw", "uri": "true"})
 
 
-def set_up_connections(engine: Engine, path: str, *, wal: bool, must_exist: bool) -> None:
-    """Make every connection durable, strict, and one whose transactions are as we begin them.
+def configure_connections(engine: Engine, path: str, *, wal: bool, must_exist: bool) -> None:
+    """Make the engine's connections durable, and enforce foreign keys.
 
-    ``wal``: whether the database is put into WAL mode. ``must_exist``: whether a connection
-    is good only as long as ``path`` is the file that it opened.
-    See :func:`begin_transactions`, without which no transaction begins.
+    wal: put the database into WAL mode.
+    must_exist: drop a connection from the pool when ``path`` is not the file any more that
+        it opened.
+
+    The driver is told not to begin transactions; see :func:`set_begin_statement`.
     """
 
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: Any, record: Any) -> None:
-        # The driver must not begin transactions by itself: it would leave DDL out of them.
+        # By itself the driver would leave DDL out of transactions.
         connection.isolation_level = None
         if wal:
             connection.execute("PRAGMA journal_mode=WAL")
-        # FULL: in WAL mode only that makes a commit survive a loss of power.
+        # In WAL mode, only FULL makes a commit survive a loss of power.
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
 
@@ -66,44 +72,75 @@ def set_up_connections(engine: Engine, path: str, *, wal: bool, must_exist: bool
             _check_file(path, record.info)
 
 
-def begin_transactions(engine: Engine, *, writes: bool) -> None:
-    """Say how the transactions of this engine begin; the driver was told to begin none.
+def set_begin_statement(engine: Engine, *, writes: bool) -> None:
+    """Set the statement that begins the engine's transactions.
 
-    One that will write asks for the lock first: one that reads first and asks later loses
-    to any other writer, however long it may wait.
+    Writing transactions take the write lock at once: one that upgrades a read lock fails as
+    soon as another transaction has written, whatever the busy timeout.
     """
     statement = "BEGIN IMMEDIATE" if writes else "BEGIN"
 
     def begin(connection: Any) -> None:
         connection.dbapi_connection.execute(statement)
 
-    # Not a listener of SQLAlchemy's event: once there is one, every statement looks for
-    # listeners of its own, which takes a quarter of the time of a read.
+    # Not a listener of SQLAlchemy's "begin" event: with one, SQLAlchemy looks for listeners at
+    # every statement, which takes a quarter of the time of a read.
     engine.dialect.do_begin = begin  # type: ignore[assignment,method-assign]
 
 
-def reading(engine: Engine) -> Engine:
-    """An engine with the same connections whose transactions only read.
+def read_only_engine(engine: Engine) -> Engine:
+    """Return an engine on the same connection pool whose transactions take no write lock.
 
-    Made before the first connection: else its dialect does not learn SQLite's version.
+    Call it before the first connection is made: otherwise its dialect does not learn
+    SQLite's version.
     """
-    same = create_engine(engine.url, pool=engine.pool, hide_parameters=True)
-    begin_transactions(same, writes=False)
-    return same
+    reader = create_engine(engine.url, pool=engine.pool, hide_parameters=True)
+    set_begin_statement(reader, writes=False)
+    return reader
 
 
-def _check_file(path: str, known: dict[str, Any]) -> None:
-    """Refuse a file that was moved away: it stays open, and would take what nobody finds again."""
-    file = _file_at(path)
-    if known.setdefault("file", file) == file:
-        # Looked for once it is there: as long as this connection is open, it stays the same.
-        if known.get("journal") is None:
-            known["journal"] = _file_at(f"{path}-wal")
+@contextlib.contextmanager
+def foreign_keys_checked_at_end(engine: Engine) -> Iterator[Connection]:
+    """Begin a transaction that checks foreign keys just before it commits.
+
+    SQLite alters a table by creating a new one; with its checks on, dropping the old one would
+    delete the rows that refer to it. Raises MigrationError when more foreign keys are violated
+    at the end than at the beginning.
+    """
+    with engine.connect() as connection:
+        driver: Any = connection.connection.dbapi_connection
+        # The pragma has no effect within a transaction, so SQLAlchemy must not begin one for it.
+        driver.execute("PRAGMA foreign_keys=OFF")
+        violations_before = len(driver.execute("PRAGMA foreign_key_check").fetchall())
+        with connection.begin():
+            yield connection
+            violations = driver.execute("PRAGMA foreign_key_check").fetchall()
+            if len(violations) > violations_before:
+                raise MigrationError(
+                    "The upgrade of the database failed, and all is as it was before: a row of "
+                    f"{violations[0][0]} would point to nothing. Please report this"
+                )
+
+
+def _check_file(path: str, info: dict[str, Any]) -> None:
+    """Raise unless the file at ``path`` is the one that the connection opened.
+
+    The connection could still write to a file that was moved away, where nobody would find
+    the changes. Raises DisconnectionError, upon which the pool opens a new connection, or
+    OperationalError when that would damage the new file.
+
+    info: what is remembered of the connection.
+    """
+    file = _file_id(path)
+    if info.setdefault("file", file) == file:
+        # The WAL file stays the same from when it is first seen until the connection is closed.
+        if info.get("journal") is None:
+            info["journal"] = _file_id(f"{path}-wal")
         return
-    journal = _file_at(f"{path}-wal")
-    if journal is None or journal != known.get("journal"):
+    journal = _file_id(f"{path}-wal")
+    if journal is None or journal != info.get("journal"):
         raise DisconnectionError("the database's file was moved, removed or replaced")
-    # SQLite would play back what belongs to the old file into the one that is there now.
+    # SQLite would replay the WAL of the old file into the new one.
     raise sqlite3.OperationalError(
         f"the file {path} was moved, removed or replaced, and {path}-wal is still that of "
         "the one before: put that back, or stop ngshare, put another file there, move away "
@@ -111,39 +148,39 @@ def _check_file(path: str, known: dict[str, Any]) -> None:
     )
 
 
-def _file_at(path: str) -> tuple[int, int] | None:
-    """Which file is there now; None when there is none."""
+def _file_id(path: str) -> tuple[int, int] | None:
+    """Return the device and inode of a file; None when it is missing."""
     try:
-        found = os.stat(path)  # noqa: PTH116  # at each checkout, where a Path takes twice as long
+        status = os.stat(path)  # noqa: PTH116  # at each checkout, where a Path takes twice as long
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def is_locked(error: DBAPIError) -> bool:
-    """Whether another connection had locked the database."""
+    """Return whether the database was locked by another connection."""
     return isinstance(error.orig, sqlite3.OperationalError) and _code(error.orig) in _BUSY
 
 
 def is_full(error: DBAPIError) -> bool:
-    """Whether there was no room on the disk."""
+    """Return whether the disk was full."""
     return isinstance(error.orig, sqlite3.Error) and _code(error.orig) == _FULL
 
 
-def took_key(error: DBAPIError) -> bool:
-    """Whether a unique key was taken: of what a table refuses, only that may be free next time."""
+def is_unique_violation(error: DBAPIError) -> bool:
+    """Return whether a unique key existed already."""
     return isinstance(error.orig, sqlite3.IntegrityError) and "UNIQUE" in str(error.orig)
 
 
 def advice(error: DBAPIError) -> str | None:
-    """What to do about a database that cannot be used; None where that is unknown."""
+    """Return what to do about an error; None when it is not a known one."""
     return _ADVICE.get(_code(error.orig)) if isinstance(error.orig, sqlite3.Error) else None
 
 
 def _code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code. Python 3.10 has only the message to tell it by."""
+    """Return SQLite's primary result code, in Python 3.10 derived from the message."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     if code is not None:
         return code & 0xFF
     message = str(error)
-    return next((code for words, code in _SAID.items() if words in message), 1)
+    return next((code for words, code in _CODES.items() if words in message), 1)

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from ngshare.db import postgres, sqlite
-from ngshare.db.engine import lost_race, make_engine, reading, reason_of
+from ngshare.db.engine import driver_message, is_lost_race, make_engine, read_only_engine
 from ngshare.db.outage import REFUSE_SECONDS, Outage
 from ngshare.db.urls import show_url
 from ngshare.errors import BadRequest, OutcomeUnknown, OutOfSpace, Unavailable
@@ -67,7 +67,7 @@ class Database:
         self._writer = make_engine(
             url, connections=connections, writes=True, time_limits=time_limits, must_exist=True
         )
-        self._reader = reading(self._writer)
+        self._reader = read_only_engine(self._writer)
         self._locked_attempts = LOCKED_ATTEMPTS if time_limits else ATTEMPTS
         self._outage = Outage()
         self._held_until = 0.0
@@ -120,7 +120,7 @@ class Database:
                         "Gave up a transaction after %.0f s: %s. "
                         "Is another program holding the database?",
                         now - begun,
-                        reason_of(error),
+                        driver_message(error),
                     )
                     if not isinstance(error, IntegrityError):
                         # Those behind this one need not wait as long, each in turn.
@@ -133,14 +133,14 @@ class Database:
 
     def _connect(self, engine: Engine) -> Connection:
         """A connection; none is tried for a moment after one could not be made."""
-        if self._outage.just_now:
+        if self._outage.is_recent:
             raise Unavailable(NO_ANSWER)
         try:
             connection = engine.connect()
         except DBAPIError as error:
-            if lost_race(error):
+            if is_lost_race(error):
                 raise
-            self._outage.begin(reason_of(error))
+            self._outage.begin(driver_message(error))
             raise Unavailable(NO_ANSWER) from error
         except NoConnectionFree as error:
             raise Unavailable(BUSY) from error
@@ -166,7 +166,7 @@ def _transact(
     try:
         result = action(connection, *args, **kwargs)
     except DBAPIError as error:
-        if postgres.outlived(error, writes=writes):
+        if postgres.is_stale_connection(error, writes=writes):
             connection.invalidate(error)
         raise
     try:
@@ -177,7 +177,7 @@ def _transact(
         log.error(
             "The database went away while a change was committed: %s. Whether it is stored is "
             "not known, and whoever sent it was told so.",
-            reason_of(error),
+            driver_message(error),
         )
         raise OutcomeUnknown from error
     return result
@@ -186,22 +186,24 @@ def _transact(
 def _worth_another_try(error: DBAPIError, *, writes: bool) -> bool:
     """Whether a transaction that left nothing behind may well succeed when it is run again."""
     return (
-        error.connection_invalidated or lost_race(error) or postgres.outlived(error, writes=writes)
+        error.connection_invalidated
+        or is_lost_race(error)
+        or postgres.is_stale_connection(error, writes=writes)
     )
 
 
 def _explain(error: DBAPIError) -> Exception:
     """What the caller should hear of an error that is not a lost race."""
-    if postgres.cannot_keep(error):
+    if postgres.is_unstorable(error):
         return BadRequest("The request holds a character or a number that cannot be stored")
     if not isinstance(error, OperationalError):
         return error
     if _no_room(error):
         log.error("No room for the database. Free some space; nothing is lost.")
         return OutOfSpace("The exchange's disk is full; nothing of this request was stored")
-    log.error("The database does not work: %s", reason_of(error))
+    log.error("The database does not work: %s", driver_message(error))
     return Unavailable(NO_ANSWER)
 
 
 def _no_room(error: DBAPIError) -> bool:
-    return sqlite.is_full(error) or postgres.state_of(error) == postgres.NO_ROOM
+    return sqlite.is_full(error) or postgres.sqlstate_of(error) == postgres.DISK_FULL

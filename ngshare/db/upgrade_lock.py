@@ -1,4 +1,4 @@
-"""One process at a time changes the schema of a database, however many start at once."""
+"""A lock that lets one process at a time change a database's schema."""
 
 from __future__ import annotations
 
@@ -10,35 +10,32 @@ from pathlib import Path
 
 from sqlalchemy import URL, Engine, text
 
+from ngshare.errors import MigrationError
 from ngshare.files import Locked, file_lock
 
 log = logging.getLogger("ngshare")
 
 LOCK_ID = 7_241_957_306
-"""The key of the PostgreSQL advisory lock that an upgrade holds. Any number will do, for ever."""
-
-
-class MigrationError(Exception):
-    """The database cannot be used as it is. The message is one line that says what to do."""
+"""The key of the PostgreSQL advisory lock: an arbitrary number, which must never change."""
 
 
 @contextlib.contextmanager
-def alone(url: URL, engine: Engine) -> Iterator[None]:
-    """Let one process at a time upgrade this database. A process that dies lets go by that.
+def upgrade_lock(url: URL, engine: Engine) -> Iterator[None]:
+    """Wait for the lock on a database, and hold it. It is released when the process ends.
 
-    The others wait. Raises MigrationError when there can be no lock.
+    Raises MigrationError when the lock file of a SQLite database cannot be locked.
     """
     if url.get_backend_name() == "sqlite":
-        with alone_with_file(url.database or ""):
+        with sqlite_upgrade_lock(url.database or ""):
             yield
         return
     with engine.connect() as connection:
-        # Outside of a transaction, and for as long as the other one takes.
+        # No transaction, and no timeout: the process that holds the lock may take long.
         connection = connection.execution_options(isolation_level="AUTOCOMMIT")
         connection.execute(text("SET lock_timeout = 0"))
         connection.execute(text("SET statement_timeout = 0"))
         if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK_ID}):
-            _tell_of_waiting()
+            _log_waiting()
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_ID})
         try:
             yield
@@ -47,16 +44,21 @@ def alone(url: URL, engine: Engine) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone_with_file(database: str | os.PathLike[str]) -> Iterator[None]:
-    """The same for a SQLite database, by its path, which may be a link to it."""
+def sqlite_upgrade_lock(database: str | os.PathLike[str]) -> Iterator[None]:
+    """Wait for the lock on a SQLite database, and hold it.
+
+    database: the path of the file, or of a symbolic link to it.
+
+    Raises MigrationError when the lock file cannot be locked.
+    """
     path = Path(f"{os.path.realpath(database)}.upgrade-lock")
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         try:
             try:
-                held.enter_context(file_lock(path, wait=False))
+                stack.enter_context(file_lock(path, wait=False))
             except Locked:
-                _tell_of_waiting()
-                held.enter_context(file_lock(path))
+                _log_waiting()
+                stack.enter_context(file_lock(path))
         except OSError as error:
             raise MigrationError(
                 f"{path}, which keeps two upgrades apart, cannot be opened and locked "
@@ -66,5 +68,5 @@ def alone_with_file(database: str | os.PathLike[str]) -> Iterator[None]:
         yield
 
 
-def _tell_of_waiting() -> None:
+def _log_waiting() -> None:
     log.info("Another process upgrades the database; waiting until it is done")

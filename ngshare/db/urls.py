@@ -1,4 +1,4 @@
-"""URLs of databases: parse what an administrator wrote, and show it without secrets."""
+"""Database URLs: parse the administrator's, and format them without secrets."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from sqlalchemy import URL, make_url
 
 
 def parse_url(text: str) -> URL:
-    """Return the SQLAlchemy URL that ``text`` stands for. Raises ValueError with what is wrong.
+    """Parse a database URL. Raises ValueError with a predicate, as in "names mysql; ...".
 
-    ``postgresql:`` means psycopg 3, the one driver that ngshare is tested with. The name of
-    the database, a path for SQLite, is taken literally: a ``%`` in it is a ``%``.
+    ``postgresql:`` selects psycopg 3, the only driver that ngshare is tested with. The name of
+    the database, for SQLite a path, is not percent-decoded. A path that is a symbolic link is
+    resolved.
     """
     try:
         url = _with_literal_database(make_url(text), text)
@@ -41,12 +42,12 @@ def parse_url(text: str) -> URL:
                 "is a file: URL inside of a database URL; write the path alone: "
                 f"sqlite:///{_path_of(url.database)}"
             )
-        if Path(url.database).is_symlink():  # backups, locks and reports lie beside the file itself
+        if Path(url.database).is_symlink():  # backups and locks are kept beside the file itself
             url = url.set(database=os.path.realpath(url.database))
         return url.set(drivername="sqlite")
     if backend in ("postgresql", "postgres"):
         if "@" in f"{url.host}{url.database}":
-            # What stands before the second @ would be taken for a host, and be shown.
+            # The text before the second @ would be parsed as the host, and be logged.
             raise ValueError("has more than one @; in a user name or password write %40 for it")
         return url.set(drivername="postgresql+psycopg")
     raise ValueError(f"names {backend}; ngshare works with sqlite and postgresql")
@@ -56,38 +57,35 @@ _BEFORE_DATABASE = re.compile(r"[^:]+://(?:[^:/]*(?::[^@]*)?@)?[^/?]*/")
 
 
 def _with_literal_database(url: URL, text: str) -> URL:
-    """Return ``url`` with the name of the database as it is written in ``text``.
+    """Return ``url`` with the name of the database exactly as written in ``text``.
 
-    SQLAlchemy 2.1 decodes ``%41`` there, 2.0 and those before do not: one URL would name two
-    files, depending on what is installed.
+    SQLAlchemy 2.1 percent-decodes it and 2.0 does not, so the file that a URL names would
+    depend on the installed version.
     """
-    before = _BEFORE_DATABASE.match(text)
-    if before is None or url.database is None:
+    prefix = _BEFORE_DATABASE.match(text)
+    if prefix is None or url.database is None:
         return url
-    return url.set(database=text[before.end() :].partition("?")[0])
+    return url.set(database=text[prefix.end() :].partition("?")[0])
 
 
 def _path_of(file_url: str) -> str:
-    """The path that SQLite takes such a URL for."""
+    """Return the path that SQLite would open for a ``file:`` URL."""
     path = unquote(file_url.removeprefix("file:"))
     return "/" + path[2:].partition("/")[2] if path.startswith("//") else path
 
 
-_SHOWN = ("host", "port", "service")
-"""What stands after the ? of a URL and tells where the database is. The rest may be secret."""
+_PUBLIC_PARAMETERS = ("host", "port", "service")
+"""Parameters after the ? of a URL that say where the database is. The others may be secret."""
 
 
 def show_url(url: URL) -> str:
-    """Return the URL as text for people to read, without any password.
-
-    :func:`parse_url` reads the same database from it.
-    """
-    hidden = [name for name in url.query if name not in _SHOWN]
+    """Format a URL without its secrets. :func:`parse_url` accepts the result."""
+    hidden = [name for name in url.query if name not in _PUBLIC_PARAMETERS]
     if url.get_backend_name() == "sqlite":
         hidden = []
     url = url.difference_update_query(hidden)
     if url.database is None:
         return url.render_as_string(hide_password=True)
-    # SQLAlchemy 2.1 would encode the name of the database, which is taken literally.
+    # SQLAlchemy 2.1 would percent-encode the name of the database; see _with_literal_database.
     before, mark, query = url.set(database="").render_as_string(hide_password=True).partition("?")
     return f"{before}{url.database}{mark}{query}"

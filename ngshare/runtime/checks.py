@@ -17,8 +17,7 @@ from sqlalchemy import URL
 from tornado.netutil import bind_sockets
 
 from ngshare.blobs import LocalBlobs
-from ngshare.db import migrate
-from ngshare.db.engine import CannotOpen, examine
+from ngshare.db.engine import check_server
 from ngshare.db.urls import parse_url
 from ngshare.errors import StartError
 from ngshare.files import make_folder
@@ -145,31 +144,11 @@ def database_url(text: str, given: str) -> URL:
     return url.set(database=str(Path(file).absolute()))
 
 
-def look_at_database(url: URL) -> list[str]:
-    """What an administrator should change about the database's server. Raises StartError."""
+def check_database(url: URL) -> list[str]:
+    """Raise StartError unless the database can be used; return warnings about its server."""
     if url.get_backend_name() == "sqlite":
         check_writable(url.database or "")
-    try:
-        return examine(url)
-    except CannotOpen as error:
-        raise StartError(str(error)) from error
-
-
-def bring_up_to_date(
-    url: URL, blobs: LocalBlobs | None, *, upgrade: bool, files_may_be_lost: bool
-) -> tuple[str | None, str]:
-    """The database's revision before and after; without ``upgrade`` it must be ours already.
-
-    Raises StartError.
-    """
-    try:
-        if upgrade:
-            storage = None if blobs is None else blobs.folder
-            return migrate.upgrade(url, storage, files_may_be_lost=files_may_be_lost)
-        revision = migrate.check(url)
-        return revision, revision
-    except migrate.MigrationError as error:
-        raise StartError(str(error)) from error
+    return check_server(url)
 
 
 def hub_address() -> tuple[str, int]:
@@ -218,7 +197,7 @@ def _how_to_listen(error: OSError, host: str, for_host: str, for_port: str) -> s
     return f"name an address of this machine with {for_host}"
 
 
-def without_passwords(message: str) -> str:
+def redact_passwords(message: str) -> str:
     """What a message says of a URL may be what somebody mistyped, with its password."""
     return re.sub(r"://\S*@", "://***@", message)
 

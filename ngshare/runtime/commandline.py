@@ -24,7 +24,7 @@ class Names(List[str]):
         return [name.strip() for text in s_list for name in text.split(",") if name.strip()]
 
 
-def check_arguments(
+def normalize_arguments(
     argv: Sequence[str], aliases: Mapping[Any, str], flags: Iterable[Any]
 ) -> list[str]:
     """Return the arguments with each option once, as ``--name=value``, and the words last.
@@ -83,7 +83,7 @@ def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> list[str]
     return [spelled[each] for each in get_close_matches(word.lower(), spelled, 1, likeness)]
 
 
-def check_names(
+def check_setting_names(
     config: Config,
     classes: Iterable[type[Configurable]],
     others: Callable[[], Iterable[type[Configurable]]],
@@ -126,6 +126,6 @@ def _unknown(config: Config, known: Mapping[str, set[str]], within: str = "") ->
             yield f"{within}.{key}" if within else key
 
 
-def wrong_setting(error: TraitError) -> StartError:
+def invalid_setting(error: TraitError) -> StartError:
     """Return the error that refuses a value that its setting cannot have."""
     return StartError(f"wrong setting: {' '.join(str(error).split())}")

@@ -17,7 +17,7 @@ LOOK_SECONDS = 1.0
 
 
 @contextlib.contextmanager
-def ending_with(launcher: int) -> Iterator[None]:
+def terminate_when_orphaned(launcher: int) -> Iterator[None]:
     """Send this process SIGTERM as soon as its parent is not ``launcher`` any more.
 
     A timer looks, and not a thread, so that workers can be forked. They have no timer

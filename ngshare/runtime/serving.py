@@ -28,7 +28,7 @@ EXIT_SECONDS = 5
 """How long worker threads and everything else may take to end after that."""
 
 
-def told_to_stop(alive: int | None) -> asyncio.Event:
+def stop_event(alive: int | None) -> asyncio.Event:
     """Set at SIGTERM or SIGINT, or when ``alive`` becomes readable: then the parent is gone."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()

@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from ngshare.errors import TooMany
+from ngshare.errors import TooManyRequests
 
 USERS = 100_000
 """Of so many users, those seen last, the count is kept."""
@@ -25,7 +25,7 @@ class Rate:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def count(self, user: str) -> None:
-        """Count one request. Raises TooMany with the seconds after which the next may come."""
+        """Count one request. Raises TooManyRequests with the seconds until the next is allowed."""
         if not self.per_minute:
             return
         now = self._clock()
@@ -47,7 +47,7 @@ class Rate:
 
     def _refuse_below_one(self, left: float) -> None:
         if left < 1:
-            raise TooMany(
+            raise TooManyRequests(
                 f"More than {self.per_minute} requests in a minute; please wait",
                 retry_after=max(1, math.ceil((1 - left) * 60 / self.per_minute)),
             )

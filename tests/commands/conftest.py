@@ -74,7 +74,7 @@ def run(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     Nobody is at a terminal. ``site.run`` runs one as a process, which takes a second.
     """
     monkeypatch.chdir(site.folder)
-    monkeypatch.setattr(logs, "set_up", lambda *arguments: None)
+    monkeypatch.setattr(logs, "configure_logging", lambda *arguments: None)
     monkeypatch.setattr(sys, "stdin", io.StringIO())
 
     def run(*words: str, code: int = 0) -> Told:

@@ -249,16 +249,18 @@ def test_a_backup_that_an_older_ngshare_made(
     before = everything(database)
     run("db", "backup", str(folder))
     scripts = tmp_path / "migrations"
-    shutil.copytree(migrate.scripts(), scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        migrate.migrations_folder(), scripts, ignore=shutil.ignore_patterns("__pycache__")
+    )
     (scripts / "versions" / "f00d_later.py").write_text(
         '"""Later."""\n'
         f"revision = 'f00d'\ndown_revision = {migrate.head()!r}\n\ndef upgrade():\n    pass\n"
     )
-    monkeypatch.setattr(migrate, "scripts", lambda: scripts)
+    monkeypatch.setattr(migrate, "migrations_folder", lambda: scripts)
     run("db", "upgrade")
     run("db", "restore", str(folder), "--yes")
     assert everything(database) == before
-    assert migrate.revision_of(database.url) == "f00d"
+    assert migrate.read_revision(database.url) == "f00d"
 
 
 # What is refused, before anything is touched
@@ -615,7 +617,7 @@ def test_who_reads_meanwhile_sees_what_was_before(
     later = everything(database)
 
     def read(connection: Connection) -> dict[str, int]:
-        migrate.current(connection)  # the state is that of the first statement
+        migrate.current_revision(connection)  # the state is that of the first statement
         run("db", "restore", str(folder), "--yes")
         assert everything(database) != later  # another transaction
         return copy_rows.count_rows(connection)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ngshare.db import migrate, revert, snapshots
-from ngshare.db.service_lock import not_in_use
+from ngshare.db.service_lock import exclusive_service_lock
 from ngshare.db.urls import parse_url
 from tests.commands.conftest import Run
 from tests.databases import only_postgresql, only_sqlite
@@ -134,7 +134,7 @@ def test_not_while_a_worker_is_left(run: Run, adopted: Site) -> None:
 def test_a_start_waits_for_a_revert_and_then_upgrades(adopted: Site) -> None:
     database = adopted.database_file
     url = parse_url(f"sqlite:///{database}")
-    with not_in_use(database):
+    with exclusive_service_lock(database):
         command = [*COMMAND, *adopted.arguments()]
         log = adopted.folder / "waiting.txt"
         with log.open("w") as output:
@@ -143,7 +143,7 @@ def test_a_start_waits_for_a_revert_and_then_upgrades(adopted: Site) -> None:
             )
         try:
             wait_for("the start to wait", lambda: "waiting until it is done" in log.read_text())
-            snapshots.put_back(revert.find_backup(url).path, database)
+            snapshots.restore_in_place(revert.find_backup(url).path, database)
             assert "listens on" not in log.read_text()
         except BaseException:
             process.kill()
@@ -166,10 +166,10 @@ def test_by_the_older_program(
 ) -> None:
     before = dump(site.database_file)
     with monkeypatch.context() as newer:
-        folder = migrate.scripts()
+        folder = migrate.migrations_folder()
         later = more_migrations("op.create_table('extra', sa.Column('id', sa.Integer))")
         migrate.upgrade(parse_url(f"sqlite:///{site.database_file}"))
-        newer.setattr(migrate, "scripts", lambda: folder)
+        newer.setattr(migrate, "migrations_folder", lambda: folder)
         assert f"{later}, which this ngshare does not know" in run("db", "current", code=1).stderr
         run("db", "revert", "--yes")
         assert "It is up to date." in run("db", "current").stdout
@@ -179,7 +179,7 @@ def test_by_the_older_program(
 @only_sqlite
 def test_the_backup_that_is_put_back_is_kept(run: Run, adopted: Site) -> None:
     [oldest] = snapshots.list_backups(adopted.database_file)
-    for number in range(snapshots.KEPT - 1):
+    for number in range(snapshots.MAX_BACKUPS - 1):
         with adopted.sql() as connection:
             connection.execute("INSERT INTO users (name) VALUES (?)", [f"new {number}"])
             connection.commit()

@@ -24,10 +24,10 @@ from sqlalchemy import URL, text
 import ngshare
 from ngshare.db import migrate, sqlite
 from ngshare.db.engine import make_engine
-from ngshare.db.migrate import MigrationError
 from ngshare.db.models import Base
-from ngshare.db.upgrade_lock import alone_with_file
+from ngshare.db.upgrade_lock import sqlite_upgrade_lock
 from ngshare.db.urls import parse_url
+from ngshare.errors import MigrationError
 from tests.migrations import migrate_to, rows, schema
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +80,7 @@ def test_again_changes_nothing(url: URL) -> None:
     before = schema(url)
     assert migrate.upgrade(url) == (migrate.head(), migrate.head())
     assert schema(url) == before
-    assert migrate.check(url) == migrate.head()
+    assert migrate.require_head(url) == migrate.head()
 
 
 @pytest.mark.parametrize("revision", LEGACY_REVISIONS)
@@ -160,14 +160,14 @@ def test_checking_never_upgrades(sqlite_url: URL, revision: str) -> None:
         migrate_to(sqlite_url, revision)
     before = schema(sqlite_url)
     with pytest.raises(MigrationError, match=f"at revision {revision}, this ngshare needs"):
-        migrate.check(sqlite_url)
+        migrate.require_head(sqlite_url)
     assert schema(sqlite_url) == before
 
 
 def test_checking_an_empty_postgres(postgres_url: str) -> None:
     url = parse_url(postgres_url)
     with pytest.raises(MigrationError, match="Start it once without --no-upgrade-db"):
-        migrate.check(url)
+        migrate.require_head(url)
     assert schema(url) == {}
 
 
@@ -288,11 +288,11 @@ def test_two_by_different_paths_wait_for_each_other_too(tmp_path: Path) -> None:
     began = threading.Event()
 
     def second() -> None:
-        with alone_with_file(link):
+        with sqlite_upgrade_lock(link):
             began.set()
 
     with ThreadPoolExecutor(1) as threads:
-        with alone_with_file(file):
+        with sqlite_upgrade_lock(file):
             waiting = threads.submit(second)
             lock = Path(f"{file}.upgrade-lock").stat().st_ino
             pattern = re.compile(rf"-> FLOCK .*:{lock} ")
@@ -373,7 +373,7 @@ def test_alembics_own_command_adopts_when_it_is_told_where_the_files_are(
 def test_alembics_own_command_reaches_postgres(postgres_url: str) -> None:
     upgraded = alembic("-x", f"database={postgres_url}", "upgrade", "head")
     assert upgraded.returncode == 0, upgraded
-    assert migrate.check(parse_url(postgres_url)) == migrate.head()
+    assert migrate.require_head(parse_url(postgres_url)) == migrate.head()
 
 
 def test_nothing_makes_tables_but_migrations() -> None:

@@ -16,11 +16,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import URL, Connection, insert, select, text
 
 from ngshare.db import outage, transactions
-from ngshare.db.engine import CannotOpen, examine, make_engine
+from ngshare.db.engine import check_server, make_engine
 from ngshare.db.models import User
 from ngshare.db.transactions import Database
 from ngshare.db.urls import parse_url, show_url
-from ngshare.errors import BadRequest, OutcomeUnknown, OutOfSpace, Unavailable
+from ngshare.errors import (
+    BadRequest,
+    MigrationError,
+    OutcomeUnknown,
+    OutOfSpace,
+    StartError,
+    Unavailable,
+)
 from tests.databases import Databases, only_postgresql
 from tests.postgres import LOCKED, Cluster, running_cluster
 from tests.postgres_proxy import Proxy, proxy
@@ -314,11 +321,11 @@ def test_a_full_disk(opened: Callable[..., Database], caplog: pytest.LogCaptureF
 
 def test_a_server_that_is_fit(databases: Databases) -> None:
     with running_cluster() as cluster:
-        assert examine(parse_url(cluster.url("postgres"))) == []
+        assert check_server(parse_url(cluster.url("postgres"))) == []
 
 
 def test_a_server_that_forgets_when_the_power_goes(url: URL) -> None:
-    [fsync, pages] = examine(url)  # the tests' own
+    [fsync, pages] = check_server(url)  # the tests' own
     assert fsync.startswith("PostgreSQL runs with fsync=off: a loss of power can destroy what was")
     assert "Set full_page_writes=on" in pages
 
@@ -332,8 +339,8 @@ def test_an_encoding_that_cannot_hold_every_name(
         f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C' "
         "TEMPLATE template0"
     )
-    with pytest.raises(CannotOpen, match=f"its encoding is {encoding}, .* ENCODING 'UTF8'"):
-        examine(parse_url(postgres_cluster.url(name)))
+    with pytest.raises(StartError, match=f"its encoding is {encoding}, .* ENCODING 'UTF8'"):
+        check_server(parse_url(postgres_cluster.url(name)))
     postgres_cluster.drop(name)
 
 
@@ -406,8 +413,8 @@ def test_why_it_does_not_open_and_what_to_do(
     url: URL, change: dict[str, object], reason: str, what_to_do: str
 ) -> None:
     wrong = url.set(**change)  # type: ignore[arg-type]  # each names what it replaces
-    with pytest.raises(CannotOpen) as error:
-        examine(wrong)
+    with pytest.raises(StartError) as error:
+        check_server(wrong)
     line = str(error.value)
     assert line.startswith("The database postgresql+psycopg://")
     assert reason in line
@@ -421,11 +428,11 @@ def test_the_advice_works_for_every_name(url: URL, postgres_cluster: Cluster, na
     shown = show_url(url.set(database=name))
     wanted = parse_url(shown)
     assert wanted.database == name
-    with pytest.raises(CannotOpen) as error:
-        examine(wanted)
+    with pytest.raises(StartError) as error:
+        check_server(wanted)
     statement = str(error.value).rpartition("create it: ")[2]
     postgres_cluster.execute(statement)
-    examine(wanted)
+    check_server(wanted)
     postgres_cluster.drop('"' + name.replace('"', '""') + '"')
 
 
@@ -433,7 +440,7 @@ def test_a_user_who_may_make_no_tables(
     url: URL, postgres_cluster: Cluster, postgres_url: str, locked: None
 ) -> None:
     """As every user but the owner since PostgreSQL 15."""
-    from ngshare.db.migrate import MigrationError, upgrade
+    from ngshare.db.migrate import upgrade
 
     empty = parse_url(postgres_url)
     user = empty.set(username=LOCKED, password="right")
@@ -512,12 +519,12 @@ def test_a_server_that_shows_another_certificate(
     other = tmp_path / "other.crt"
     other.write_bytes(self_signed("127.0.0.1")[0])
     strict = {"sslmode": "verify-full", "sslrootcert": str(other)}
-    with pytest.raises(CannotOpen, match="certificate verify failed") as error:
-        examine(url.update_query_dict(strict))
+    with pytest.raises(StartError, match="certificate verify failed") as error:
+        check_server(url.update_query_dict(strict))
     advice = "; correct sslmode and the other parameters after ? in the URL"
     assert str(error.value).endswith(advice)
 
 
 @pytest.mark.usefixtures("locked")
 def test_the_right_password_opens_it(url: URL) -> None:
-    examine(url.set(username=LOCKED, password="right"))
+    check_server(url.set(username=LOCKED, password="right"))

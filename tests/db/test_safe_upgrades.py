@@ -20,8 +20,8 @@ from sqlalchemy import URL
 from alembic import command
 from ngshare.db import migrate, snapshots
 from ngshare.db.engine import make_engine
-from ngshare.db.migrate import MigrationError
 from ngshare.db.urls import parse_url
+from ngshare.errors import MigrationError
 from tests.databases import Databases, only_postgresql, only_sqlite
 from tests.db.test_schema import described
 from tests.migrations import (
@@ -50,7 +50,7 @@ INTENDED: dict[str, set[str]] = {"3b9e5d70c146": {"trees.replaced_at"}}
 
 def later_revisions() -> list[str]:
     """Every revision after our first; there must be one, else a test of them tests nothing."""
-    known = [revision for revision, _ in migrate.revisions()]
+    known = [revision for revision, _ in migrate.list_revisions()]
     found = known[known.index(FIRST) + 1 :]
     assert found
     return found
@@ -165,7 +165,11 @@ def test_killed_at_any_statement(
         ended = subprocess.run(
             [
                 *(sys.executable, "-m", "tests.killed_upgrade"),
-                *(url.render_as_string(hide_password=False), str(migrate.scripts()), str(number)),
+                *(
+                    url.render_as_string(hide_password=False),
+                    str(migrate.migrations_folder()),
+                    str(number),
+                ),
             ],
             cwd=ROOT,
             capture_output=True,
@@ -218,7 +222,7 @@ def test_without_room_there_is_no_upgrade(
 ) -> None:
     before = contents(url)
     more_migrations(LATER)
-    monkeypatch.setattr(snapshots, "SPARE", 1 << 60)
+    monkeypatch.setattr(snapshots, "SPARE_BYTES", 1 << 60)
     with pytest.raises(MigrationError) as error:
         migrate.upgrade(url)
     message = str(error.value)
@@ -404,7 +408,7 @@ def assert_every_revision_has_a_way_back(url: URL) -> None:
         upgraded = described(shown(url)), contents(url)
         engine = make_engine(url, writes=True)
         try:
-            with migrate._checking_keys_at_the_end(engine) as connection:
+            with migrate.begin_upgrade(engine) as connection:
                 command.downgrade(migrate.alembic_config(connection), before)
         except migrate.CommandError as refusal:
             assert "backup" in str(refusal), revision

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ngshare.db.service_lock import InUse, in_use, not_in_use
+from ngshare.db.service_lock import DatabaseInUse, exclusive_service_lock, shared_service_lock
 from ngshare.db.urls import parse_url
 
 
@@ -18,9 +18,18 @@ def test_many_share_it_and_one_has_it_alone(tmp_path: Path) -> None:
     database = tmp_path / "ngshare.db"
     url = parse_url(f"sqlite:///{database}")
     refusal = f"serves from {database} now: stop it first"
-    with in_use(url), in_use(url), pytest.raises(InUse, match=refusal), not_in_use(database):
+    with (
+        shared_service_lock(url),
+        shared_service_lock(url),
+        pytest.raises(DatabaseInUse, match=refusal),
+        exclusive_service_lock(database),
+    ):
         raise AssertionError("it is in use")
-    with not_in_use(database), pytest.raises(InUse), not_in_use(database):
+    with (
+        exclusive_service_lock(database),
+        pytest.raises(DatabaseInUse),
+        exclusive_service_lock(database),
+    ):
         raise AssertionError("two have it alone")
     assert not database.exists()
 
@@ -31,33 +40,37 @@ def test_it_is_the_same_by_a_link(tmp_path: Path) -> None:
     link.symlink_to(database)
     for served, replaced in ((database, link), (link, database)):
         url = parse_url(f"sqlite:///{served}")
-        with in_use(url), pytest.raises(InUse), not_in_use(replaced):
+        with (
+            shared_service_lock(url),
+            pytest.raises(DatabaseInUse),
+            exclusive_service_lock(replaced),
+        ):
             raise AssertionError("it is in use")
 
 
 def test_a_forked_worker_goes_on_holding_it(tmp_path: Path) -> None:
     database = tmp_path / "ngshare.db"
     ended, end = os.pipe()
-    with in_use(parse_url(f"sqlite:///{database}")):
+    with shared_service_lock(parse_url(f"sqlite:///{database}")):
         worker = os.fork()
         if worker == 0:
             os.close(end)
             os.read(ended, 1)
             os._exit(0)
     try:
-        with pytest.raises(InUse), not_in_use(database):
+        with pytest.raises(DatabaseInUse), exclusive_service_lock(database):
             raise AssertionError("it is in use")
     finally:
         os.close(end)
         os.waitpid(worker, 0)
         os.close(ended)
-    with not_in_use(database):
+    with exclusive_service_lock(database):
         pass
 
 
 def test_postgresql_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with in_use(parse_url("postgresql://ngshare@db.example.org/ngshare")):
+    with shared_service_lock(parse_url("postgresql://ngshare@db.example.org/ngshare")):
         assert list(tmp_path.iterdir()) == []
 
 
@@ -70,9 +83,9 @@ def test_without_locks_there_is_a_warning(
     monkeypatch.setattr(fcntl, "flock", refuse)
     database = tmp_path / "ngshare.db"
     with caplog.at_level(logging.WARNING, "ngshare"):
-        with in_use(parse_url(f"sqlite:///{database}")):
+        with shared_service_lock(parse_url(f"sqlite:///{database}")):
             pass
-        with not_in_use(database):
+        with exclusive_service_lock(database):
             pass
     served, reverted = caplog.messages
     assert served.startswith(f"{database}.service-lock cannot be locked (No locks available)")
@@ -85,5 +98,5 @@ def test_a_lock_file_that_cannot_be_opened_is_no_obstacle(
 ) -> None:
     database = tmp_path / "ngshare.db"
     database.with_name("ngshare.db.service-lock").symlink_to("/nowhere/lock")
-    with in_use(parse_url(f"sqlite:///{database}")):
+    with shared_service_lock(parse_url(f"sqlite:///{database}")):
         assert "cannot be locked (No such file or directory)" in caplog.text

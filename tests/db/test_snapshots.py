@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ngshare.db import snapshots
-from ngshare.db.snapshots import NoRoom, backup_before_upgrade, backup_sqlite, list_backups
+from ngshare.db.snapshots import DiskFull, backup_before_upgrade, backup_sqlite, list_backups
 
 
 def make(path: Path, mode: str = "DELETE", value: str = "a") -> Path:
@@ -99,9 +99,9 @@ def test_no_database_is_made_by_copying_one_that_is_not_there(tmp_path: Path) ->
 
 
 def test_no_room(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = shutil.disk_usage(tmp_path)._replace(free=snapshots.SPARE)
+    usage = shutil.disk_usage(tmp_path)._replace(free=snapshots.SPARE_BYTES)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(NoRoom, match=r"a copy needs 2 MiB in .*, and 1 are free"):
+    with pytest.raises(DiskFull, match=r"a copy needs 2 MiB in .*, and 1 are free"):
         backup_sqlite(database, tmp_path / "copy")
     assert os.listdir(tmp_path) == ["ngshare.db"]
 
@@ -191,14 +191,14 @@ def test_without_room_the_older_backups_stay(
     for number in range(5):
         change(database, number)
         made.append(backup_before_upgrade(database, None))
-    monkeypatch.setattr(snapshots, "SPARE", 1 << 60)
-    with pytest.raises(NoRoom):
+    monkeypatch.setattr(snapshots, "SPARE_BYTES", 1 << 60)
+    with pytest.raises(DiskFull):
         backup_before_upgrade(database, None)
     assert [backup.path for backup in list_backups(database)] == made[::-1]
 
 
 def test_an_empty_database_is_not_worth_a_backup(tmp_path: Path, migrated: Path) -> None:
-    assert not snapshots.holds_rows(tmp_path / "absent.db")
+    assert not snapshots.has_rows(tmp_path / "absent.db")
     assert not (tmp_path / "absent.db").exists()
-    assert not snapshots.holds_rows(migrated)
-    assert snapshots.holds_rows(make(tmp_path / "other.db"))
+    assert not snapshots.has_rows(migrated)
+    assert snapshots.has_rows(make(tmp_path / "other.db"))

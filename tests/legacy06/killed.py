@@ -56,7 +56,7 @@ def main(folder: Path, where: str, number: int, *, links: bool) -> None:
     if where == "link":
         os.link = before(os.link)
     elif where == "committed":
-        migrate._use_wal = before(migrate._use_wal)
+        migrate._enable_wal = before(migrate._enable_wal)
     elif where == "rename":
         Path.rename = before(Path.rename)
     migrate.upgrade(parse_url(f"sqlite:///{folder}/ngshare.db"), folder / "files")

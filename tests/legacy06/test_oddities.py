@@ -19,9 +19,9 @@ from ngshare.actions import assignments, courses, feedback, roster, submissions
 from ngshare.actions.access import Caller
 from ngshare.blobs import LocalBlobs
 from ngshare.db import migrate
-from ngshare.db.migrate import MigrationError
 from ngshare.db.transactions import Database
 from ngshare.db.urls import parse_url
+from ngshare.errors import MigrationError
 from ngshare.protocol.times import format_time
 from tests.process.site import Site
 

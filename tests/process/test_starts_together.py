@@ -30,7 +30,7 @@ LATER_PROGRAM = (
     "import pathlib, sys\n"
     "from ngshare import app\nfrom ngshare.db import migrate\n"
     "folder = pathlib.Path(sys.argv.pop(1))\n"
-    "migrate.scripts = lambda: folder\n"
+    "migrate.migrations_folder = lambda: folder\n"
     "app.main()"
 )
 """ngshare with the migrations of a folder that stands first on its command line."""
@@ -150,7 +150,7 @@ def test_on_a_database_one_revision_behind(
     database.close()
     before = contents(url)
     behind, later = migrate.head(), more_migrations(LATER)
-    starts.start([sys.executable, "-c", LATER_PROGRAM, str(migrate.scripts())])
+    starts.start([sys.executable, "-c", LATER_PROGRAM, str(migrate.migrations_folder())])
     assert upgrades(starts) == ["up to date"] * (COUNT - 1) + [f"upgraded from {behind}"]
     after = contents(url)
     assert after["alembic_version"] == [{"version_num": later}]

@@ -8,7 +8,7 @@ import pytest
 
 from ngshare.actions import debug_records
 from ngshare.db.transactions import Database
-from ngshare.errors import TooMany
+from ngshare.errors import TooManyRequests
 from ngshare.web.rate_limit import Rate
 from ngshare.web.service import Service
 from tests.conftest import ADMIN, Api, tree
@@ -141,7 +141,7 @@ def sent(rate: Rate, user: str, count: int) -> int:
     for _ in range(count):
         try:
             rate.count(user)
-        except TooMany:
+        except TooManyRequests:
             continue
         passed += 1
     return passed
@@ -164,7 +164,7 @@ def test_who_waits_as_long_as_told_gets_through() -> None:
         rate = Rate(per_minute, clock)
         assert sent(rate, "sam", per_minute) == per_minute
         for _ in range(5):
-            with pytest.raises(TooMany) as refused:
+            with pytest.raises(TooManyRequests) as refused:
                 rate.count("sam")
             assert refused.value.retry_after is not None
             clock.now += refused.value.retry_after
@@ -187,7 +187,7 @@ def test_whether_there_were_too_many_can_be_asked_without_counting() -> None:
     for _ in range(5):
         rate.check("sam")
     assert sent(rate, "sam", 5) == 2
-    with pytest.raises(TooMany) as refused:
+    with pytest.raises(TooManyRequests) as refused:
         rate.check("sam")
     assert refused.value.retry_after == 30
     rate.check("sue")

@@ -39,7 +39,7 @@ class Identity(Protocol):
         """Return the caller's name.
 
         Raises Unauthenticated when there is none, Forbidden when the caller may not use this
-        service at all, TooMany or Unavailable when it cannot be known now.
+        service at all, TooManyRequests or Unavailable when it cannot be known now.
         """
         ...
 
@@ -53,8 +53,8 @@ class Identity(Protocol):
     def attach(self, metrics: Metrics, check_rate: Callable[[str], None]) -> None:
         """Connect it to a service: to its metrics and its limit of requests per user.
 
-        ``check_rate`` takes a user's name and raises TooMany when that user has sent too many
-        requests; it is called before an expired identity is looked up again.
+        ``check_rate`` takes a user's name and raises TooManyRequests when that user has sent too
+        many requests; it is called before an expired identity is looked up again.
         """
         ...
 
@@ -119,7 +119,10 @@ class HubIdentity:
         )
 
     async def _user_model(self, handler: RequestHandler) -> dict[str, Any]:
-        """Return the Hub's model of the caller. Raises Unauthenticated, TooMany, Unavailable."""
+        """Return the Hub's model of the caller.
+
+        Raises Unauthenticated, TooManyRequests and Unavailable.
+        """
         try:
             # A request may take two lookups, of an invalid token and then of a cookie, and one
             # timeout.

@@ -11,7 +11,7 @@ import contextlib
 import ipaddress
 from collections.abc import AsyncIterator
 
-from ngshare.errors import TooMany, Unavailable
+from ngshare.errors import TooManyRequests, Unavailable
 from ngshare.web.rate_limit import Rate
 
 UNKNOWN_AT_ONCE = 6
@@ -46,8 +46,8 @@ class LookupLimits:
         """Wait until a lookup may be sent to the Hub, and count it as in progress meanwhile.
 
         ``known``: the Hub confirmed this token before; no flood of unknown ones delays it.
-        Raises TooMany when this address sent too many rejected tokens, Unavailable when too many
-        unknown tokens wait already.
+        Raises TooManyRequests when this address sent too many rejected tokens, Unavailable when
+        too many unknown tokens wait already.
         """
         if known:
             async with self._known:
@@ -71,7 +71,7 @@ class LookupLimits:
     def count_rejected(self, address: str) -> None:
         """Count a token or login code from this address that the Hub rejected."""
         if address:
-            with contextlib.suppress(TooMany):
+            with contextlib.suppress(TooManyRequests):
                 self._rejected.count(_network(address))
 
     def _check_address(self, address: str) -> None:
@@ -79,8 +79,8 @@ class LookupLimits:
             return
         try:
             self._rejected.check(_network(address))
-        except TooMany as error:
-            raise TooMany(
+        except TooManyRequests as error:
+            raise TooManyRequests(
                 "JupyterHub rejected too many tokens and logins from this address; please wait",
                 retry_after=error.retry_after,
             ) from None
