@@ -1,10 +1,13 @@
-"""The application: configuration, command line, the order of start-up, listening."""
+"""The application ``ngshare``: its settings, its command line, and the order of its start.
+
+The file is long because of the settings with their help texts; what a start does in detail is
+in ``runtime/``.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import inspect
 import logging
 import os
@@ -27,49 +30,50 @@ from ngshare.db import migrate
 from ngshare.db.service_lock import shared_service_lock
 from ngshare.db.transactions import Database
 from ngshare.errors import StartError
-from ngshare.protocol import names
-from ngshare.runtime import checks, help, logs, worker_metrics
-from ngshare.runtime.banner import Start
-from ngshare.runtime.checks import check_prefix
+from ngshare.runtime import checks, help_text, hub_service, logs
+from ngshare.runtime.banner import Banner
 from ngshare.runtime.commandline import (
-    Names,
+    NameList,
     check_setting_names,
+    close_match,
     invalid_setting,
-    nearest,
     normalize_arguments,
-    refuse,
+    reject,
 )
+from ngshare.runtime.config_file import DEFAULT_CONFIG_FILE, load_config_file, write_config_file
+from ngshare.runtime.help_text import Setting
 from ngshare.runtime.launcher import terminate_when_orphaned
 from ngshare.runtime.logs import PlainFormatter
 from ngshare.runtime.serving import serve, stop_event
-from ngshare.runtime.workers import once, supervise
+from ngshare.runtime.worker_metrics import forget_worker, share_metrics
+from ngshare.runtime.workers import once_across_forks, supervise
 from ngshare.web.application import make_application
-from ngshare.web.auth.hub_client import SharedHubAuth, missing_overridden
-from ngshare.web.auth.identity import HubIdentity, Identity
-from ngshare.web.auth.login import derive_secret
+from ngshare.web.auth.hub_client import SharedHubAuth
+from ngshare.web.auth.identity import Identity
 from ngshare.web.auth.standalone import OwnNames, StandaloneIdentity
-from ngshare.web.proxy import is_network
 from ngshare.web.server import KnownAnyway, NothingSent
 from ngshare.web.service import Service
 
 TAKE_OVER_SECONDS = 10
-"""How long the port is waited for that an ngshare of a killed Hub gives up about now."""
+"""How long to wait for a port that the service of a killed Hub is about to release."""
 
 DEFAULT_DATABASE = "sqlite:////srv/ngshare/ngshare.db"
 
 DEFAULT_STORAGE = "/srv/ngshare/files/"
 
 DATABASE_VARIABLE = "NGSHARE_DATABASE"
-"""The environment variable that names the database where nothing else does."""
+"""The environment variable with the database's URL, used when no setting gives one."""
 
-_PRINTS = {"-h", "--help", "--help-all", "-V", "--version"}
-"""Arguments beside which traitlets looks at no other."""
+_PRINT_AND_EXIT = {"-h", "--help", "--help-all", "-V", "--version"}
+"""Options beside which traitlets ignores all others."""
+
+_NOT_IN_HELP = ("config_file", "generate_config", "log_format", "log_datefmt")
 
 
 class SiteApplication(Application):
-    """What the service and the commands share: where the site is, configuration, logging.
+    """Base class of the service and the commands: the site's location, configuration, logging.
 
-    Where the site is stands in the section ``Ngshare`` of a configuration file, for commands too.
+    The location is configured in the section ``Ngshare``, for commands too.
     """
 
     version = Unicode(__version__)
@@ -86,7 +90,7 @@ class SiteApplication(Application):
         30, min=0, help="For how many days what was removed stays in the trash, at least"
     ).tag(config=True)
     json_logs = Bool(False, help="Write the log as JSON, one object for each line").tag(config=True)
-    config_file = Unicode("ngshare_config.py", help="The configuration file, if there is one").tag(
+    config_file = Unicode(DEFAULT_CONFIG_FILE, help="The configuration file, if there is one").tag(
         config=True
     )
 
@@ -106,7 +110,7 @@ class SiteApplication(Application):
 
     @default("database")
     def _default_database(self) -> str:
-        # A password on a command line is shown to every user of the machine.
+        # Every user of the machine can see the command line, and a password in it.
         return os.environ.get(DATABASE_VARIABLE) or DEFAULT_DATABASE
 
     @validate("storage")
@@ -120,70 +124,53 @@ class SiteApplication(Application):
         """Read the command line and the configuration file. Raises StartError."""
         self.parse_command_line(argv)
         if self.subapp is not None:
-            return  # it reads the settings itself
+            return  # it has read both itself
         self.accept_positionals(self.extra_args)
         command_line = deepcopy(self.cli_config)
         if self.reads_config_file():
-            self._read_config_file(self.config_file)
+            load_config_file(self, self.config_file)
             self.update_config(command_line)
 
     def parse_command_line(self, argv: Sequence[str] | None = None) -> None:
         """Read the command line. Raises StartError."""
-        given = list(sys.argv[1:] if argv is None else argv)
-        is_command = bool(given) and given[0] in (*self.subcommands, "help")
-        if not is_command and _PRINTS.isdisjoint(given):
-            given = normalize_arguments(given, self.aliases, self.flags)
-        super().parse_command_line(given)
+        arguments = list(sys.argv[1:] if argv is None else argv)
+        is_command = bool(arguments) and arguments[0] in (*self.subcommands, "help")
+        if not is_command and _PRINT_AND_EXIT.isdisjoint(arguments):
+            arguments = normalize_arguments(arguments, self.aliases, self.flags)
+        super().parse_command_line(arguments)
 
-    def accept_positionals(self, words: Sequence[str]) -> None:
-        """Take what stands on the command line without a dash. Raises StartError."""
+    def accept_positionals(self, arguments: Sequence[str]) -> None:
+        """Accept the positional arguments of the command line. Raises StartError."""
         raise NotImplementedError
 
     def reads_config_file(self) -> bool:
-        """Return whether there may be a configuration file to read."""
+        """Return whether to read a configuration file."""
         return bool(self.config_file)
 
     def update_config(self, config: Config) -> None:
-        """Take new settings. Raises StartError.
+        """Apply settings. Raises StartError for one that is unknown or has an invalid value.
 
-        traitlets would log a wrong one and end, in debug mode with every other
-        setting beside it, among them the database's password.
+        For an invalid value, traitlets would log an error and exit, in debug mode with all
+        settings in the log, among them the database's password.
         """
-        check_setting_names(config, [type(self), Ngshare, SharedHubAuth], _every_application)
+        check_setting_names(config, [type(self), Ngshare, SharedHubAuth], _all_configurables)
         try:
             super().update_config(config)
         except TraitError as error:
             raise invalid_setting(error) from error
 
-    def _read_config_file(self, path: str) -> None:
-        if not os.path.exists(path):
-            if path == "ngshare_config.py":
-                return
-            raise StartError(f"there is no configuration file {path}")
-        if os.path.splitext(path)[1] not in (".py", ".json"):
-            raise StartError(f"the configuration file {path} must be named *.py or *.json")
-        # Without its settings the service would run as something else than was wanted.
-        self.raise_config_file_errors = True
-        try:
-            self.load_config_file(os.path.abspath(path))
-        except StartError as error:
-            raise StartError(f"{path}: {error}") from error
-        except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise StartError(f"the configuration file {path} does not work: {reason}") from error
-
     def _set_up_logging(self, level: int | None = None) -> None:
         logs.configure_logging(self.log, self.log.level if level is None else level, self.json_logs)
 
     def _database_url(self) -> URL:
-        given = "--database"
+        source = "--database"
         if "database" not in self.config.Ngshare and os.environ.get(DATABASE_VARIABLE):
-            given = f"${DATABASE_VARIABLE}"
-        return checks.database_url(self.database, given)
+            source = f"${DATABASE_VARIABLE}"
+        return checks.parse_database_url(self.database, source)
 
-    def help_text(self, usage: Sequence[str], others: Sequence[help.Setting] = ()) -> Iterator[str]:
-        """Yield the lines of the help; ``others`` are settings that have no option."""
-        return help.text(self, usage, others)
+    def help_lines(self, usage: Sequence[str], settings: Sequence[Setting] = ()) -> Iterator[str]:
+        """Yield the lines of the help, which begins with ``usage`` and lists ``settings`` too."""
+        return help_text.help_lines(self, usage, settings)
 
     def upgrade(self, url: URL, *, with_storage: bool) -> tuple[str | None, str]:
         """Upgrade the database; return its revisions before and after. Raises StartError.
@@ -222,7 +209,7 @@ class Ngshare(SiteApplication):
         --database sqlite:////tmp/x/ngshare.db --storage /tmp/x/files
     """
 
-    admins = Names(
+    admins = NameList(
         Unicode(), help="Users who may create courses and do all that instructors may"
     ).tag(config=True)
     debug = Bool(
@@ -237,7 +224,7 @@ class Ngshare(SiteApplication):
         False, help="Run without a Hub and believe the parameter 'user' of each request"
     ).tag(config=True)
     host = Unicode("127.0.0.1", help="Where to listen, stand-alone only").tag(config=True)
-    host_names = Names(
+    host_names = NameList(
         Unicode(),
         help="Further names in the addresses by which it is called, stand-alone only",
     ).tag(config=True)
@@ -287,7 +274,7 @@ class Ngshare(SiteApplication):
     readiness_patience = Float(
         2.0, min=0.1, help="For how many seconds readiness waits for database and storage"
     ).tag(config=True)
-    trusted_proxies = Names(
+    trusted_proxies = NameList(
         Unicode(),
         help="Addresses or networks of the proxies in front of the Hub's, which the log looks past",
     ).tag(config=True)
@@ -332,9 +319,6 @@ class Ngshare(SiteApplication):
     }
     classes = [SharedHubAuth]
 
-    _advice: Sequence[str] = ()
-    """What an administrator should change about the database's server."""
-
     @default("prefix")
     def _default_prefix(self) -> str:
         return os.environ.get("JUPYTERHUB_SERVICE_PREFIX") or "/api/"
@@ -342,30 +326,19 @@ class Ngshare(SiteApplication):
     @validate("prefix")
     def _check_prefix(self, proposal: dict[str, Any]) -> str:
         prefix: str = proposal["value"]
-        check_prefix(prefix)
+        checks.check_prefix(prefix)
         return prefix
 
     @validate("admins")
     def _check_admins(self, proposal: dict[str, Any]) -> list[str]:
         admins: list[str] = proposal["value"]
-        for name in admins:
-            if not names.is_name(name):
-                raise StartError(
-                    f"--admins names {name!r}, which no user can have: a name has 1 to "
-                    f"{names.NAME_LENGTH} characters, no slash and no control character; "
-                    "write commas between names"
-                )
+        checks.check_admins(admins)
         return admins
 
     @validate("trusted_proxies")
     def _check_trusted_proxies(self, proposal: dict[str, Any]) -> list[str]:
         proxies: list[str] = proposal["value"]
-        for proxy in proxies:
-            if not is_network(proxy):
-                raise StartError(
-                    f"Ngshare.trusted_proxies names {proxy!r}, which is neither an address nor a "
-                    "network; write them as 10.0.0.7 or 10.0.0.0/8"
-                )
+        checks.check_trusted_proxies(proxies)
         return proxies
 
     @default("hub_api_url")
@@ -373,65 +346,48 @@ class Ngshare(SiteApplication):
         return os.environ.get("JUPYTERHUB_API_URL", "")
 
     def emit_help(self, classes: bool = False) -> Generator[str, None, None]:
-        """Its help; with ``classes`` every setting."""
+        """Yield the lines of the help; with ``classes``, of ``--help-all``."""
         usage = (
             "ngshare [OPTIONS]          start the service",
             "vngshare [OPTIONS]         start it without a Hub, for trying out",
             "ngshare COMMAND [OPTIONS]  one of the commands for administrators",
         )
-        optional = {
-            *self.aliases.values(),
-            *(next(iter(each[0]["Ngshare"])) for each in self.flags.values()),
-        }
-        others = [
-            (section, name, trait)
-            for section, name, trait in (*self._settings(), *self._settings_of_client())
-            if not {name, f"{section}.{name}"} & optional
-        ]
-        yield from self.help_text(usage, others if classes else ())
+        settings = help_text.settings_without_option(self, _service_settings()) if classes else []
+        yield from self.help_lines(usage, settings)
         yield ""
         yield "Each can stand in ngshare_config.py too; `ngshare --generate-config` writes one."
 
     def generate_config_file(self, classes: Any = None) -> str:
-        """The text of a configuration file with every setting as a comment."""
-        return help.configuration_file([*self._settings(), *self._settings_of_client()])
+        """Return the text of a configuration file with every setting as a comment."""
+        return help_text.configuration_file(_service_settings())
 
-    @staticmethod
-    def _settings() -> Iterator[help.Setting]:
-        for each in help.settings(Ngshare, also=SiteApplication.class_own_traits(config=True)):
-            if each[1] not in ("config_file", "generate_config", "log_format", "log_datefmt"):
-                yield each
-
-    @staticmethod
-    def _settings_of_client() -> Iterator[help.Setting]:
-        return help.settings(SharedHubAuth, also=["cache_max_age"])
-
-    def accept_positionals(self, words: Sequence[str]) -> None:
-        """Refuse what stands on the command line without a dash; commands take some."""
-        if words:
-            if words[0] in self.subcommands:
-                refuse(f"{words[0]} is a command: it comes first", f"ngshare {words[0]} ...")
-            refuse(f"{words[0]!r} is not understood", *nearest(words[0], self.subcommands))
+    def accept_positionals(self, arguments: Sequence[str]) -> None:
+        """Raise StartError when there are any: the service takes none."""
+        if arguments:
+            word = arguments[0]
+            if word in self.subcommands:
+                reject(f"{word} is a command: it comes first", f"ngshare {word} ...")
+            reject(f"{word!r} is not understood", *close_match(word, self.subcommands))
 
     def reads_config_file(self) -> bool:
         return super().reads_config_file() and not self.generate_config
 
     def start(self) -> None:
-        """Run the command that was named, or serve until SIGTERM. Raises StartError."""
+        """Run the command on the command line, or serve until SIGTERM. Raises StartError."""
         if self.subapp is not None:
             self.subapp.start()
             return
         if self.generate_config:
-            self._write_config()
+            write_config_file(self.config_file, self.generate_config_file())
             return
         launcher = os.getppid()
         self._set_up_logging(logging.DEBUG if self.debug else None)
         logging.getLogger("tornado.general").addFilter(NothingSent())
         logging.getLogger("tornado.application").addFilter(KnownAnyway())
-        check_prefix(self.prefix)
+        checks.check_prefix(self.prefix)
         url = self._database_url()
         if not self.standalone:
-            checks.check_hub(self.hub_api_url)
+            hub_service.check_hub(self.hub_api_url)
         identity = self._make_identity()
         if url.get_backend_name() == "sqlite":
             checks.check_writable(url.database or "")
@@ -439,39 +395,50 @@ class Ngshare(SiteApplication):
             self._run(url, identity, launcher)
 
     def _run(self, url: URL, identity: Identity, launcher: int) -> None:
-        """Upgrade, listen, and serve until SIGTERM. ``launcher`` is the process that began this."""
+        """Upgrade the database, listen, and serve until SIGTERM.
+
+        launcher: the id of the process that launched this one.
+        """
         blobs = checks.open_storage(self.storage)
-        before, revision = self._migrate(url, blobs)
+        warnings = checks.check_database(url)
+        before, revision = self._migrate(url, blobs.folder)
         with terminate_when_orphaned(launcher) if self.end_with_hub else contextlib.nullcontext():
             sockets = self._listen()
-            self._announce(url, sockets, before, revision)
+            self._log_banner(url, sockets, before, revision, warnings)
+            is_first_worker = once_across_forks()
 
-            asks_hub = once()
-
-            def run(alive: int | None = None) -> None:
-                asyncio.run(self._serve(url, identity, sockets, alive, asks_hub()))
+            def run(parent_pipe: int | None = None) -> None:
+                asyncio.run(self._serve(url, identity, sockets, parent_pipe, is_first_worker()))
 
             if self.workers == 1:
                 run()
             else:
-                with worker_metrics.shared():
-                    supervise(self.workers, run, sockets, worker_metrics.forget_worker)
-        orphan = self.end_with_hub and os.getppid() != launcher
-        self.log.info("Stopped%s", ": what launched it is gone" if orphan else "")
+                with share_metrics():
+                    supervise(self.workers, run, sockets, forget_worker)
+        orphaned = self.end_with_hub and os.getppid() != launcher
+        self.log.info("Stopped%s", ": what launched it is gone" if orphaned else "")
+
+    def _migrate(self, url: URL, storage: Path) -> tuple[str | None, str]:
+        """Return the database's revisions before and after the upgrade, unless that is disabled."""
+        if self.upgrade_database:
+            return migrate.upgrade(url, storage, files_may_be_lost=self.adopt_without_files)
+        revision = migrate.require_head(url)
+        return revision, revision
 
     async def _serve(
         self,
         url: URL,
         identity: Identity,
         sockets: list[socket.socket],
-        alive: int | None,
-        asks_hub: bool,
+        parent_pipe: int | None,
+        check_hub: bool,
     ) -> None:
-        """Serve until told to stop. ``alive`` becomes readable when the parent is gone.
+        """Serve in this process until SIGTERM, or until the parent process ends.
 
-        ``asks_hub``: whether this process looks whether the Hub answers and knows us.
+        parent_pipe: becomes readable when the parent process ends; None without workers.
+        check_hub: log a warning when the Hub does not answer, or does not know this service.
         """
-        stop = stop_event(alive)  # before all else, so that no signal is too early
+        stop = stop_event(parent_pipe)  # first, so that no signal is missed
         service = Service(
             database=Database(url, connections=self.threads, time_limits=True),
             blobs=LocalBlobs(self.storage),
@@ -492,63 +459,43 @@ class Ngshare(SiteApplication):
             readiness_patience=self.readiness_patience,
             trusted_proxies=self.trusted_proxies,
         )
+        secret = secrets.token_bytes(32) if self.standalone else hub_service.hub_cookie_secret()
         application = make_application(
-            service, self.prefix, hub=not self.standalone, cookie_secret=self._cookie_secret()
+            service, self.prefix, hub=not self.standalone, cookie_secret=secret
         )
-        meanwhile = [identity.check_hub_connection] if asks_hub else []
-        # Modules, classes and functions stay for ever: a collection that looks through all of
-        # them stops everything for tens of milliseconds.
-        gc.collect()
-        gc.freeze()
-        await serve(service, application, sockets, stop, meanwhile=meanwhile)
-
-    def _migrate(self, url: URL, blobs: LocalBlobs | None = None) -> tuple[str | None, str]:
-        """The revisions before and after."""
-        self._advice = checks.check_database(url)
-        if self.upgrade_database:
-            storage = None if blobs is None else blobs.folder
-            return migrate.upgrade(url, storage, files_may_be_lost=self.adopt_without_files)
-        revision = migrate.require_head(url)
-        return revision, revision
+        background = [identity.check_hub_connection] if check_hub else []
+        await serve(service, application, sockets, stop, background=background)
 
     def _listen(self) -> list[socket.socket]:
-        host, port = (self.host, self.port) if self.standalone else checks.hub_address()
-        service_url = "configure_hub(c, url=...)" if self.end_with_hub else "JUPYTERHUB_SERVICE_URL"
-        settings = ("--host", "--port") if self.standalone else (service_url, service_url)
+        if self.standalone:
+            host, port, settings = self.host, self.port, ("--host", "--port")
+        else:
+            host, port = hub_service.hub_service_address()
+            setting = "configure_hub(c, url=...)" if self.end_with_hub else "JUPYTERHUB_SERVICE_URL"
+            settings = (setting, setting)
         patience = TAKE_OVER_SECONDS if self.end_with_hub else 0
         return checks.bind(host, port, settings=settings, patience=patience)
 
     def _make_identity(self) -> Identity:
         if self.standalone:
             return StandaloneIdentity(OwnNames(self.host, self.host_names))
-        if missing := missing_overridden():
-            raise StartError(
-                f"this version of JupyterHub's client has no {' and no '.join(missing)}, on which "
-                "ngshare's authentication depends: install a version that ngshare was tested with "
-                "(docs/install-hub.md names them)"
-            )
-        try:
-            hub_auth = SharedHubAuth(parent=self, base_url=self.prefix, api_url=self.hub_api_url)
-        except TraitError as error:
-            raise invalid_setting(error) from error
-        return HubIdentity(hub_auth, os.environ["JUPYTERHUB_SERVICE_NAME"])
+        return hub_service.hub_identity(self, self.prefix, self.hub_api_url)
 
-    def _cookie_secret(self) -> bytes:
-        """The key of cookies: the same in all workers, and after a restart with the same token."""
-        if self.standalone:
-            return secrets.token_bytes(32)
-        return derive_secret(os.environ["JUPYTERHUB_API_TOKEN"], "cookies")
-
-    def _announce(
-        self, url: URL, sockets: list[socket.socket], before: str | None, revision: str
+    def _log_banner(
+        self,
+        url: URL,
+        sockets: list[socket.socket],
+        before: str | None,
+        revision: str,
+        warnings: Sequence[str],
     ) -> None:
         host, port = sockets[0].getsockname()[:2]
-        start = Start(
+        banner = Banner(
             host=host,
             port=port,
             prefix=self.prefix,
             database=url,
-            before=before,
+            previous_revision=before,
             revision=revision,
             storage=self.storage,
             admins=self.admins,
@@ -557,37 +504,32 @@ class Ngshare(SiteApplication):
             threads=self.threads,
             workers=self.workers,
         )
-        for line in start.facts():
+        for line in banner.facts():
             self.log.info(line)
-        for line in (*self._advice, *start.warnings()):
+        for line in (*warnings, *banner.warnings()):
             self.log.warning(line)
 
-    def _write_config(self) -> None:
-        if os.path.exists(self.config_file):
-            raise StartError(f"{self.config_file} exists already; move it away first")
-        try:
-            with open(self.config_file, "x", encoding="utf8") as file:
-                file.write(self.generate_config_file())
-        except OSError as error:
-            raise StartError(
-                f"{self.config_file} cannot be written ({error.strerror}): name another file "
-                "with --config"
-            ) from error
-        print(f"Wrote {self.config_file}")
+
+def _service_settings() -> list[Setting]:
+    """Return the settings of the service and of its client of the Hub."""
+    shared = SiteApplication.class_own_traits(config=True)
+    service = help_text.own_settings(Ngshare, inherited=shared)
+    client = help_text.own_settings(SharedHubAuth, inherited=["cache_max_age"])
+    return [*(setting for setting in service if setting[1] not in _NOT_IN_HELP), *client]
 
 
-def _every_application() -> Sequence[type[Configurable]]:
-    """The service and every command: one configuration file may have settings of all."""
-    found: list[Any] = [Ngshare]
-    for each in found:
-        found += [import_item(where) for where, _ in each.subcommands.values()]
-    return [*found, SharedHubAuth]
+def _all_configurables() -> Sequence[type[Configurable]]:
+    """Return the classes of the service and of every command, whose settings share one file."""
+    classes: list[Any] = [Ngshare]
+    for each in classes:
+        classes += [import_item(path) for path, _ in each.subcommands.values()]
+    return [*classes, SharedHubAuth]
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """The command ``ngshare``: exit code 1 and one line when it cannot start."""
-    # Submissions are nobody's business: other users of this machine cannot read what is written.
-    before = os.umask(0o077)
+    """Run the command ``ngshare``, and exit: with one line and code 1 when it cannot start."""
+    # Other users of the machine must not read submissions.
+    previous_umask = os.umask(0o077)
     app = Ngshare()
     try:
         app.initialize(argv)
@@ -595,14 +537,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except StartError as error:
         print(f"ngshare: {checks.redact_passwords(str(error))}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:  # before it listens; afterwards it is told apart
+    except KeyboardInterrupt:  # before it listens; later, SIGINT stops it normally
         print("ngshare: interrupted; it can be started again", file=sys.stderr)
         sys.exit(1)
     finally:
-        os.umask(before)
+        os.umask(previous_umask)
     sys.exit(0)
 
 
 def main_standalone() -> NoReturn:
-    """The command ``vngshare``: the service without a Hub."""
+    """Run the command ``vngshare``: the service without a Hub."""
     main(["--vngshare", *sys.argv[1:]])

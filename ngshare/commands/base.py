@@ -125,7 +125,7 @@ class Command(SiteApplication):
     def emit_help(self, classes: bool = False) -> Generator[str, None, None]:
         """Yield the lines of the help, which replaces traitlets' own about classes and traits."""
         usage = " ".join(word for word in (self.name, self.usage, "[OPTIONS]") if word)
-        yield from self.help_text([usage])
+        yield from self.help_lines([usage])
 
     def accept_positionals(self, arguments: Sequence[str]) -> None:
         """Set the positional arguments. Raises CommandError when there are too many or too few."""

@@ -1,1 +1,1 @@
-"""The database: tables, engine, transactions, migrations, copies."""
+"""The database: tables, engines, transactions, migrations and backups."""

@@ -1,1 +1,1 @@
-"""How a process starts, serves and ends; joined to the rest by ``app.py`` alone."""
+"""Start, run and stop a process of the service. Only ``app.py`` imports this package."""

@@ -1,4 +1,4 @@
-"""What a start says of itself: where it listens, what it keeps where, and what is not safe."""
+"""Describe a started service for the log: address, database, storage, and risks."""
 
 from __future__ import annotations
 
@@ -22,22 +22,24 @@ SAFETY = {
     "services, and 8 that start at once. NOT SAFE: services on one database with a storage folder "
     "each. Not tested: a storage folder shared over a network. Each thread keeps one connection.",
 }
-"""Which combinations are safe, for each kind of database. Tested is what ``tests/process`` runs."""
+"""Which combinations of processes are safe, by database backend. ``tests/process`` tests them."""
 
 
 @dataclass(frozen=True)
-class Start:
-    """A service that listens, as an administrator wants to know it.
+class Banner:
+    """The facts and warnings that are logged about a service that has started to listen.
 
-    ``before`` is the revision that the database had, None when it had none;
-    ``hub_api_url`` is None for a service that runs alone.
+    previous_revision: the database's revision before the start; None when it had none.
+    revision: the database's revision now.
+    hub_api_url: None for a stand-alone service.
+    threads, workers: threads of each process, and processes.
     """
 
     host: str
     port: int
     prefix: str
     database: URL
-    before: str | None
+    previous_revision: str | None
     revision: str
     storage: str
     admins: Sequence[str]
@@ -51,10 +53,13 @@ class Start:
         return f"[{self.host}]" if ":" in self.host else self.host
 
     def facts(self) -> list[str]:
-        """A few lines, of which each says one thing."""
-        change = f"upgraded from {self.before}" if self.before else "newly created"
-        if self.before == self.revision:
+        """Return lines for the log about the configuration."""
+        if self.previous_revision == self.revision:
             change = "up to date"
+        elif self.previous_revision:
+            change = f"upgraded from {self.previous_revision}"
+        else:
+            change = "newly created"
         mode = f"service of the Hub at {self.hub_api_url}" if self.hub_api_url else "stand-alone"
         facts = [
             f"ngshare {__version__} listens on http://{self._address}:{self.port}{self.prefix}",
@@ -63,16 +68,16 @@ class Start:
             f"Admins: {', '.join(self.admins) or 'none; nobody can create a course'}",
             f"Mode: {mode}{', debug' if self.debug else ''}",
         ]
-        if not self._is_several and self.database.get_backend_name() == "postgresql":
-            # A replica does not know of the others, so each says it.
+        if not self._is_parallel and self.database.get_backend_name() == "postgresql":
+            # This process may be one of several replicas, without knowing it.
             facts.append(SAFETY["postgresql"])
         return facts
 
     def warnings(self) -> list[str]:
-        """What of it is not safe, and what to do about that; a line each."""
+        """Return lines for the log about risks, and what to do."""
         lines = [
             f"Every user of this machine can read {path}: chmod -R o= {shlex.quote(str(path))}"
-            for path in filter(_is_open_to_others, self._kept())
+            for path in filter(_is_world_readable, self._private_paths())
         ]
         if self.hub_api_url is None:
             lines.append(
@@ -90,7 +95,7 @@ class Start:
                 "course, and an admin can delete them all with one request. For looking for a "
                 "fault; never for a class."
             )
-        if self._is_several:
+        if self._is_parallel:
             lines.append(
                 f"Configured: {self.workers} worker process(es) with {self.threads} database "
                 f"thread(s) each. {SAFETY[self.database.get_backend_name()]}"
@@ -98,19 +103,19 @@ class Start:
         return lines
 
     @property
-    def _is_several(self) -> bool:
+    def _is_parallel(self) -> bool:
         return self.threads > 1 or self.workers > 1
 
-    def _kept(self) -> list[Path]:
-        """Where it keeps what is nobody else's business."""
-        kept = [Path(self.storage, "blobs")]
+    def _private_paths(self) -> list[Path]:
+        """Return the files and folders with private data."""
+        paths = [Path(self.storage, "blobs")]
         if self.database.get_backend_name() == "sqlite":
-            kept.append(Path(self.database.database or ""))
-        return kept
+            paths.append(Path(self.database.database or ""))
+        return paths
 
 
-def _is_open_to_others(path: Path) -> bool:
-    """Whether users of this machine who are neither we nor in our group can read this."""
+def _is_world_readable(path: Path) -> bool:
+    """Return whether every user of this machine can read a file or folder."""
     path = path.absolute()
     return all(folder.stat().st_mode & 0o001 for folder in path.parents) and bool(
         path.stat().st_mode & 0o004

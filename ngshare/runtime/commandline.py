@@ -1,7 +1,7 @@
-"""Check the command line and the settings; each mistake is one line that says what to do.
+"""Validate the command line and the names of settings before traitlets reads them.
 
-traitlets by itself warns of options that it does not know and goes on, refuses one that is
-given twice, and ignores settings that nothing reads.
+By itself, traitlets only warns of unknown options, rejects an option that is given twice, and
+ignores settings that no class has.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from traitlets.config import Config, Configurable
 from ngshare.errors import StartError
 
 
-class Names(List[str]):
-    """A list of names, which the command line gives with commas between them."""
+class NameList(List[str]):
+    """A trait for a list of names, comma-separated on the command line."""
 
     def from_string_list(self, s_list: list[str]) -> list[str]:
         return [name.strip() for text in s_list for name in text.split(",") if name.strip()]
@@ -27,105 +27,115 @@ class Names(List[str]):
 def normalize_arguments(
     argv: Sequence[str], aliases: Mapping[Any, str], flags: Iterable[Any]
 ) -> list[str]:
-    """Return the arguments with each option once, as ``--name=value``, and the words last.
+    """Return the arguments with each option once, as ``--name=value``, positional ones last.
 
-    Of an option that is given twice the last counts, as in ngshare 0.6.
-    Raises StartError for an unknown option, and for one without its value.
+    The last value of a repeated option wins, as in ngshare 0.6. Raises StartError for an
+    unknown option, and for one without its value.
     """
     names = {setting: name for name, setting in reversed([*aliases.items()])}
     options: dict[str, str] = {}
-    words: list[str] = []
+    positionals: list[str] = []
     rest = iter(argv)
     for argument in rest:
         if argument == "--":
-            words += [argument, *rest]
+            positionals += [argument, *rest]
         elif argument == "-" or not argument.startswith("-"):
-            words.append(argument)
+            positionals.append(argument)
         else:
-            written, equals, value = argument.partition("=")
-            name = written.lstrip("-")
+            option, equals, value = argument.partition("=")
+            name = option.lstrip("-")
             setting = aliases.get(name, name)
             name = names.get(setting, name)
             if name in flags:
                 if equals:
-                    refuse(f"--{name} takes no value")
+                    reject(f"--{name} takes no value")
                 options[name] = f"--{name}"
             elif _is_setting(setting):
                 if not equals:
                     value = next(rest, "--")
                     if value.startswith("-") and value != "-":
-                        refuse(f"--{name} needs a value")
+                        reject(f"--{name} needs a value")
                 options[name] = f"--{name}={value}"
             else:
                 known = [str(each) for each in (*aliases, *flags)]
-                refuse(
-                    f"{written!r} is not understood",
-                    *(f"--{each}" for each in nearest(name, known)),
+                reject(
+                    f"{option!r} is not understood",
+                    *(f"--{each}" for each in close_match(name, known)),
                 )
-    return [*options.values(), *words]
+    return [*options.values(), *positionals]
 
 
 def _is_setting(text: str) -> bool:
-    """Return whether this names a section and a setting in it, known or not."""
+    """Return whether this has the form ``Section.setting``."""
     parts = text.split(".")
     return len(parts) == 2 and all(part.isidentifier() and not iskeyword(part) for part in parts)
 
 
-def refuse(message: str, *meant: str) -> NoReturn:
-    """Raise StartError with what was probably meant, or where to look that up."""
-    hint = f"; did you mean {meant[0]}?" if meant else "; see ngshare --help-all"
+def reject(message: str, *suggestions: str) -> NoReturn:
+    """Raise StartError with the first suggestion, or a hint at the help when there is none."""
+    hint = f"; did you mean {suggestions[0]}?" if suggestions else "; see ngshare --help-all"
     raise StartError(message + hint)
 
 
-def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> list[str]:
-    """Of the known words the one that ``word`` was probably meant to be, if there is one."""
+def close_match(word: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:
+    """Return the known word most similar to ``word`` in a list, empty when none is similar.
+
+    cutoff: the least similarity, from 0 to 1, as of ``difflib``.
+    """
     spelled = {each.lower(): each for each in known}
-    return [spelled[each] for each in get_close_matches(word.lower(), spelled, 1, likeness)]
+    return [spelled[each] for each in get_close_matches(word.lower(), spelled, 1, cutoff)]
 
 
 def check_setting_names(
     config: Config,
     classes: Iterable[type[Configurable]],
-    others: Callable[[], Iterable[type[Configurable]]],
+    more_classes: Callable[[], Iterable[type[Configurable]]],
 ) -> None:
-    """Refuse sections and settings that nothing reads. Raises StartError.
+    """Raise StartError when a section or setting in ``config`` does not exist.
 
-    classes: whose settings may be suggested.
-    others: whose settings are known too; called only when one is unknown.
+    classes: have settings that the message may suggest.
+    more_classes: returns further classes with settings; called only when one is unknown.
     """
-    settings = _settings(classes)
-    for unknown in _unknown(config, settings):
-        if unknown not in _unknown(config, _settings(others())):
+    known = _settings_by_section(classes)
+    for unknown in _unknown_settings(config, known):
+        if unknown not in _unknown_settings(config, _settings_by_section(more_classes())):
             continue
         section, _, name = unknown.rpartition(".")
-        if not section and (sections := nearest(name, settings, 0.8)):
-            meant = sections
-        elif section in settings:
-            meant = [f"{section}.{each}" for each in nearest(name, settings[section])]
+        if not section and (sections := close_match(name, known, 0.8)):
+            suggestions = sections
+        elif section in known:
+            suggestions = [f"{section}.{each}" for each in close_match(name, known[section])]
         else:
-            whole = [f"{each}.{name}" for each in settings for name in settings[each]]
-            meant = nearest(unknown if section else f"{next(iter(settings))}.{name}", whole, 0.8)
-        refuse(f"there is no setting {unknown}", *meant)
+            settings = [f"{each}.{setting}" for each in known for setting in known[each]]
+            name = unknown if section else f"{next(iter(known))}.{name}"
+            suggestions = close_match(name, settings, 0.8)
+        reject(f"there is no setting {unknown}", *suggestions)
 
 
-def _settings(classes: Iterable[type[Configurable]]) -> dict[str, set[str]]:
-    """The settings of each section. What a class inherits can stand in its parents' sections."""
+def _settings_by_section(classes: Iterable[type[Configurable]]) -> dict[str, set[str]]:
+    """Return the settings of each section.
+
+    An inherited setting can stand in the section of the parent class too.
+    """
     return {
         each.__name__: set(each.class_trait_names(config=True))
-        for given in classes
-        for each in given.mro()
+        for cls in classes
+        for each in cls.mro()
         if issubclass(each, Configurable)
     }
 
 
-def _unknown(config: Config, known: Mapping[str, set[str]], within: str = "") -> Iterator[str]:
+def _unknown_settings(
+    config: Config, known: Mapping[str, set[str]], section: str = ""
+) -> Iterator[str]:
+    """Yield the settings in ``config`` that are not known, as ``Section.setting``."""
     for key, value in config.items():
         if isinstance(value, Config):
-            yield from _unknown(value, known, key)
-        elif key not in known.get(within, ()):
-            yield f"{within}.{key}" if within else key
+            yield from _unknown_settings(value, known, key)
+        elif key not in known.get(section, ()):
+            yield f"{section}.{key}" if section else key
 
 
 def invalid_setting(error: TraitError) -> StartError:
-    """Return the error that refuses a value that its setting cannot have."""
+    """Return the StartError for a value that its trait rejected."""
     return StartError(f"wrong setting: {' '.join(str(error).split())}")

@@ -1,8 +1,8 @@
-"""End when the process that launched this one is gone.
+"""Stop the service when the process that launched it has ended.
 
-A Hub that is killed cannot stop what it launched. An ngshare that it left behind
-would keep the port from the one that the next Hub launches, and ask that Hub with a
-token that it does not know: everybody would get 503.
+A Hub that is killed leaves its services running. An orphaned service would occupy the port of
+the one that the next Hub launches, and its API token is unknown to that Hub, so that its users
+would get 503.
 """
 
 from __future__ import annotations
@@ -13,26 +13,27 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
+"""Interval of checking the parent process."""
 
 
 @contextlib.contextmanager
 def terminate_when_orphaned(launcher: int) -> Iterator[None]:
-    """Send this process SIGTERM as soon as its parent is not ``launcher`` any more.
+    """Send this process SIGTERM when its parent is no longer the process ``launcher``.
 
-    A timer looks, and not a thread, so that workers can be forked. They have no timer
-    of their own: they end with their parent.
+    It uses a timer signal instead of a thread, because workers are forked later. They do not
+    inherit the timer; they end with their parent.
     """
 
-    def look(signum: int, frame: FrameType | None) -> None:
+    def check_parent(signum: int, frame: FrameType | None) -> None:
         if os.getppid() != launcher:
             signal.setitimer(signal.ITIMER_REAL, 0)
             os.kill(os.getpid(), signal.SIGTERM)
 
-    signal.signal(signal.SIGALRM, look)
-    signal.setitimer(signal.ITIMER_REAL, LOOK_SECONDS, LOOK_SECONDS)
+    signal.signal(signal.SIGALRM, check_parent)
+    signal.setitimer(signal.ITIMER_REAL, POLL_SECONDS, POLL_SECONDS)
     try:
         yield
     finally:
-        # Python drops its handlers when it ends; the next signal would kill it then.
+        # Python resets its handlers when it exits; a later signal would kill the process.
         signal.setitimer(signal.ITIMER_REAL, 0)

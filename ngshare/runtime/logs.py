@@ -1,7 +1,7 @@
-"""What a line of the log looks like: JupyterHub's format, or one JSON object for machines.
+"""Configure logging, in JupyterHub's format or as JSON lines.
 
-Either way nothing that a request says can end a line, or look like the start of
-another: names and paths come from whoever sends them.
+Control characters are escaped, because messages contain names and paths from requests, which
+could forge lines.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ ExcInfo: TypeAlias = (
 )
 
 _FORGING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""What ends a line, moves a terminal's cursor, or turns the direction of writing."""
+"""Characters that end a line, control a terminal, or change the direction of text."""
 
 _FORGING_BUT_LINES = re.compile(_FORGING.pattern.replace(r"\x00-\x1f", r"\x00-\x08\x0b-\x1f"))
 
 
 def escape(text: str) -> str:
-    """The text on one line, with what could forge another written as ``\\x1b`` or ``\\u202e``."""
-    return _FORGING.sub(_written_out, text)
+    """Return a text with forging characters, line breaks included, as ``\\x1b`` or ``\\u202e``."""
+    return _FORGING.sub(_escape_match, text)
 
 
 class PlainFormatter(LogFormatter):
@@ -37,19 +37,20 @@ class PlainFormatter(LogFormatter):
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage()
         if _FORGING.search(message):
-            record = copy(record)  # other handlers get it too
+            record = copy(record)  # other handlers get the original
             record.msg, record.args = escape(message), ()
         return super().format(record)
 
     def formatException(self, ei: ExcInfo) -> str:
-        # Its lines stay lines: the base class indents them all.
-        return _FORGING_BUT_LINES.sub(_written_out, super().formatException(ei))
+        # Keeps line breaks: the base class indents every line.
+        return _FORGING_BUT_LINES.sub(_escape_match, super().formatException(ei))
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object for each line, in ASCII: ``time``, ``level``, ``logger``, ``message``, more.
+    """Formats a record as a JSON object on one line, in ASCII.
 
-    ``exception`` is the traceback. The rest are the ``fields`` in the ``extra`` of the call.
+    Its fields are ``time``, ``level``, ``logger`` and ``message``, those of the record's attribute
+    ``fields`` (given by ``extra=`` of the logging call), and ``exception``, the traceback.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -67,8 +68,12 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def set_up(log: logging.Logger, level: int, as_json: bool) -> None:
-    """Have ngshare's log, and those of the libraries, written by the handlers of this one."""
+def configure_logging(log: logging.Logger, level: int, as_json: bool) -> None:
+    """Send the log of ngshare and of its libraries to the handlers of ``log``.
+
+    level: the least severe level that is logged.
+    as_json: write JSON lines.
+    """
     log.setLevel(level)
     if as_json:
         for handler in log.handlers:
@@ -79,12 +84,12 @@ def set_up(log: logging.Logger, level: int, as_json: bool) -> None:
             logger.handlers = list(log.handlers)
             logger.propagate = False
         logger.setLevel(level)
-    # Every statement of a migration is too much even for debugging.
+    # Alembic's log of a migration is too verbose even for debugging.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # JupyterHub's client logs session ids and whole user models below this level.
     logging.getLogger("tornado.application").setLevel(logging.WARNING)
 
 
-def _written_out(match: re.Match[str]) -> str:
+def _escape_match(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -1,8 +1,9 @@
-"""Serve until SIGTERM, finish the requests in flight, and end in a bounded time."""
+"""Serve HTTP until SIGTERM, then shut down gracefully within a bounded time."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -18,24 +19,30 @@ from ngshare.web.service import Service
 
 log = logging.getLogger("ngshare")
 
-STOP_SECONDS = 25
-"""How long requests in flight may take after SIGTERM. JupyterHub 6 kills after 60 s, 5 after 15."""
+DRAIN_SECONDS = 25
+"""Timeout of requests in flight after SIGTERM.
+
+JupyterHub 6 kills a service 60 s after SIGTERM, JupyterHub 5 after 15 s.
+"""
 
 FLUSH_SECONDS = 3
-"""How long the reads that are still in memory may take to be written to the audit log."""
+"""Timeout of writing the buffered reads to the audit log."""
 
 EXIT_SECONDS = 5
-"""How long worker threads and everything else may take to end after that."""
+"""Timeout of worker threads after that; then the process exits without them."""
 
 
-def stop_event(alive: int | None) -> asyncio.Event:
-    """Set at SIGTERM or SIGINT, or when ``alive`` becomes readable: then the parent is gone."""
+def stop_event(parent_pipe: int | None) -> asyncio.Event:
+    """Return an event that is set at SIGTERM or SIGINT, or when the parent process ends.
+
+    parent_pipe: a file descriptor that becomes readable then; see ``supervise``.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    if alive is not None:
-        loop.add_reader(alive, stop.set)
+    if parent_pipe is not None:
+        loop.add_reader(parent_pipe, stop.set)
     return stop
 
 
@@ -45,33 +52,47 @@ async def serve(
     sockets: Sequence[socket.socket],
     stop: asyncio.Event,
     *,
-    meanwhile: Iterable[Callable[[], Coroutine[Any, Any, None]]] = (),
+    background: Iterable[Callable[[], Coroutine[Any, Any, None]]] = (),
 ) -> None:
-    """Serve until ``stop``. What is named as ``meanwhile`` runs beside it, and is given up then."""
+    """Serve until ``stop`` is set, then finish the requests in flight.
+
+    background: coroutine functions that run as tasks, and are cancelled when ``stop`` is set.
+    """
+    _freeze_garbage_collector()
     server = make_server(application)
     server.add_sockets(sockets)
-    beside = [asyncio.create_task(each()) for each in meanwhile]
+    tasks = [asyncio.create_task(function()) for function in background]
     await stop.wait()
-    for task in beside:
+    for task in tasks:
         task.cancel()
     server.stop()
-    await _flush(service)  # now, for whoever stops us may not wait until the end
+    await _flush(service)  # at once: the process may be killed before it has drained
     try:
-        await asyncio.wait_for(service.idle(), STOP_SECONDS)
+        await asyncio.wait_for(service.idle(), DRAIN_SECONDS)
     except asyncio.TimeoutError:
-        log.error("Some requests took over %d s to finish and were cut off", STOP_SECONDS)
+        log.error("Some requests took over %d s to finish and were cut off", DRAIN_SECONDS)
     else:
         log.info("Every request in flight is finished")
     await server.close_all_connections()
     await _flush(service)
-    _exit_within(EXIT_SECONDS)
+    _exit_after(EXIT_SECONDS)
     await asyncio.to_thread(service.close)
 
 
-def _exit_within(seconds: float) -> None:
-    """End the process after so many seconds, whatever its threads wait for.
+def _freeze_garbage_collector() -> None:
+    """Exempt all present objects from garbage collection.
 
-    Python waits at exit for every thread of a pool, for ever when a disk does not answer.
+    Modules, classes and functions are never freed, and a collection that traverses them all
+    pauses the process for tens of milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def _exit_after(seconds: float) -> None:
+    """Exit the process after a timeout, even if threads are still blocked.
+
+    At exit, Python waits for the threads of thread pools: forever, when a disk does not answer.
     """
 
     def end() -> None:
@@ -90,7 +111,7 @@ def _exit_within(seconds: float) -> None:
         os._exit(0)
 
     timer = threading.Timer(seconds, end)
-    timer.daemon = True  # it keeps nothing from ending sooner
+    timer.daemon = True  # does not delay a normal exit
     timer.start()
 
 

@@ -1,4 +1,4 @@
-"""Share Prometheus metrics between worker processes, in files of one temporary folder."""
+"""Share Prometheus metrics between worker processes, by files in a temporary folder."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _FOLDER_NAME = "ngshare-metrics-"
 
 
 @contextlib.contextmanager
-def shared() -> Iterator[None]:
-    """Have every metric that is made from now on, in children too, counted in one folder."""
+def share_metrics() -> Iterator[None]:
+    """Store the metrics created from now on, in child processes too, in a shared folder."""
     folder = _make_folder()
     os.environ[SHARED_FOLDER] = folder
-    # The library looks at the variable when it is imported, long before we know the settings.
+    # The library reads the variable when it is imported, before the settings are known.
     values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]  # no types
     try:
         yield
@@ -35,23 +35,23 @@ def shared() -> Iterator[None]:
 
 
 def _make_folder() -> str:
-    """A new temporary folder. Folders of services that were killed are removed."""
-    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER_NAME}*"):
-        pid = left.name.removeprefix(_FOLDER_NAME).partition("-")[0]
-        # Of our own id it was an earlier process: in a container all have the same.
-        if pid.isdecimal() and (int(pid) == os.getpid() or not _runs(int(pid))):
-            shutil.rmtree(left, ignore_errors=True)
+    """Create a temporary folder; delete those of services that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_NAME}*"):
+        pid = folder.name.removeprefix(_FOLDER_NAME).partition("-")[0]
+        # One with our own process id is older: in a container, ids repeat after a restart.
+        if pid.isdecimal() and (int(pid) == os.getpid() or not _is_running(int(pid))):
+            shutil.rmtree(folder, ignore_errors=True)
     return tempfile.mkdtemp(prefix=f"{_FOLDER_NAME}{os.getpid()}-")
 
 
 def forget_worker(pid: int) -> None:
-    """Take a worker that ended out of what is counted now. What it counted up remains."""
+    """Drop the gauges of a worker that has ended. Its counters are kept."""
     if folder := os.environ.get(SHARED_FOLDER):
         multiprocess.mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]  # no types
 
 
-def _runs(pid: int) -> bool:
-    with contextlib.suppress(PermissionError):  # then it runs, as somebody else
+def _is_running(pid: int) -> bool:
+    with contextlib.suppress(PermissionError):  # it runs as another user
         try:
             os.kill(pid, 0)
         except ProcessLookupError:

@@ -1,7 +1,7 @@
-"""Several worker processes on one port.
+"""Run several worker processes that share a port.
 
-The first process binds the port, starts the workers and does nothing else but
-replace those that die. A worker whose parent is gone ends by itself.
+The parent process listens, forks the workers, and replaces those that die. Workers stop when
+their parent has ended.
 """
 
 from __future__ import annotations
@@ -19,54 +19,55 @@ from types import FrameType
 log = logging.getLogger("ngshare")
 
 SLOW_RESTART_SECONDS = 1.0
-"""A worker that dies younger than this is replaced only after as long a wait."""
+"""The delay before a worker is replaced that died within this time of its start."""
 
-END_SECONDS = 50
-"""How long workers may take to end after SIGTERM: more than they allow themselves."""
+KILL_SECONDS = 50
+"""When workers are killed after SIGTERM: later than their own timeouts together."""
 
 
 def supervise(
     count: int,
-    work: Callable[[int], None],
+    run_worker: Callable[[int], None],
     sockets: Sequence[socket.socket] = (),
-    ended: Callable[[int], None] = lambda pid: None,
+    on_exit: Callable[[int], None] = lambda pid: None,
 ) -> None:
-    """Run ``work`` in ``count`` processes until SIGTERM or SIGINT; return when all have ended.
+    """Run ``count`` worker processes until SIGTERM or SIGINT; return when all have ended.
 
-    Workers that have not ended ``END_SECONDS`` after the signal are killed. One that even that
-    does not end, because it waits for a disk in the kernel, is left behind.
+    Workers that are still running ``KILL_SECONDS`` after the signal are killed; one that is
+    blocked in the kernel even so is abandoned. Call this before any thread or event loop is
+    started.
 
-    ``work`` gets a file descriptor that becomes readable when the parent is gone.
-    ``sockets`` are those on which the workers listen, closed here as soon as they stop:
-    else new connections would be taken, and wait for nobody, until the last worker ends.
-    ``ended`` is told the process id of each worker that is gone.
-    Nothing may have started a thread or an event loop before this is called.
+    run_worker: runs in each worker, with a file descriptor that becomes readable when the
+        parent has ended.
+    sockets: the sockets on which the workers listen. The parent closes its copies at the signal:
+        otherwise the system would accept connections that no worker serves any more.
+    on_exit: is called with the process id of each worker that has ended.
     """
-    parent_alive, keep_open = os.pipe()
-    started: dict[int, float] = {}
+    parent_pipe, parent_end = os.pipe()
+    started: dict[int, float] = {}  # process ids and start times
     stopping = False
 
     def stop(signum: int, frame: FrameType | None) -> None:
         nonlocal stopping
         if not stopping:
-            deadline = threading.Timer(END_SECONDS, _end_without, [started])
-            deadline.daemon = True  # it keeps nothing from ending sooner
+            deadline = threading.Timer(KILL_SECONDS, _kill_and_exit, [started])
+            deadline.daemon = True  # does not delay a normal exit
             deadline.start()
         stopping = True
         for pid in started:
-            with contextlib.suppress(ProcessLookupError):  # ended this moment
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
                 os.kill(pid, signal.SIGTERM)
         for listening in sockets:
             listening.close()
 
     def start() -> None:
-        # Signals wait until the child is on the list, or has handlers of its own.
+        # Blocks signals until the child is in ``started`` and has its own handlers.
         signals = {signal.SIGTERM, signal.SIGINT}
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-        if not stopping:  # nobody would tell a worker that starts now
+        if not stopping:  # a worker started now would not get the signal
             pid = os.fork()
             if pid == 0:
-                _child(work, parent_alive, keep_open, signals)
+                _run_child(run_worker, parent_pipe, parent_end, signals)
             started[pid] = time.monotonic()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
@@ -76,62 +77,76 @@ def supervise(
         start()
     while started:
         pid, status = os.wait()
-        born = started.pop(pid, None)
-        ended(pid)
-        if born is None or stopping:
+        started_at = started.pop(pid, None)
+        on_exit(pid)
+        if started_at is None or stopping:
             continue
         log.error(
             "Worker %d ended (%s); starting another. What it had acknowledged is stored.",
             pid,
             os.waitstatus_to_exitcode(status),
         )
-        if time.monotonic() - born < SLOW_RESTART_SECONDS:
+        if time.monotonic() - started_at < SLOW_RESTART_SECONDS:
             time.sleep(SLOW_RESTART_SECONDS)
         start()
-    os.close(parent_alive)
-    os.close(keep_open)
+    os.close(parent_pipe)
+    os.close(parent_end)
 
 
-def _end_without(started: Mapping[int, float]) -> None:
-    """Kill the workers that are left, and end this process even if they do not."""
+def _kill_and_exit(started: Mapping[int, float]) -> None:
+    """Kill the remaining workers, and exit this process even if they do not end.
+
+    started: has the process ids of the remaining workers as keys.
+    """
     left = list(started)
     log.error(
         "Stopped without these workers, which did not end within %s s: %s",
-        END_SECONDS,
+        KILL_SECONDS,
         ", ".join(map(str, left)),
     )
     for pid in left:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    time.sleep(1)  # the main thread returns now, if they can be killed
+    time.sleep(1)  # if they end, the main thread returns from ``supervise`` now
     logging.shutdown()
     os._exit(0)
 
 
-def once() -> Callable[[], bool]:
-    """What says True to the first who asks, of this process and all that are forked later."""
-    asked, answer = os.pipe()
-    os.write(answer, b"1")
-    os.set_blocking(asked, False)
+def once_across_forks() -> Callable[[], bool]:
+    """Return a function that returns True at its first call, and False at all others.
 
-    def ask() -> bool:
+    That is the first call in this process and the processes that it forks, taken together.
+    """
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"1")
+    os.set_blocking(read_end, False)
+
+    def is_first() -> bool:
         with contextlib.suppress(BlockingIOError):
-            return bool(os.read(asked, 1))
+            return bool(os.read(read_end, 1))
         return False
 
-    return ask
+    return is_first
 
 
-def _child(
-    work: Callable[[int], None], parent_alive: int, keep_open: int, signals: set[signal.Signals]
+def _run_child(
+    run_worker: Callable[[int], None],
+    parent_pipe: int,
+    parent_end: int,
+    signals: set[signal.Signals],
 ) -> None:
-    os.close(keep_open)
+    """Run a worker in a forked process, and exit the process.
+
+    parent_end: the parent's end of the pipe, which must be closed here.
+    signals: are blocked, and unblocked here.
+    """
+    os.close(parent_end)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
     code = 1
     try:
-        work(parent_alive)
+        run_worker(parent_pipe)
         code = 0
     except KeyboardInterrupt:
         code = 0

@@ -200,7 +200,7 @@ def _client_of(server: Server, worker: int) -> Client:
 
 IN_A_HURRY = """
 from ngshare import serving, workers
-serving.STOP_SECONDS, serving.EXIT_SECONDS, workers.END_SECONDS = {seconds}
+serving.DRAIN_SECONDS, serving.EXIT_SECONDS, workers.KILL_SECONDS = {seconds}
 from ngshare.blobs import LocalBlobs
 LocalBlobs.size = lambda blobs, digest: open(blobs.folder.parent / "stuck").read()
 from ngshare.app import main

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from ngshare.runtime.workers import once
+from ngshare.runtime.workers import once_across_forks
 from ngshare.web.auth import identity
 from ngshare.web.auth.hub_client import SharedHubAuth
 from ngshare.web.auth.identity import HubIdentity
@@ -59,5 +59,5 @@ async def test_a_hub_that_does_not_answer(
 
 
 def test_one_of_many_processes_asks() -> None:
-    first = once()
+    first = once_across_forks()
     assert [first(), first(), first()] == [True, False, False]
