@@ -1,6 +1,6 @@
-"""One call for ``jupyterhub_config.py``: the service, and who may use it.
+"""Configure a JupyterHub for ngshare, in ``jupyterhub_config.py``.
 
-The Hub's own process imports this, so it imports nothing.
+The Hub's process imports this module, so it imports the standard library only.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": str(4 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(16 * 2**20),
 }
-"""Environment variables by which glibc gives the memory of large buffers back to the system.
+"""Environment variables that make glibc return the memory of large buffers to the system.
 
-Without them it learns from the largest buffer that was ever freed, and keeps hundreds of MiB
-after a few large uploads. The Dockerfile and the Helm chart set the same.
+By default, glibc raises its threshold to the largest buffer ever freed, and retains hundreds of
+MiB after a few large uploads. The Dockerfile and the Helm chart set the same variables.
 """
 
 
@@ -39,27 +39,26 @@ def configure_hub(
 ) -> None:
     """Add ngshare to a JupyterHub. Call it at the end of ``jupyterhub_config.py``.
 
-    It adds the service, and gives every user, and the token in every user's
-    server, the scope to use it. What is configured already is kept; calling it
-    twice changes nothing more.
+    It adds the service, and grants every user, and the API token of every user's server, the
+    scope to access it. Existing configuration is kept. A second call has no effect.
 
     c: the configuration object of ``jupyterhub_config.py``.
-    admins: names of the users who may create courses and do all that instructors may; one
-        name, or one text with commas between names, will do.
-    name: the service's name, which is also its place, ``/services/<name>/``.
-    url: where the service listens, as the Hub's proxy reaches it.
-    database: a SQLAlchemy URL; ngshare's default is ``sqlite:////srv/ngshare/ngshare.db``. Any
-        other kind may hold a password, so it reaches the service by its environment.
-    storage: a folder for the files; ngshare's default is ``/srv/ngshare/files/``.
-    api_token: the token that a service which the Hub does not launch was given.
-    launch: False when somebody else starts the service, as the Helm chart does.
-    cache_max_age: for how many seconds the service believes the Hub's answer about a token;
-        by default 300. A revoked token is accepted for that long at most.
-    args: more arguments of the command line, as ``ngshare --help-all`` lists them.
+    admins: names of the users who may create courses and have the permissions of instructors;
+        a list, or a string with commas between names.
+    name: the service's name. Its path is ``/services/<name>/``.
+    url: where the service listens, as seen from the Hub's proxy.
+    database: a SQLAlchemy URL; by default ``sqlite:////srv/ngshare/ngshare.db``. Unless it is
+        SQLite's, it may contain a password, and is passed in an environment variable.
+    storage: the folder for the files; by default ``/srv/ngshare/files/``.
+    api_token: the API token of a service that the Hub does not launch.
+    launch: False when the Hub does not launch the service, as with the Helm chart.
+    cache_max_age: for how many seconds the service caches the Hub's answer about a token; by
+        default 300. A revoked token is accepted for that long at most.
+    args: more command-line arguments, as listed by ``ngshare --help-all``.
     environment: more environment variables for the launched service.
 
-    Raises ValueError when ``launch`` is False and no ``api_token`` is given, or something
-    that only a launched service would be told.
+    Raises ValueError when ``launch`` is False, and ``api_token`` is missing or an argument is
+    given that has an effect on a launched service only.
     """
     admins = [admins] if isinstance(admins, str) else list(admins)
     args = [args] if isinstance(args, str) else list(args)
@@ -79,7 +78,7 @@ def configure_hub(
     if launch:
         environment = {**MALLOC, **(environment or {})}
         if database and not database.startswith("sqlite"):
-            # A command line is shown to every user of the machine, and by the Hub's API.
+            # Every user of the machine, and of the Hub's API, can see the command line.
             environment["NGSHARE_DATABASE"] = database
             database = None
         command = [sys.executable, "-m", "ngshare", "--end-with-hub"]
@@ -98,17 +97,18 @@ def configure_hub(
     scope = f"access:services!service={name}"
     roles = list(_configured(c.JupyterHub, "load_roles"))
     extra = sorted(_configured(c.JupyterHub, "extra_user_scopes", set()))
-    if _grant(roles, "user", ["self", *extra], scope):
-        c.JupyterHub.pop("extra_user_scopes", None)  # in the role now; the Hub would warn of both
-    _grant(roles, "server", ["users:activity!user", "access:servers!server"], scope)
+    if _grant_role(roles, "user", ["self", *extra], scope):
+        c.JupyterHub.pop("extra_user_scopes", None)  # now in the role; the Hub warns about both
+    _grant_role(roles, "server", ["users:activity!user", "access:servers!server"], scope)
     c.JupyterHub.load_roles = roles
     _grant_server_tokens(c, scope)
 
 
-def _check_not_launched(api_token: str | None, **told: Any) -> None:
+def _check_not_launched(api_token: str | None, **launch_options: Any) -> None:
+    """Raise ValueError without a token, or with an option that only a launched service gets."""
     if not api_token:
         raise ValueError("configure_hub(c, launch=False, ...) needs the service's api_token")
-    for name, value in told.items():
+    for name, value in launch_options.items():
         if value or value == 0:
             raise ValueError(
                 f"configure_hub(c, launch=False, {name}=...) would tell nobody: "
@@ -117,7 +117,7 @@ def _check_not_launched(api_token: str | None, **told: Any) -> None:
 
 
 def _add_service(c: Any, service: dict[str, Any]) -> None:
-    """Add the service; of one that is configured already under this name, keep every setting."""
+    """Add a service, or the missing keys of the configured service of the same name."""
     services = list(_configured(c.JupyterHub, "services"))
     for configured in services:
         if configured.get("name") == service["name"]:
@@ -129,56 +129,65 @@ def _add_service(c: Any, service: dict[str, Any]) -> None:
     c.JupyterHub.services = services
 
 
-def _grant(roles: list[dict[str, Any]], name: str, defaults: Sequence[str], scope: str) -> bool:
-    """Add the scope to a role, which keeps what it has. Whether that is the defaults."""
+def _grant_role(
+    roles: list[dict[str, Any]], name: str, default_scopes: Sequence[str], scope: str
+) -> bool:
+    """Add a scope to a role, which is created if missing.
+
+    Return whether the role had no scopes configured, so that the Hub's defaults were added.
+    """
     role = next((role for role in roles if role.get("name") == name), None)
     if role is None:
         role = {"name": name}
         roles.append(role)
-    default = "scopes" not in role
-    scopes = list(defaults if default else role["scopes"])
+    use_defaults = "scopes" not in role
+    scopes = list(default_scopes if use_defaults else role["scopes"])
     role["scopes"] = scopes if scope in scopes else [*scopes, scope]
-    return default
+    return use_defaults
 
 
 def _grant_server_tokens(c: Any, scope: str) -> None:
-    """Where the scopes of servers' tokens are configured, the role ``server`` does not count.
+    """Add a scope to every configured ``server_token_scopes``, which override the role ``server``.
 
-    A kind of Spawner may have a section of its own, as KubeSpawner, which wins.
+    They may be configured for Spawner, or for a subclass such as KubeSpawner.
     """
     for section in list(c.values()):
         if not isinstance(section, dict) or "server_token_scopes" not in section:
             continue
         configured = _configured(section, "server_token_scopes")
         if not callable(configured):
-            section["server_token_scopes"] = _with(configured, scope)
-        elif getattr(configured, "ngshare_scope", None) != scope:  # not called twice
-            section["server_token_scopes"] = _then_with(configured, scope)
+            section["server_token_scopes"] = _with_scope(configured, scope)
+        elif getattr(configured, "ngshare_scope", None) != scope:  # not wrapped already
+            section["server_token_scopes"] = _wrap_with_scope(configured, scope)
 
 
-def _then_with(configured: Callable[[Any], Any], scope: str) -> Callable[[Any], Any]:
-    """What calls the site's function, which may be a coroutine, and adds the scope."""
+def _wrap_with_scope(configured: Callable[[Any], Any], scope: str) -> Callable[[Any], Any]:
+    """Return a function that adds a scope to the result of the site's, which may be async."""
 
     def server_token_scopes(spawner: Any) -> Any:
         scopes = configured(spawner)
-        return later(scopes) if hasattr(scopes, "__await__") else _with(scopes, scope)
+        return add_later(scopes) if hasattr(scopes, "__await__") else _with_scope(scopes, scope)
 
-    async def later(scopes: Any) -> list[str]:
-        return _with(await scopes, scope)
+    async def add_later(scopes: Any) -> list[str]:
+        return _with_scope(await scopes, scope)
 
-    server_token_scopes.ngshare_scope = scope  # type: ignore[attr-defined]  # our mark
+    server_token_scopes.ngshare_scope = scope  # type: ignore[attr-defined]  # a marker
     return server_token_scopes
 
 
-def _with(scopes: Iterable[str] | None, scope: str) -> list[str]:
-    """The scopes and this one; none stay none, for that means the role ``server``."""
+def _with_scope(scopes: Iterable[str] | None, scope: str) -> list[str]:
+    """Return the scopes with one more; an empty list stays empty, as it means the role's scopes."""
     scopes = list(scopes or ())
     return scopes if scope in scopes or not scopes else [*scopes, scope]
 
 
 def _configured(section: Any, name: str, empty: Any = ()) -> Any:
-    """What is configured so far: a list or set of its own, or a callable."""
+    """Return a copy of the configured value, or the callable that is configured.
+
+    empty: the value when none is configured, whose type tells lists from sets.
+    """
     value = section[name] if name in section else list(empty)
-    if hasattr(value, "get_value"):  # traitlets' record of .append() and .update() calls
+    # traitlets' LazyConfigValue records calls such as ``.append()``.
+    if hasattr(value, "get_value"):
         value = value.get_value(type(empty)() if empty == set() else [])
     return value if callable(value) else type(value)(value)

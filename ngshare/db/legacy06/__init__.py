@@ -1,9 +1,9 @@
-"""Adopt a site of ngshare 0.6 in place: its records, and its files by hard link.
+"""Adopt a site of ngshare 0.6 in place: convert its records, and hard-link its files as blobs.
 
-It belongs to revision ``7c1f0a52d3e8``, whose transaction decides, and makes what that revision
-has: so it is frozen, and imports nothing of ngshare outside of this package. No file of 0.6 is
-changed, renamed or removed. Killed at any moment, a site is either 0.6's still, with some
-blobs more, or ours.
+The package is part of the migration ``7c1f0a52d3e8`` and writes the tables of that revision.
+It is frozen, so it imports no other module of ngshare. The migration's transaction makes the
+adoption atomic: a process that is killed leaves a site of 0.6, with unused blobs, or an adopted
+one. No file of 0.6 is changed, renamed or deleted.
 """
 
 from ngshare.db.legacy06.report import AdoptionError, Report

@@ -1,7 +1,7 @@
-"""Hash the files of a 0.6 site, make them durable, and hard-link each as a blob.
+"""Hash the files of a 0.6 site, flush them to disk, and hard-link each as a blob.
 
-The blob of the digest ``abcd...`` is ``<storage>/blobs/ab/abcd...``. A file keeps the name
-that it had in 0.6 as well. Where there can be no hard link it is copied.
+The blob with the digest ``abcd...`` is ``<storage>/blobs/ab/abcd...``. The old name of a file is
+kept. Files are copied where hard links are impossible.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from ngshare.db.legacy06 import report as odd
 from ngshare.db.legacy06.report import AdoptionError, Report, quoted, sync
 
 THREADS = 16
-"""How many files are read at once. They wait for the disk most of the time."""
+"""Number of threads that read files. They wait for the disk most of the time."""
 
 BATCH = 1000
-"""How many files are given to the threads at once."""
+"""How many files are queued for the threads at a time."""
 
 NEEDED = """
     SELECT DISTINCT f.actual_name FROM legacy_files f JOIN (
@@ -40,13 +40,13 @@ NEEDED = """
             JOIN legacy_submissions o ON o._id = a.left_id
     ) n ON n.right_id = f._id WHERE f.actual_name IS NOT NULL ORDER BY f._id
 """
-"""The names of the files in any tree. SQLite compares left_id as the number it is."""
+"""Selects the names of files that belong to any tree. SQLite compares ``left_id`` as a number."""
 
 OURS = {"blobs", "incoming", "aside", "quarantine", "belongs-to", "maintenance.lock"}
-"""What ngshare 1.0 itself has in a storage."""
+"""Names that ngshare 1.0 uses in the storage folder."""
 
 Progress = Callable[[str, int], contextlib.AbstractContextManager[Any]]
-"""Shows how far a number of steps has come; what it gives has a method ``advance``."""
+"""Opens a progress display with a label and a number of steps; it has a method ``advance``."""
 
 _PIECE = 1 << 20
 
@@ -58,7 +58,7 @@ _NO_LINK |= {errno.EMLINK, errno.EXDEV}
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A file that is a blob now. ``copied`` says that its bytes are there twice."""
+    """A file that became a blob; ``copied`` if it is not a hard link."""
 
     name: str
     sha256: bytes
@@ -69,7 +69,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A file that cannot be a blob. ``reason`` is None when it is simply not there."""
+    """A file that cannot be read; ``reason`` is None when it is missing."""
 
     name: str
     reason: str | None = None
@@ -78,9 +78,11 @@ class Lost:
 def take_files(
     database: sqlite3.Connection, report: Report, progress: Progress, *, may_be_lost: bool
 ) -> None:
-    """Make a blob of every file in any tree, durably, and list them in the table ``taken``.
+    """Make a blob of every file of any tree, durably, and list the files in the table ``taken``.
 
-    Raises AdoptionError or OSError.
+    may_be_lost: go on even when every file is missing.
+
+    Raises AdoptionError and OSError.
     """
     database.execute(
         "CREATE TEMPORARY TABLE taken "
@@ -122,7 +124,7 @@ def take_files(
 
 
 def list_orphans(database: sqlite3.Connection, report: Report) -> None:
-    """Report every file in the storage that is neither ours nor adopted. It is left alone."""
+    """Report every file in the storage that is neither adopted nor of ngshare 1.0."""
     adopted = {Path(name) for (name,) in database.execute("SELECT name FROM taken")}
     for folder, below, names in os.walk(report.storage):
         at_top = Path(folder) == report.storage
@@ -170,7 +172,7 @@ def _take(storage: Path, name: str) -> Taken | Lost:
 
 
 def _read(path: Path) -> tuple[bytes, bytes, int]:
-    """Return a file's SHA-256, MD5 and size, once its bytes are on the disk."""
+    """Flush a file to disk; return its SHA-256, MD5 and size."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise IsADirectoryError(errno.EISDIR, "it is no file", str(path))
     sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
@@ -184,7 +186,7 @@ def _read(path: Path) -> tuple[bytes, bytes, int]:
 
 
 def _make_blob(storage: Path, path: Path, digest: bytes, size: int) -> bool:
-    """Let a durable file be a blob too, unless there is one; return whether it was copied."""
+    """Link a file as a blob, unless the blob exists; return whether it had to be copied."""
     blob = _blob(storage, digest)
     blob.parent.mkdir(parents=True, exist_ok=True)
     # A removal of unnamed blobs spares what is young, however old the bytes are.

@@ -15,7 +15,7 @@ from ngshare.db.legacy06.people import Roster
 from ngshare.db.legacy06.report import Report, quoted
 
 LOST_AND_FOUND = "lost and found"
-"""The name of the course, and the assignment, for what has none. It has no members."""
+"""The name of a course without members, and of its assignment, for orphaned records."""
 
 _NEVER = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _TICK = timedelta(microseconds=1)
@@ -36,7 +36,7 @@ def adopt_work(database: sqlite3.Connection, report: Report, roster: Roster, now
 
 
 class Work:
-    """Adopts what courses hold, once."""
+    """Adopts the assignments, submissions and feedback of all courses. For a single use."""
 
     def __init__(
         self, database: sqlite3.Connection, report: Report, roster: Roster, now: datetime
@@ -141,7 +141,7 @@ class Work:
         self.report.count("with feedback", given)
 
     def _moments(self, rows: Sequence[Any]) -> Iterator[datetime]:
-        """Yield the time of each submission: as recorded, unless it is unreadable or taken."""
+        """Yield the time of each submission, as recorded or, to be valid and unique, changed."""
         times = []
         for number, assignment_id, raw, user in rows:
             moment = parse_time(text_of(raw))
@@ -171,9 +171,10 @@ class Work:
         return self.assignments[self._lost_assignment]
 
     def _set_dates(self) -> None:
-        """Date courses and assignments, of which 0.6 kept no time, at the first submission.
+        """Set the times of courses and assignments, which 0.6 did not store.
 
-        All assignments of a course get the same time, so that they stay in their order.
+        They get the time of the course's first submission. Assignments of one course get the same
+        time, which keeps their order.
         """
         self.database.execute(
             "UPDATE courses SET created_at = coalesce((SELECT min(s.submitted_at) "

@@ -1,4 +1,4 @@
-"""Adopt directory trees: read the files of each, and write them under legal paths."""
+"""Adopt directory trees: read the files of each, and store them with legal paths."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ngshare.db.legacy06.legal_names import is_odd_path, place, text_of
 from ngshare.db.legacy06.report import Report, quoted
 
 OWNERS = {"assignment": "assignments", "submission": "submissions", "feedback": "submissions"}
-"""The table whose ids are in ``left_id`` of each association table."""
+"""The table that the column ``left_id`` of each association table refers to."""
 
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
 
 
 @dataclass(frozen=True, slots=True)
 class LegacyFile:
-    """A file as 0.6 recorded it, and as found on disk; ``sha256`` is None if it was not."""
+    """A file as recorded by 0.6, and as read from disk; ``sha256`` is None if it is missing."""
 
     path: str
     name: str
@@ -32,7 +32,7 @@ class LegacyFile:
 
 
 class LegacyTrees:
-    """Reads the trees of one kind once, in the order of their owners' ids."""
+    """Reads the trees of all assignments or submissions, in the order of their ids."""
 
     def __init__(self, database: sqlite3.Connection, kind: str) -> None:
         self._rows = database.execute(
@@ -47,7 +47,7 @@ class LegacyTrees:
         self._next: tuple[Any, ...] | None = self._rows.fetchone()
 
     def of(self, owner: int) -> list[LegacyFile]:
-        """Return the files of an assignment or a submission. Call it in the order of their ids."""
+        """Return the files of an assignment or submission. Call this in the order of the ids."""
         files = []
         while self._next is not None and self._next[0] == owner:
             _, path, name, md5, size, *found = self._next
@@ -58,7 +58,7 @@ class LegacyTrees:
 
 
 class Trees:
-    """Writes the new trees, and reports what was odd about their files."""
+    """Writes the new trees, and reports irregularities of their files."""
 
     def __init__(self, database: sqlite3.Connection, report: Report) -> None:
         self.database = database
@@ -68,7 +68,10 @@ class Trees:
         self._unsized: set[str] = set()
 
     def add(self, course_id: int, files: Sequence[LegacyFile], where: str) -> int:
-        """Write a tree; return its id. where: what it belongs to, for the report."""
+        """Write a tree; return its id.
+
+        where: describes the owner of the tree, for the report.
+        """
         self._last += 1
         paths = place([file.path for file in files])
         rows = [
@@ -93,12 +96,15 @@ class Trees:
         return self._last
 
     def close(self) -> None:
-        """Report what concerns all trees together."""
+        """Report the totals of all trees."""
         self.report.count("files", self._files)
         self.report.odd_number(odd.UNSIZED, len(self._unsized))
 
     def _recorded(self, file: LegacyFile, where: str) -> tuple[bytes, int]:
-        """Return the MD5 and size to store: of the bytes on disk, else as recorded."""
+        """Return the MD5 and size to store: those on disk, or as recorded for a missing file.
+
+        where: describes the file, for the report.
+        """
         md5 = bytes.fromhex(file.recorded_md5) if _MD5.fullmatch(file.recorded_md5) else None
         if file.sha256 is None or file.md5 is None or file.size is None:
             self.report.odd(odd.MISSING, f"{where}, in 0.6 {quoted(file.name)}")
@@ -115,7 +121,7 @@ class Trees:
 
 
 def report_nowhere(database: sqlite3.Connection, report: Report) -> None:
-    """Report file records that belong to nothing. Their bytes stay where they are."""
+    """Report file records that refer to no tree or file, or to which none refers."""
     for kind, owners in OWNERS.items():
         for left, right, name, path in database.execute(
             "SELECT a.left_id, a.right_id, f.actual_name, f.filename "

@@ -1,6 +1,6 @@
-"""Make old names, paths and times legal for ngshare 1.0, with as few changes as possible.
+"""Convert names, paths and times of 0.6 to legal ones, with as few changes as possible.
 
-The rules are those of revision 7c1f0a52d3e8, written down here so that they never change.
+The rules are those of revision 7c1f0a52d3e8; this copy of them never changes.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import TypeVar
 Key = TypeVar("Key")
 
 NAME_LENGTH = 255
-"""The longest name, in characters."""
+"""The maximum length of a name, in characters."""
 
 PATH_PART_BYTES = 255
 PATH_BYTES = 2048
-"""The longest part of a path, and the longest path, in UTF-8 bytes."""
+"""The maximum lengths of a path component and of a path, in UTF-8 bytes."""
 
 _ILLEGAL = re.compile(r"[\x00-\x1f\x7f-\x9f/\ud800-\udfff]")
 _ODD = re.compile(r"[\x01-\x1f\x7f-\x9f\\]")
@@ -29,11 +29,11 @@ _TIME = re.compile(
     re.ASCII,
 )
 _ROOM = 12
-"""How many characters of a name are left for a number that tells it from others."""
+"""Characters reserved for a number that makes a shortened name unique."""
 
 
 def text_of(value: object) -> str:
-    """Return a value of a text column as text; SQLite may have stored any type in it."""
+    """Return a value of a text column as text; SQLite columns can hold values of any type."""
     if value is None:
         return ""
     if isinstance(value, bytes):
@@ -42,7 +42,7 @@ def text_of(value: object) -> str:
 
 
 def parse_time(text: str) -> datetime | None:
-    """Return a time in UTC, which it is without a zone; None when the text is none."""
+    """Parse a time, which is in UTC unless it has a zone. Return None when it is invalid."""
     if not (match := _TIME.fullmatch(text.strip())):
         return None
     day, time, fraction, hours, minutes = match.groups()
@@ -62,8 +62,9 @@ def parse_time(text: str) -> datetime | None:
 def legal_names(names: Iterable[tuple[Key, str]], otherwise: str) -> dict[Key, str]:
     """Return a legal and unique name for each key.
 
-    The first with a legal name keeps it. The others get a name like it, with a number;
-    ``otherwise`` stands for an empty one.
+    A legal name is kept by the first key that has it; other keys get a similar name with a number.
+
+    otherwise: replaces an empty name.
     """
     wanted = list(names)
     found: dict[Key, str] = {}
@@ -80,7 +81,10 @@ def legal_names(names: Iterable[tuple[Key, str]], otherwise: str) -> dict[Key, s
 
 
 def free_name(name: str, taken: Iterable[str], otherwise: str = "unnamed") -> str:
-    """Return this name if it is free, else with the lowest number that makes it unique."""
+    """Return a name, with the lowest number that makes it unique if it is taken.
+
+    otherwise: replaces an empty name.
+    """
     base = name or otherwise
     free, number = base, 1
     while free in taken:
@@ -90,16 +94,16 @@ def free_name(name: str, taken: Iterable[str], otherwise: str = "unnamed") -> st
 
 
 def is_odd_path(path: str) -> bool:
-    """Whether no new file may have this path, which :func:`place` left as it was."""
+    """Return whether a path that :func:`place` kept is illegal for new files."""
     return _ODD.search(path) is not None
 
 
 def place(paths: Sequence[str]) -> list[str]:
-    """Return paths, in the same order, with which the files of a tree can be unpacked.
+    """Return paths, in the same order, under which the files of a tree can be unpacked.
 
-    A path stays as it is unless it would lead out of the tree, could not be written,
-    or is another file's or another file's folder. Of equal paths the last stays: a
-    client of 0.6 wrote the files in order, so it is the one that was seen.
+    A path is changed if it leads out of the tree, cannot be written, or conflicts with another
+    file or a folder. Of equal paths, the last is kept: a client of 0.6 wrote the files in order,
+    so the last one overwrote the others.
     """
     placed: dict[int, str] = {}
     files: set[str] = set()
@@ -141,7 +145,7 @@ def _mended(path: str) -> str:
 
 
 def _shortened(part: str) -> str:
-    """Shorten a part of a path to what file systems can hold; keep its suffix."""
+    """Shorten a path component to the maximum length; keep its suffix."""
     if len(part.encode()) <= PATH_PART_BYTES:
         return part
     ending = PurePosixPath(part).suffix.encode()[:20]
@@ -155,7 +159,7 @@ def _parents(path: str) -> list[str]:
 
 
 def _free_path(path: str, files: set[str], folders: set[str]) -> str:
-    """Return this path, or one like it, that is no other file or folder and not below a file."""
+    """Return a path, with a number added if needed, that conflicts with no file or folder."""
     wanted = path.split("/")
     parts, number = list(wanted), 1
     while True:

@@ -14,10 +14,12 @@ from ngshare.db.legacy06.report import Report, quoted
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """What was adopted, for the later steps.
+    """The adopted users, courses and memberships.
 
-    users: ids by the name in 0.6. names: users' names by id. courses: names by id.
-    members: pairs of course and user ids.
+    users: ids of users by their names in 0.6.
+    names: new names of users by id.
+    courses: new names of courses by id.
+    members: pairs of a course id and a user id.
     """
 
     users: dict[str, int]

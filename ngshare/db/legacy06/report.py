@@ -1,4 +1,4 @@
-"""Report what an adoption did and found odd: in the log, and in a file beside the database."""
+"""Report the result and the irregularities of an adoption, in the log and in a file."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ COUNTED = (
     *("courses", "users", "memberships", "assignments", "submissions", "with feedback"),
     *("files", "blobs", "bytes"),
 )
-"""What is counted, in the order in which it is shown."""
+"""The names of the totals, in the order of the report."""
 
 
 class AdoptionError(Exception):
-    """A site cannot be adopted as things are. The message is one line that says what to do."""
+    """A site cannot be adopted. The message is one line that says what to do."""
 
 
 class Report:
-    """Collects the report while an adoption goes on."""
+    """The report of an adoption, collected while it runs."""
 
     def __init__(self, database: Path, storage: Path, started: datetime) -> None:
         self.database = database
@@ -54,21 +54,21 @@ class Report:
         self._more: dict[str, int] = {}
 
     def count(self, thing: str, number: int = 1) -> None:
-        """Add to one of the numbers of ``COUNTED``."""
+        """Add to a total, one of ``COUNTED``."""
         self.counts[thing] += number
 
     def odd(self, kind: str, line: str) -> None:
-        """Add an oddity: its kind, one of the constants of this module, and a line about it."""
+        """Add a line about an irregularity; ``kind`` is a constant of this module."""
         self._odd.setdefault(kind, []).append(line)
 
     def odd_number(self, kind: str, number: int) -> None:
-        """Add a number of oddities that have no lines of their own."""
+        """Add to the number of irregularities of a kind, without lines."""
         if number:
             self._odd.setdefault(kind, [])
             self._more[kind] = self._more.get(kind, 0) + number
 
     def number(self, kind: str) -> int:
-        """Return how many oddities of a kind there are."""
+        """Return the number of irregularities of a kind."""
         return len(self._odd.get(kind, ())) + self._more.get(kind, 0)
 
     def summary(self) -> list[str]:
@@ -90,7 +90,7 @@ class Report:
         return lines
 
     def write(self) -> None:
-        """Write the report durably beside the database: all of it, or none."""
+        """Write the report beside the database, atomically and durably."""
         part = self.path.with_name(f"{self.path.name}.part")
         with part.open("w", encoding="utf8", errors="backslashreplace") as file:
             file.write(self.text())
@@ -100,7 +100,7 @@ class Report:
         sync(self.path.parent)
 
     def text(self) -> str:
-        """Return the whole report: the summary, an empty line, and each oddity."""
+        """Return the text of the whole report, with a line for each irregularity."""
         parts = [
             *self.summary(),
             "",
@@ -114,12 +114,12 @@ class Report:
 
 
 def quoted(name: object) -> str:
-    """Return a name as one line, with its control characters escaped."""
+    """Return a name in quotes, on one line, with control characters escaped."""
     return repr(name)
 
 
 def sync(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk. Raises OSError."""
+    """Flush a folder's entries to disk. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

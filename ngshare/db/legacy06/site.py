@@ -1,4 +1,4 @@
-"""Adopt a site, inside the transaction of the revision that makes the new tables."""
+"""Adopt a site of ngshare 0.6 within the transaction of a migration."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ def adopt(
     *,
     files_may_be_lost: bool = False,
 ) -> Report:
-    """Fill our tables, which are there and empty, from those of 0.6, and the blobs from its files.
+    """Fill the new, empty tables from those of 0.6, and make blobs of its files.
 
-    database: in a transaction, with the tables of 0.6 renamed to ``legacy_...``. path:
-    where it is, so that the report, which is on the disk when this returns, is beside it. The
-    caller drops the old tables and commits; if it does not, the site is as it was.
-    files_may_be_lost: go on even when not one file is there.
+    Return the report, which is also written beside the database. Afterwards, the caller drops
+    the old tables and commits; a rollback restores the site of 0.6.
+
+    database: a connection in a transaction, with the tables of 0.6 renamed to ``legacy_...``.
+    path: the path of the database.
+    storage: the folder of the files.
+    progress: opens a progress display.
+    files_may_be_lost: go on even when every file is missing.
 
     Raises AdoptionError, OSError and sqlite3.Error.
     """
@@ -51,10 +55,9 @@ def adopt(
 
 
 def _record_submissions(database: sqlite3.Connection) -> None:
-    """Write an entry of the audit log for each submission, at its old time.
+    """Write an audit log entry for each submission, with its original time.
 
-    So the log answers who submitted what before a deadline in the past. For releases and
-    feedback 0.6 kept neither a time nor an author, so they have no entries.
+    Releases and feedback get none, because 0.6 stored neither their times nor their authors.
     """
     database.execute(
         "INSERT INTO audit_log (at, actor, event, course_id, course, assignment, student, detail) "
@@ -69,5 +72,5 @@ def _record_submissions(database: sqlite3.Connection) -> None:
 
 
 def moment_text(moment: datetime) -> str:
-    """Return a time as SQLite stores it, in 0.6 as now: naive UTC, to the microsecond."""
+    """Format a time as it is stored in SQLite, by 0.6 too: naive UTC with microseconds."""
     return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
