@@ -55,7 +55,7 @@ from ngshare.web.server import KnownAnyway, NothingSent
 from ngshare.web.service import Service
 
 TAKE_OVER_SECONDS = 10
-"""How long to wait for a port that the service of a killed Hub is about to release."""
+"""Timeout of waiting for a port that the service of a killed Hub is about to release."""
 
 DEFAULT_DATABASE = "sqlite:////srv/ngshare/ngshare.db"
 

@@ -9,7 +9,7 @@ import time
 log = logging.getLogger("ngshare")
 
 REFUSE_SECONDS = 1.0
-"""How long after a failed connection attempt requests are refused without another attempt.
+"""The time after a failed connection attempt in which requests are refused without another.
 
 Otherwise, each would wait in turn for a server that does not even refuse connections.
 """

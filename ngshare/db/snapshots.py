@@ -21,10 +21,10 @@ from pathlib import Path
 from ngshare.files import durable_rename
 
 MAX_BACKUPS = 5
-"""How many backups made before upgrades are kept beside a database."""
+"""The maximum number of backups kept beside a database."""
 
 SPARE_BYTES = 1 << 20
-"""How many bytes must stay free on the disk of a copy."""
+"""Bytes that must stay free on the disk of a copy."""
 
 _NAME = re.compile(r"\.backup-(?P<made_at>[0-9]{8}T[0-9]{6}\.[0-9]{3}Z)-(?P<revision>[0-9a-z]+)")
 

@@ -147,7 +147,7 @@ def test_unknown_revision(url: URL) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'f00d1e5'"))
     engine.dispose()
-    for start in (migrate.upgrade, migrate.check):
+    for start in (migrate.upgrade, migrate.require_head):
         with pytest.raises(MigrationError, match="f00d1e5, which this ngshare does not know"):
             start(url)
     assert rows(url, "SELECT version_num FROM alembic_version") == [("f00d1e5",)]

@@ -340,7 +340,7 @@ def test_a_newer_database_names_the_backup(
     assert str(backup.path) in str(error.value)
 
 
-@pytest.mark.parametrize("action", ["check", "upgrade"])
+@pytest.mark.parametrize("action", ["require_head", "upgrade"])
 def test_a_refusal_leaves_the_journal_mode(
     tmp_path: Path, more_migrations: Callable[[str], str], action: str
 ) -> None:

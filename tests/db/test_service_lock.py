@@ -1,4 +1,4 @@
-"""A service shares a lock beside its database; without locks it serves all the same."""
+"""The lock that services share, and that the replacement of a database takes exclusively."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ngshare.db.service_lock import DatabaseInUse, exclusive_service_lock, share
 from ngshare.db.urls import parse_url
 
 
-def test_many_share_it_and_one_has_it_alone(tmp_path: Path) -> None:
+def test_services_share_the_lock_and_a_replacement_excludes_them(tmp_path: Path) -> None:
     database = tmp_path / "ngshare.db"
     url = parse_url(f"sqlite:///{database}")
     refusal = f"serves from {database} now: stop it first"
@@ -30,11 +30,11 @@ def test_many_share_it_and_one_has_it_alone(tmp_path: Path) -> None:
         pytest.raises(DatabaseInUse),
         exclusive_service_lock(database),
     ):
-        raise AssertionError("two have it alone")
+        raise AssertionError("two hold the exclusive lock")
     assert not database.exists()
 
 
-def test_it_is_the_same_by_a_link(tmp_path: Path) -> None:
+def test_a_symbolic_link_names_the_same_lock(tmp_path: Path) -> None:
     database, link = tmp_path / "real" / "ngshare.db", tmp_path / "link.db"
     database.parent.mkdir()
     link.symlink_to(database)
@@ -48,7 +48,7 @@ def test_it_is_the_same_by_a_link(tmp_path: Path) -> None:
             raise AssertionError("it is in use")
 
 
-def test_a_forked_worker_goes_on_holding_it(tmp_path: Path) -> None:
+def test_a_forked_worker_keeps_the_lock(tmp_path: Path) -> None:
     database = tmp_path / "ngshare.db"
     ended, end = os.pipe()
     with shared_service_lock(parse_url(f"sqlite:///{database}")):
@@ -68,13 +68,13 @@ def test_a_forked_worker_goes_on_holding_it(tmp_path: Path) -> None:
         pass
 
 
-def test_postgresql_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_postgresql_needs_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with shared_service_lock(parse_url("postgresql://ngshare@db.example.org/ngshare")):
         assert list(tmp_path.iterdir()) == []
 
 
-def test_without_locks_there_is_a_warning(
+def test_a_file_system_without_locks_causes_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(descriptor: int, operation: int) -> None:
@@ -93,7 +93,7 @@ def test_without_locks_there_is_a_warning(
     assert "it must not" in reverted
 
 
-def test_a_lock_file_that_cannot_be_opened_is_no_obstacle(
+def test_a_lock_file_that_cannot_be_opened_causes_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     database = tmp_path / "ngshare.db"

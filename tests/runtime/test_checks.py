@@ -1,4 +1,4 @@
-"""What is made sure of before a start, where starting a process shows too little."""
+"""Checks before a start whose effects a test of the process cannot observe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ngshare.runtime.checks import check_writable
 from tests.blobs.test_local import DiskLog
 
 
-def test_the_folders_that_a_new_database_needs_outlast_a_crash(
+def test_folders_of_a_new_database_are_created_durably(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = DiskLog(monkeypatch)
