@@ -1,7 +1,7 @@
-"""One class on an ngshare of its own, over HTTP: what ``make demo`` shows.
+"""Run one class over HTTP on a temporary ngshare, for ``make demo``.
 
-A course, a release, thirty students who fetch and submit, collection, feedback.
-Every byte that comes back is compared with what was sent.
+Create a course, release an assignment, let thirty students fetch it and submit, collect, and give
+feedback. Every downloaded byte is compared with the byte that was uploaded.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ STUDENTS = 30
 
 
 class Exchange:
-    """The service, spoken to as today's nbgrader plugin does."""
+    """A client of the service that sends requests as the current nbgrader plugin does."""
 
     def __init__(self, host: str, port: int) -> None:
         self.connection = http.client.HTTPConnection(host, port, timeout=30)
 
-    def ask(self, method: str, path: str, user: str, **fields: str) -> dict:
+    def request(self, method: str, path: str, user: str, **fields: str) -> dict:
+        """Send a request as this user; return the reply. Exit when it is a failure."""
         form = urlencode({"user": user, **fields})
         url = "/api/" + "/".join(quote(part, safe="") for part in path.split("/"))
         if method == "POST":
@@ -42,6 +43,7 @@ class Exchange:
 
 
 def encode(files: dict[str, bytes]) -> str:
+    """Return a tree of files as the field ``files`` of a request."""
     return json.dumps(
         [
             {"path": path, "content": base64.b64encode(content).decode()}
@@ -50,8 +52,8 @@ def encode(files: dict[str, bytes]) -> str:
     )
 
 
-def same(reply: dict, files: dict[str, bytes]) -> int:
-    """Compare a tree with what was sent; return how many bytes were compared."""
+def compare(reply: dict, files: dict[str, bytes]) -> int:
+    """Return how many bytes the tree in a reply has. Exit unless it equals the uploaded files."""
     received = {file["path"]: base64.b64decode(file["content"]) for file in reply["files"]}
     if received != files:
         sys.exit("Bytes came back that are not those that were sent.")
@@ -59,7 +61,7 @@ def same(reply: dict, files: dict[str, bytes]) -> int:
 
 
 def show(done: int, total: int, what: str) -> None:
-    """A progress bar on a terminal, and nothing elsewhere."""
+    """Show a progress bar, if the output is a terminal."""
     if sys.stdout.isatty():
         filled = 30 * done // total
         end = "\n" if done == total else ""
@@ -67,22 +69,14 @@ def show(done: int, total: int, what: str) -> None:
 
 
 def start(folder: Path) -> tuple[subprocess.Popen[str], str, int]:
-    """Start the service on a free port; return its process and where it listens."""
+    """Start the service on a free port; return its process, its host and its port."""
     log = folder / "ngshare.log"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("JUPYTERHUB_")}
     with log.open("w") as output:
         process = subprocess.Popen(
             [
-                *(
-                    sys.executable,
-                    "-m",
-                    "ngshare",
-                    "--vngshare",
-                    "--port",
-                    "0",
-                    "--admins",
-                    "admin",
-                ),
+                *(sys.executable, "-m", "ngshare", "--vngshare", "--port", "0"),
+                *("--admins", "admin"),
                 *("--database", f"sqlite:///{folder}/ngshare.db", "--storage", f"{folder}/files"),
             ],
             stdout=output,
@@ -100,46 +94,46 @@ def start(folder: Path) -> tuple[subprocess.Popen[str], str, int]:
     sys.exit(f"ngshare did not start:\n{log.read_text()}")
 
 
-def hold_class(exchange: Exchange) -> list[tuple[str, str]]:
-    """Go through one assignment; return what happened, line by line."""
+def run_class(exchange: Exchange) -> list[tuple[str, str]]:
+    """Run one assignment from release to feedback; return the lines of the summary."""
     course, name = "Physics 101", "ps1"
     students = [f"student{number:02}" for number in range(1, STUDENTS + 1)]
     task = {
         "problem.ipynb": b'{"cells": []}' * 2000,
         "data/measured.csv": b"time,height\n" * 5000,
     }
-    work, moments = {}, {}
+    work, timestamps = {}, {}
     compared = 0
     began = time.monotonic()
 
-    exchange.ask("POST", f"course/{course}", "admin", instructors='["ada"]')
+    exchange.request("POST", f"course/{course}", "admin", instructors='["ada"]')
     roster = [
         {"username": student, "first_name": "", "last_name": student, "email": ""}
         for student in students
     ]
-    exchange.ask("POST", f"students/{course}", "ada", students=json.dumps(roster))
-    exchange.ask("POST", f"assignment/{course}/{name}", "ada", files=encode(task))
+    exchange.request("POST", f"students/{course}", "ada", students=json.dumps(roster))
+    exchange.request("POST", f"assignment/{course}/{name}", "ada", files=encode(task))
     for done, student in enumerate(students, 1):
-        compared += same(exchange.ask("GET", f"assignment/{course}/{name}", student), task)
+        compared += compare(exchange.request("GET", f"assignment/{course}/{name}", student), task)
         work[student] = {**task, "problem.ipynb": f'"by {student}"'.encode() * 2000}
-        reply = exchange.ask(
+        reply = exchange.request(
             "POST", f"submission/{course}/{name}", student, files=encode(work[student])
         )
-        moments[student] = reply["timestamp"]
+        timestamps[student] = reply["timestamp"]
         show(done, STUDENTS, "fetch and submit")
-    listed = exchange.ask("GET", f"submissions/{course}/{name}", "ada")["submissions"]
-    if {one["student_id"]: one["timestamp"] for one in listed} != moments:
+    listed = exchange.request("GET", f"submissions/{course}/{name}", "ada")["submissions"]
+    if {each["student_id"]: each["timestamp"] for each in listed} != timestamps:
         sys.exit("The list of submissions is not what was submitted.")
     for done, student in enumerate(students, 1):
-        reply = exchange.ask("GET", f"submission/{course}/{name}/{student}", "ada")
-        compared += same(reply, work[student])
+        reply = exchange.request("GET", f"submission/{course}/{name}/{student}", "ada")
+        compared += compare(reply, work[student])
         show(done, STUDENTS, "collect")
     for done, student in enumerate(students, 1):
         path = f"feedback/{course}/{name}/{student}"
         page = {"problem.html": f"<p>Well done, {student}</p>".encode()}
-        exchange.ask("POST", path, "ada", timestamp=moments[student], files=encode(page))
-        reply = exchange.ask("GET", path, student, timestamp=moments[student])
-        compared += same(reply, page)
+        exchange.request("POST", path, "ada", timestamp=timestamps[student], files=encode(page))
+        reply = exchange.request("GET", path, student, timestamp=timestamps[student])
+        compared += compare(reply, page)
         show(done, STUDENTS, "feedback")
     return [
         ("course", f"{course}, taught by ada"),
@@ -158,7 +152,7 @@ def main() -> None:
         process, host, port = start(Path(folder))
         try:
             print("ngshare runs on SQLite and a local folder. One class, over HTTP:")
-            for what, happened in hold_class(Exchange(host, port)):
+            for what, happened in run_class(Exchange(host, port)):
                 print(f"  {what:<10} {happened}")
             address = f"http://{host}:{port}/api/?user=ada"
             if sys.stdout.isatty():

@@ -1,12 +1,12 @@
-"""A JupyterHub with ngshare for trying out on one machine: ``make hub`` runs it.
+"""Configure a JupyterHub with ngshare on one machine, for evaluation: ``make hub`` runs it.
 
 Open http://127.0.0.1:8000/ and log in under any name, with any password. ``admin``
 may create courses. Every user can start a server with JupyterLab and nbgrader in it.
-Not for a class: whoever reaches the port can be anybody.
+Never use it for a class: everyone who reaches the port can log in as any user.
 
-NGSHARE_HUB_PORT says at which port (8000), NGSHARE_HUB_DIR where everything is kept
-(hub-data), NGSHARE_NBGRADER_VENV which environment the users' servers have
-(the one that .ci/get-nbgrader makes).
+NGSHARE_HUB_PORT is the port (default: 8000), NGSHARE_HUB_DIR the folder for all data (default:
+hub-data), NGSHARE_NBGRADER_VENV the environment of the users' servers (default: the one that
+.ci/get-nbgrader creates).
 """
 
 import os
@@ -31,13 +31,13 @@ c.Authenticator.allow_all = True
 c.JupyterHub.spawner_class = "simple"
 c.SimpleLocalProcessSpawner.home_dir_template = f"{folder}/homes/{{username}}"
 
-# What the image of the users' servers has elsewhere: nbgrader, the plugin, and where ngshare is.
+# On a real Hub this is in the image of the users' servers: nbgrader, the plugin and its address.
 (folder / "nbgrader" / "nbgrader_config.py").write_text(
     f"""import ngshare_exchange
 
 c = get_config()
 ngshare_exchange.configureExchange(c, "http://127.0.0.1:{port}/services/ngshare")
-c.CourseDirectory.course_id = "*"  # whoever teaches a course names it, as in --course physics
+c.CourseDirectory.course_id = "*"  # instructors name the course, as in --course physics
 """
 )
 c.Spawner.cmd = [str(venv / "bin" / "jupyterhub-singleuser")]
@@ -48,7 +48,7 @@ c.Spawner.environment = {
 }
 c.Spawner.start_timeout = 120
 
-# Of the whole file a real Hub needs only these lines, after all else, and other folders.
+# A real Hub needs only the lines below, at the end of its configuration, and other folders.
 from ngshare.hub import configure_hub  # noqa: E402  # see above
 
 configure_hub(
