@@ -1,5 +1,6 @@
-"""What users can do, one plain function each, and every rule about it.
+"""The rules of the exchange: one plain function for each thing that a user can do.
 
-A function takes a connection, which is its transaction, and the caller; returns
-plain data; and raises from :mod:`ngshare.errors`, which undoes all it did.
+Each function takes a connection, which is in a transaction that the function neither commits
+nor rolls back, and most take the caller. It returns plain data, or raises an error from
+:mod:`ngshare.errors`, which rolls the transaction back.
 """

@@ -1,12 +1,12 @@
 """Decide what a caller may do: every permission rule of the service.
 
-A role in a course (:data:`CAPABILITIES`) grants capabilities; an action names the capability
+A role in a course grants capabilities (:data:`CAPABILITIES`); an action names the capability
 that it needs. No other module compares names of roles to decide about permission.
 
-The order of checks is part of the HTTP contract: whether the course exists, then whether the
-caller may, then everything else. Anyone with an identity can therefore find out whether a course
-of some name exists, but nothing inside it: an assignment is looked up in the same query for
-speed, and reported as missing only after the caller's permission is established.
+The order of the checks is part of the HTTP contract: first the existence of the course, then the
+caller's permission, then everything else. Anyone with an identity can therefore find out that a
+course of some name exists, but nothing inside it: an assignment is looked up in the same query
+for speed, and reported as missing only after the caller's permission is established.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ NOT_RELATED = "not related to course"
 
 
 class Capability(enum.Enum):
-    """What somebody may do in one course."""
+    """A permission in one course."""
 
-    TAKE_PART = "list and fetch assignments, submit, see who teaches"
+    PARTICIPATE = "list and fetch assignments, submit, see the instructors"
     RELEASE = "release and remove assignments"
     GRADE = "list and collect everybody's submissions, give and see feedback"
     SEE_ROSTER = "see all students"
     CHANGE_ROSTER = "add, change and remove students"
-    AUDIT = "see the course's log and its use of the quota, export the course"
+    AUDIT = "see the course's audit log and quota usage, export the course"
 
 
 CAPABILITIES: Mapping[str, frozenset[Capability]] = {
     INSTRUCTOR: frozenset(Capability),
-    STUDENT: frozenset({Capability.TAKE_PART}),
+    STUDENT: frozenset({Capability.PARTICIPATE}),
 }
 """The capabilities of each role. Admins have all of them in every course."""
 
@@ -52,7 +52,7 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Released:
+class AssignmentRef:
     """A released assignment: the ids of its row and of its tree."""
 
     id: int
@@ -61,7 +61,7 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class CourseRef:
-    """A course: the id of its row and its name. It grants nothing."""
+    """A course: the id of its row, and its name. It grants nothing."""
 
     course_id: int
     course: str
@@ -71,19 +71,26 @@ class CourseRef:
 class Access(CourseRef):
     """A caller's access to a course.
 
-    ``role`` is None for somebody who is not in the course, ``caller_id`` (the id of the caller's
-    row in the table of users) for somebody never seen before. ``assignment`` is the one that was
-    looked up along with the course; None when none was named, or none of that name exists.
+    ``role`` is None for a caller who is not in the course. ``caller_id``, the id of the caller's
+    row in the table of users, is None for a caller without one. ``assignment`` is the released
+    assignment that was looked up along with the course; None if none was asked for or none of
+    that name exists.
     """
 
     role: str | None
     admin: bool
     caller_id: int | None
-    assignment: Released | None
+    assignment: AssignmentRef | None
 
     def may(self, capability: Capability) -> bool:
         """Return whether the caller has this capability in the course."""
         return self.admin or capability in CAPABILITIES.get(self.role or "", ())
+
+    def require_assignment(self) -> AssignmentRef:
+        """Return the assignment that was looked up. Raise NotFound if it is not released."""
+        if self.assignment is None:
+            raise NotFound("Assignment not found")
+        return self.assignment
 
 
 # One query for both: most requests name an assignment, and a query costs more than a join.
@@ -107,42 +114,42 @@ _ACCESS = (
 )
 
 
-def look_up(
+def get_access(
     connection: Connection, caller: Caller, course: str, assignment: str | None = None
 ) -> Access:
-    """Return the caller's access to a course, and the assignment of this name if there is one.
+    """Return the caller's access to a course, with the assignment of this name if it is released.
 
-    This checks no permission: use one of the ``require`` functions, unless permission is not the
-    question. Raises NotFound when there is no such course.
+    No permission is checked: call one of the ``require`` functions wherever permission matters.
+    Raises NotFound when there is no such course.
     """
     names = {"caller": caller.name, "course": course, "assignment": assignment}
     row = connection.execute(_ACCESS, names).one_or_none()
     if row is None:
         raise NotFound("Course not found")
     course_id, role, caller_id, assignment_id, tree_id = row
-    released = None if assignment_id is None else Released(assignment_id, tree_id)
+    released = None if assignment_id is None else AssignmentRef(assignment_id, tree_id)
     return Access(course_id, course, role, caller.admin, caller_id, released)
 
 
 def require_admin(caller: Caller) -> None:
-    """Raise Forbidden unless the caller is an admin. It comes before any lookup."""
+    """Raise Forbidden unless the caller is an admin. Called before any lookup."""
     if not caller.admin:
         raise Forbidden(reason=NOT_ADMIN)
 
 
-def require(
+def require_capability(
     connection: Connection,
     caller: Caller,
     course: str,
     capability: Capability,
     assignment: str | None = None,
 ) -> Access:
-    """Return the caller's access to a course in which they have this capability.
+    """Return the caller's access to a course. Raise Forbidden if it lacks the capability.
 
-    As in the functions below, ``assignment`` is looked up too, and may be missing. Raises
-    NotFound when there is no such course, and Forbidden.
+    As in the functions below, ``assignment`` is looked up too, and may be missing; and NotFound
+    is raised when there is no such course.
     """
-    access = look_up(connection, caller, course, assignment)
+    access = get_access(connection, caller, course, assignment)
     if not access.may(capability):
         raise Forbidden(reason=NOT_INSTRUCTOR)
     return access
@@ -151,14 +158,14 @@ def require(
 def require_member(
     connection: Connection, caller: Caller, course: str, assignment: str | None = None
 ) -> Access:
-    """Return the caller's access to a course that they teach or take. Admins always may."""
-    access = look_up(connection, caller, course, assignment)
-    if not access.may(Capability.TAKE_PART):
+    """Return the access of a member of the course or an admin. Raise Forbidden for others."""
+    access = get_access(connection, caller, course, assignment)
+    if not access.may(Capability.PARTICIPATE):
         raise Forbidden(reason=NOT_RELATED)
     return access
 
 
-def require_or_self(
+def require_capability_or_self(
     connection: Connection,
     caller: Caller,
     course: str,
@@ -166,9 +173,12 @@ def require_or_self(
     user: str,
     assignment: str | None = None,
 ) -> Access:
-    """Return the access of a caller who has this capability, or is ``user`` and in the course."""
-    access = look_up(connection, caller, course, assignment)
-    is_self = caller.name == user and access.may(Capability.TAKE_PART)
+    """Return the access of a caller with this capability, or of the member ``user`` themselves.
+
+    Raises Forbidden for others.
+    """
+    access = get_access(connection, caller, course, assignment)
+    is_self = caller.name == user and access.may(Capability.PARTICIPATE)
     if not is_self and not access.may(capability):
         raise Forbidden(reason=NOT_INSTRUCTOR)
     return access

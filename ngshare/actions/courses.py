@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from ngshare.actions import access, audit, roster
-from ngshare.actions.access import Caller, CourseRef
-from ngshare.actions.paging import ALL, Part
+from ngshare.actions import audit, roster
+from ngshare.actions.access import Caller, CourseRef, get_access, require_admin
+from ngshare.actions.paging import UNPAGED, PageRequest
 from ngshare.db.models import INSTRUCTOR, Course, Membership, User
 from ngshare.errors import Conflict, NotFound
 
-_EVERY_COURSE = select(Course.name).where(Course.removed_at.is_(None)).order_by(Course.name)
+_ALL_NAMES = select(Course.name).where(Course.removed_at.is_(None)).order_by(Course.name)
 _ROLES = (
     select(Course.name, Membership.role)
     .join(Membership, Membership.course_id == Course.id)
@@ -25,66 +25,69 @@ _ROLES = (
 )
 
 
-def list_courses(connection: Connection, caller: Caller, *, part: Part[str] = ALL) -> list[str]:
-    """The sorted names of the caller's courses, or a part of them; an admin's are all."""
-    after = part.after or ""  # which sorts before every name
+def list_courses(
+    connection: Connection, caller: Caller, *, page: PageRequest[str] = UNPAGED
+) -> list[str]:
+    """Return the sorted names of the caller's courses; for an admin, of all courses."""
+    after = page.after or ""  # which sorts before every name
     if caller.admin:
-        every = _EVERY_COURSE.where(Course.name > after).limit(part.limit)
-        return list(connection.scalars(every))
+        names = _ALL_NAMES.where(Course.name > after).limit(page.limit)
+        return list(connection.scalars(names))
     own = [name for name, _ in list_roles(connection, caller) if name > after]
-    return own[: part.limit]
+    return own[: page.limit]
 
 
 def list_roles(connection: Connection, caller: Caller) -> list[tuple[str, str]]:
-    """The courses that the caller is a member of, sorted, with the role in each."""
+    """Return the sorted names of the caller's courses, each with the caller's role in it."""
     rows = connection.execute(_ROLES, {"caller": caller.name}).all()
     return sorted((name, role) for name, role in rows)
 
 
-def check_create(connection: Connection, caller: Caller, course: str) -> None:
-    """Refuse whoever may not create this course, and a name that is taken."""
-    access.require_admin(caller)
-    taken = connection.scalar(
+def authorize_creation(connection: Connection, caller: Caller, course: str) -> None:
+    """Raise Forbidden unless the caller is an admin, and Conflict when the course exists."""
+    require_admin(caller)
+    existing = connection.scalar(
         select(Course.id).where(Course.name == course, Course.removed_at.is_(None))
     )
-    if taken is not None:
+    if existing is not None:
         raise Conflict("Course already exists")
 
 
 def create_course(
     connection: Connection, caller: Caller, course: str, instructors: Sequence[str]
 ) -> None:
-    """Create a course, with these users as its instructors; for admins.
+    """Create an empty course with these instructors; for admins.
 
-    A removed course of the same name is left alone: this one starts empty.
+    A removed course of the same name is not restored. The audit log gets an entry for the course,
+    with the number of instructors, and one for each instructor.
     """
-    check_create(connection, caller, course)
-    moment = audit.now()
+    authorize_creation(connection, caller, course)
+    now = audit.now()
     course_id: int = connection.execute(
-        insert(Course).returning(Course.id), {"name": course, "created_at": moment}
+        insert(Course).returning(Course.id), {"name": course, "created_at": now}
     ).scalar_one()
-    people = [roster.Person(name) for name in dict.fromkeys(instructors)]
+    course_ref = CourseRef(course_id, course)
+    usernames = list(dict.fromkeys(instructors))
+    people = [roster.Person(name) for name in usernames]
     roster.set_members(connection, course_id, INSTRUCTOR, people)
     audit.record(
-        connection,
-        caller,
-        "course created",
-        course=CourseRef(course_id, course),
-        at=moment,
-        instructors=[person.username for person in people],
+        connection, caller, "course created", course=course_ref, at=now, count=len(usernames)
+    )
+    audit.record_members(
+        connection, caller, "instructor added", INSTRUCTOR, usernames, course=course_ref, at=now
     )
 
 
 def remove_course(connection: Connection, caller: Caller, course: str) -> None:
-    """Hide a course and all that is in it; for admins. It can be restored until it is purged."""
-    access.require_admin(caller)
-    found = access.look_up(connection, caller, course)
-    moment = audit.now()
+    """Hide a course with all its contents; for admins. It can be restored until it is purged."""
+    require_admin(caller)
+    access = get_access(connection, caller, course)
+    now = audit.now()
     removed = connection.execute(
         update(Course)
-        .where(Course.id == found.course_id, Course.removed_at.is_(None))
-        .values(removed_at=moment, removed_by=caller.name)
+        .where(Course.id == access.course_id, Course.removed_at.is_(None))
+        .values(removed_at=now, removed_by=caller.name)
     )
-    if not removed.rowcount:  # somebody else did a moment ago
+    if not removed.rowcount:  # another request removed it a moment ago
         raise NotFound("Course not found")
-    audit.record(connection, caller, "course removed", course=found, at=moment)
+    audit.record(connection, caller, "course removed", course=access, at=now)

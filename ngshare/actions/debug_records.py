@@ -1,11 +1,11 @@
-"""Dump all records of a site, clear them, or replace them by sample data: for troubleshooting."""
+"""Dump all records of a site, clear them, or replace them with sample data, for troubleshooting."""
 
 from __future__ import annotations
 
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import CompoundSelect, Connection, Executable, Select, delete, insert, select
 from sqlalchemy.orm import aliased
 
 from ngshare.actions import audit, roster, tree_rows, users
@@ -33,23 +33,23 @@ SAMPLE_CONTENTS = {f"file{digit}": str(digit).encode() * 5 for digit in range(6)
 """The files of the sample data: ``file0`` holds ``00000``, and so on."""
 
 
-def check_dump(caller: Caller, *, debug: bool) -> None:
-    """Refuse the dump to everybody but admins, unless the service runs in debug mode."""
+def authorize_dump(caller: Caller, *, debug: bool) -> None:
+    """Raise Forbidden unless the caller is an admin or the service runs in debug mode."""
     if not (debug or caller.admin):
         raise Forbidden("Debug mode is off")
 
 
-def dump(connection: Connection) -> dict[str, Rows]:
-    """Every record that is not removed, by kind; a kind without records is left out."""
+def dump_records(connection: Connection) -> dict[str, Rows]:
+    """Return the records that are not removed, by kind; kinds without records are left out."""
     student, course = aliased(User), aliased(Course)
-    shown = Course.removed_at.is_(None)
-    tables: dict[str, Any] = {
+    not_removed = Course.removed_at.is_(None)
+    queries: dict[str, Executable] = {
         "users": select(User.id.label("_id"), User.name.label("id")).order_by(User.id),
         "courses": select(Course.id.label("_id"), Course.name.label("id"))
-        .where(shown)
+        .where(not_removed)
         .order_by(Course.id),
-        "instructors": _members(INSTRUCTOR),
-        "students": _members(STUDENT),
+        "instructors": _select_members(INSTRUCTOR),
+        "students": _select_members(STUDENT),
         "assignments": select(
             Assignment.id.label("_id"),
             Assignment.name.label("id"),
@@ -57,7 +57,7 @@ def dump(connection: Connection) -> dict[str, Rows]:
             Assignment.released_at.label("released"),
         )
         .join(Course)
-        .where(shown, Assignment.removed_at.is_(None))
+        .where(not_removed, Assignment.removed_at.is_(None))
         .order_by(Assignment.id),
         "submissions": select(
             Submission.id.label("_id"),
@@ -77,17 +77,19 @@ def dump(connection: Connection) -> dict[str, Rows]:
             File.md5.label("checksum"),
             File.size,
         )
-        .where(File.tree_id.in_(_shown_trees()))
+        .where(File.tree_id.in_(_select_visible_trees()))
         .order_by(File.tree_id, File.path),
     }
-    found = {name: _rows(connection, query) for name, query in tables.items()}
-    return {name: rows for name, rows in found.items() if rows}
+    records = {name: _fetch_rows(connection, query) for name, query in queries.items()}
+    return {name: rows for name, rows in records.items() if rows}
 
 
-def check_replace(caller: Caller, *, debug: bool, hub: bool) -> None:
-    """Refuse to replace every record: outside debug mode, and with a Hub to all but admins.
+def authorize_replacement(caller: Caller, *, debug: bool, hub: bool) -> None:
+    """Raise Forbidden unless the caller may delete or replace every record of the site.
 
-    On a Hub the records are somebody's work, also while an administrator looks for a fault.
+    ``debug`` is True in debug mode, which is required. ``hub`` is True if a Hub identifies the
+    callers; then the caller must be an admin, because the records are people's work, even while
+    an administrator has turned debug mode on to find a fault.
     """
     if not debug:
         raise Forbidden("Debug mode is off")
@@ -95,15 +97,18 @@ def check_replace(caller: Caller, *, debug: bool, hub: bool) -> None:
         require_admin(caller)
 
 
-def clear(connection: Connection, caller: Caller, *, debug: bool, hub: bool) -> None:
-    """Delete every record but the audit log, for good. Raises Forbidden, as check_replace does."""
-    check_replace(caller, debug=debug, hub=hub)
-    _empty(connection)
+def clear_records(connection: Connection, caller: Caller, *, debug: bool, hub: bool) -> None:
+    """Delete all records permanently, except the audit log. Raise Forbidden.
+
+    See :func:`authorize_replacement` for ``debug`` and ``hub``.
+    """
+    authorize_replacement(caller, debug=debug, hub=hub)
+    _delete_records(connection)
     audit.record(connection, caller, "all records deleted")
 
 
 def store_sample_files(blobs: BlobStore) -> dict[str, StoredFile]:
-    """Store the files of the sample data, and return them by their paths."""
+    """Store the files of the sample data, and return them by path."""
     digests = blobs.put(list(SAMPLE_CONTENTS.values()))
     return {
         path: StoredFile(path, digest, md5(content), len(content))
@@ -111,7 +116,7 @@ def store_sample_files(blobs: BlobStore) -> dict[str, StoredFile]:
     }
 
 
-def load_sample(
+def load_sample_data(
     connection: Connection,
     caller: Caller,
     files: dict[str, StoredFile],
@@ -119,31 +124,35 @@ def load_sample(
     debug: bool,
     hub: bool,
 ) -> None:
-    """Replace every record but the audit log by the sample data of the contract.
+    """Replace all records, except the audit log, with the sample data of the contract.
 
-    Raises Forbidden, as check_replace does.
+    ``files`` are those that :func:`store_sample_files` returned. Raises Forbidden; see
+    :func:`authorize_replacement` for ``debug`` and ``hub``.
     """
-    check_replace(caller, debug=debug, hub=hub)
-    _empty(connection)
-    users.user_ids(connection, ["kevin", "abigail", "lawrence", "eric"])
+    authorize_replacement(caller, debug=debug, hub=hub)
+    _delete_records(connection)
+    users.ensure_users(connection, ["kevin", "abigail", "lawrence", "eric"])
     course1 = _sample_course(connection, "course1", instructor="kevin", student="lawrence")
     course2 = _sample_course(connection, "course2", instructor="abigail", student="eric")
     challenge = _sample_assignment(connection, course1, "challenge", files["file2"])
     _sample_assignment(connection, course2, "assignment2a", files["file0"])
     _sample_assignment(connection, course2, "assignment2b", files["file1"])
-    lawrence = users.user_ids(connection, ["lawrence"])["lawrence"]
-    first = datetime(2020, 1, 1, tzinfo=timezone.utc)
-    for moment, path, feedback in ((first, "file3", "file5"), (audit.now(), "file4", None)):
+    lawrence = users.ensure_users(connection, ["lawrence"])["lawrence"]
+    first_time = datetime(2020, 1, 1, tzinfo=timezone.utc)
+    submissions = ((first_time, "file3", "file5"), (audit.now(), "file4", None))
+    for submitted_at, path, feedback in submissions:
         connection.execute(
             insert(Submission),
             [
                 {
                     "assignment_id": challenge,
                     "student_id": lawrence,
-                    "submitted_at": moment,
-                    "tree_id": tree_rows.add(connection, course1, [files[path]]),
+                    "submitted_at": submitted_at,
+                    "tree_id": tree_rows.insert_tree(connection, course1, [files[path]]),
                     "feedback_tree_id": (
-                        tree_rows.add(connection, course1, [files[feedback]]) if feedback else None
+                        tree_rows.insert_tree(connection, course1, [files[feedback]])
+                        if feedback
+                        else None
                     ),
                 }
             ],
@@ -151,8 +160,8 @@ def load_sample(
     audit.record(connection, caller, "all records replaced by sample data")
 
 
-def _empty(connection: Connection) -> None:
-    """Delete every record, but not who did what: that outlives what it tells of."""
+def _delete_records(connection: Connection) -> None:
+    """Delete the rows of all tables but the audit log, which outlives the rows that it is about."""
     for table in reversed(Base.metadata.sorted_tables):
         if table is not AuditEntry.__table__:
             connection.execute(delete(table))
@@ -173,14 +182,14 @@ def _sample_assignment(connection: Connection, course_id: int, name: str, file: 
         {
             "course_id": course_id,
             "name": name,
-            "tree_id": tree_rows.add(connection, course_id, [file]),
+            "tree_id": tree_rows.insert_tree(connection, course_id, [file]),
             "released_at": audit.now(),
         },
     ).scalar_one()
     return assignment_id
 
 
-def _members(role: str) -> Any:
+def _select_members(role: str) -> Select[str, str, str | None, str | None, str | None]:
     return (
         select(
             Course.name.label("course"),
@@ -198,23 +207,23 @@ def _members(role: str) -> Any:
     )
 
 
-def _shown_trees() -> Any:
-    """The trees that something which is not removed points to."""
-    shown = (Course.removed_at.is_(None), Assignment.removed_at.is_(None))
-    released = select(Assignment.tree_id).join(Course).where(*shown)
-    submitted = select(Submission.tree_id).join(Assignment).join(Course).where(*shown)
-    feedback = select(Submission.feedback_tree_id).join(Assignment).join(Course).where(*shown)
+def _select_visible_trees() -> CompoundSelect[Any]:
+    """Select the ids of the trees of assignments that are not removed."""
+    not_removed = (Course.removed_at.is_(None), Assignment.removed_at.is_(None))
+    released = select(Assignment.tree_id).join(Course).where(*not_removed)
+    submitted = select(Submission.tree_id).join(Assignment).join(Course).where(*not_removed)
+    feedback = select(Submission.feedback_tree_id).join(Assignment).join(Course).where(*not_removed)
     return released.union(submitted, feedback.where(Submission.feedback_tree_id.is_not(None)))
 
 
-def _rows(connection: Connection, query: Any) -> Rows:
+def _fetch_rows(connection: Connection, query: Executable) -> Rows:
     return [
-        {key: _plain(value) for key, value in row.items()}
+        {key: _to_json(value) for key, value in row.items()}
         for row in connection.execute(query).mappings()
     ]
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if isinstance(value, datetime):
         return format_time(value)
     return value.hex() if isinstance(value, bytes) else value

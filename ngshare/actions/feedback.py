@@ -1,4 +1,4 @@
-"""Feedback: give it, and fetch it."""
+"""Feedback on a submission: give it and fetch it."""
 
 from __future__ import annotations
 
@@ -7,35 +7,45 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, update
 
-from ngshare.actions import access, assignments, audit, submissions, tree_rows
-from ngshare.actions.access import Access, Caller, Capability
-from ngshare.actions.locks import lock
-from ngshare.actions.submissions import Submitted
+from ngshare.actions import audit, submissions, tree_rows
+from ngshare.actions.access import (
+    Access,
+    Caller,
+    Capability,
+    require_capability,
+    require_capability_or_self,
+)
+from ngshare.actions.locks import lock_row
+from ngshare.actions.submissions import SubmissionRef
 from ngshare.db.models import Submission
 from ngshare.protocol.times import format_time, parse_time
 from ngshare.protocol.trees import StoredFile
 
-_GIVE = (
+_SET_FEEDBACK = (
     update(Submission)
     .where(Submission.id == bindparam("submission_id"))
     .values(feedback_tree_id=bindparam("new_tree_id"))
 )
 
 
-def check_give(
+def authorize_feedback(
     connection: Connection,
     caller: Caller,
     course: str,
     assignment: str,
     student: str,
     timestamp: str | None,
-) -> tuple[Access, Submitted]:
-    """Refuse whoever may not give this feedback, before files are stored."""
-    found = access.require(connection, caller, course, Capability.GRADE, assignment)
-    return found, _find(connection, caller, found, student, timestamp)
+) -> tuple[Access, SubmissionRef]:
+    """Return the caller's access to the course, and the submission to give feedback on.
+
+    Raises Forbidden unless the caller may grade, and NotFound or BadRequest when there is no such
+    submission. Requests call it before their files are stored.
+    """
+    access = require_capability(connection, caller, course, Capability.GRADE, assignment)
+    return access, _require_submission(connection, caller, access, student, timestamp)
 
 
-def give(
+def give_feedback(
     connection: Connection,
     caller: Caller,
     course: str,
@@ -44,36 +54,37 @@ def give(
     timestamp: str | None,
     files: Sequence[StoredFile],
 ) -> None:
-    """Give feedback on one submission, in place of what was there; for instructors."""
-    found, submitted = check_give(connection, caller, course, assignment, student, timestamp)
-    if lock(connection, Submission, submitted.id):
-        # Somebody may have given feedback meanwhile, which this replaces then.
-        found, submitted = check_give(connection, caller, course, assignment, student, timestamp)
-    moment = audit.now()
+    """Give feedback on one submission, and replace feedback given before; for instructors."""
+    place = (course, assignment, student, timestamp)
+    access, submission = authorize_feedback(connection, caller, *place)
+    if lock_row(connection, Submission, submission.id):
+        # Feedback may have been given meanwhile, which this one then replaces.
+        access, submission = authorize_feedback(connection, caller, *place)
+    now = audit.now()
     tree_rows.mark_replaced(
         connection,
         caller,
-        submitted.feedback_tree_id,
-        moment,
-        assignment_id=assignments.named(found).id,
-        submission_id=submitted.id,
+        submission.feedback_tree_id,
+        now,
+        assignment_id=access.require_assignment().id,
+        submission_id=submission.id,
     )
-    tree_id = tree_rows.add(connection, found.course_id, files)
-    connection.execute(_GIVE, {"submission_id": submitted.id, "new_tree_id": tree_id})
+    tree_id = tree_rows.insert_tree(connection, access.course_id, files)
+    connection.execute(_SET_FEEDBACK, {"submission_id": submission.id, "new_tree_id": tree_id})
     audit.record(
         connection,
         caller,
         "feedback given",
-        course=found,
+        course=access,
         assignment=assignment,
         student=student,
-        at=moment,
+        at=now,
         files=len(files),
-        timestamp=format_time(submitted.submitted_at),
+        timestamp=format_time(submission.submitted_at),
     )
 
 
-def fetch(
+def fetch_feedback(
     connection: Connection,
     caller: Caller,
     course: str,
@@ -83,26 +94,30 @@ def fetch(
     *,
     removed: bool = False,
 ) -> tuple[datetime, list[StoredFile]]:
-    """The feedback on one submission, none if there is none; for instructors and that student.
+    """Return a submission's time (UTC) and the files of the feedback on it, if any.
 
-    ``removed``: for instructors also on the work of somebody who is no longer in the course.
+    For instructors and that student. With ``removed``, instructors may ask about a student who has
+    left the course.
     """
-    found = access.require_or_self(
+    access = require_capability_or_self(
         connection, caller, course, Capability.GRADE, student, assignment
     )
-    submitted = _find(connection, caller, found, student, timestamp, removed=removed)
-    return submitted.submitted_at, tree_rows.files(connection, submitted.feedback_tree_id)
+    submission = _require_submission(
+        connection, caller, access, student, timestamp, removed=removed
+    )
+    return submission.submitted_at, tree_rows.list_files(connection, submission.feedback_tree_id)
 
 
-def _find(
+def _require_submission(
     connection: Connection,
     caller: Caller,
-    found: Access,
+    access: Access,
     student: str,
     timestamp: str | None,
     *,
     removed: bool = False,
-) -> Submitted:
-    released = assignments.named(found)
-    submissions.require_participant(connection, caller, found, student, removed=removed)
-    return submissions.find(connection, released, student, parse_time(timestamp))
+) -> SubmissionRef:
+    """Return the submission that a request names. Raise NotFound or BadRequest."""
+    assignment = access.require_assignment()
+    submissions.require_participant(connection, caller, access, student, removed=removed)
+    return submissions.require_submission(connection, assignment, student, parse_time(timestamp))

@@ -1,10 +1,10 @@
-"""Waiting for each other, where two transactions that both look first would both be wrong.
+"""Lock rows, so that transactions which read before they write run one after the other.
 
-PostgreSQL shows each statement what others have committed before it, so whoever
-holds the lock of a row looks at what the one before left. SQLite lets one
-transaction write at a time, and needs none of this.
+On PostgreSQL each statement sees what was committed before it began. A transaction that holds the
+lock of a row therefore sees the changes of those that held it before. SQLite runs one
+writing transaction at a time, and needs no row locks.
 
-Locks are taken in one order: a course, an assignment, a submission, a user.
+To avoid deadlocks, locks are taken in one order: course, assignment, submission, user.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from ngshare.db.models import Assignment, Course, Submission, User
 
 Lockable = type[Course] | type[Assignment] | type[Submission] | type[User]
 
-# NO KEY: rows that point to the locked one can be inserted meanwhile.
+# FOR NO KEY UPDATE: other transactions can still insert rows that refer to the locked one.
 _LOCK = {
     table: select(table.id).where(table.id == bindparam("id")).with_for_update(key_share=True)
     for table in (Course, Assignment, Submission, User)
 }
 
 
-def lock(connection: Connection, table: Lockable, row_id: int) -> bool:
-    """Make others who lock this row wait until this transaction ends.
+def lock_row(connection: Connection, table: Lockable, row_id: int) -> bool:
+    """Lock a row until the transaction ends.
 
-    Return whether this one may have waited itself, so that what it knows may be out of date.
+    Return True if the transaction may have waited for the lock. Whatever it read before may then
+    be out of date, and must be read again.
     """
     if connection.dialect.name == "sqlite":
         return False

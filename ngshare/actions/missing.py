@@ -1,4 +1,4 @@
-"""Who has not handed in, or not in time."""
+"""Find the students of an assignment who have not submitted, or not in time."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
-from ngshare.actions import access, assignments
-from ngshare.actions.access import Caller, Capability
-from ngshare.actions.paging import ALL, Part
+from ngshare.actions.access import Caller, Capability, require_capability
+from ngshare.actions.paging import UNPAGED, PageRequest
 from ngshare.db.models import STUDENT, Membership, Submission, User
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
-    """A student of the roster who had handed in nothing.
+class MissingStudent:
+    """A student of the roster who had not submitted by a deadline.
 
-    ``late`` is when they first handed in after the moment that was asked about (UTC),
-    None when they never did.
+    ``late`` is the time (UTC) of their first submission after it; None if there is none.
     """
 
     username: str
@@ -35,15 +33,20 @@ def list_missing(
     assignment: str,
     by: datetime | None,
     *,
-    part: Part[str] = ALL,
-) -> list[Missing]:
-    """The students who had handed in nothing ``by`` this moment, or until now; for instructors."""
-    found = access.require(connection, caller, course, Capability.GRADE, assignment)
-    released = assignments.named(found)
-    # Looked up for each student, in an index, however many submissions there are.
+    page: PageRequest[str] = UNPAGED,
+) -> list[MissingStudent]:
+    """Return the students without a submission up to the time ``by``; for instructors.
+
+    ``by`` is in UTC; None stands for now. The list is sorted by username.
+    """
+    access = require_capability(connection, caller, course, Capability.GRADE, assignment)
+    assignment_id = access.require_assignment().id
+    # A subquery looks each student up in an index, however many submissions there are.
     first = (
         select(func.min(Submission.submitted_at))
-        .where(Submission.assignment_id == released.id, Submission.student_id == Membership.user_id)
+        .where(
+            Submission.assignment_id == assignment_id, Submission.student_id == Membership.user_id
+        )
         .correlate(Membership)
         .scalar_subquery()
     )
@@ -52,13 +55,13 @@ def list_missing(
         .select_from(Membership)
         .join(User, User.id == Membership.user_id)
         .where(
-            Membership.course_id == found.course_id,
+            Membership.course_id == access.course_id,
             Membership.role == STUDENT,
             Membership.removed_at.is_(None),
-            User.name > (part.after or ""),
+            User.name > (page.after or ""),
             first.is_(None) if by is None else first.is_(None) | (first > by),
         )
         .order_by(User.name)
-        .limit(part.limit)
+        .limit(page.limit)
     )
-    return [Missing(*row) for row in rows]
+    return [MissingStudent(*row) for row in rows]

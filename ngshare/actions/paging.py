@@ -1,7 +1,8 @@
-"""A part of a list that may be long: so many entries, after the one where the last part ended.
+"""Request one page of a list.
 
-Where a part begins is named by the key of the entry before it rather than by a count, so that
-what is added or removed meanwhile makes no entry appear twice or not at all.
+A page begins after the key of the last entry of the page before (keyset pagination) rather than
+after a number of entries, so that an entry that is added or removed between two requests makes no
+other appear twice or not at all.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True)
-class Part(Generic[Key]):
-    """At most ``limit`` entries (None: all), from the one after that of the key ``after``.
+class PageRequest(Generic[Key]):
+    """At most ``limit`` entries (None: all), beginning after the entry with the key ``after``.
 
-    With neither it is the whole list.
+    Without ``after`` the page begins at the start of the list.
     """
 
     limit: int | None = None
     after: Key | None = None
 
 
-ALL: Part[Any] = Part()
+UNPAGED: PageRequest[Any] = PageRequest()
+"""The whole list."""

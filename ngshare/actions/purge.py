@@ -1,16 +1,17 @@
-"""Delete for good what has been in the trash for long. Nothing else destroys submitted work."""
+"""Delete items of the trash permanently. Nothing else destroys submitted work."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, exists, select
 
-from ngshare.actions import access, audit
-from ngshare.actions.access import Caller, CourseRef
-from ngshare.actions.locks import lock
+from ngshare.actions import audit
+from ngshare.actions.access import Caller, CourseRef, require_admin
+from ngshare.actions.chunks import chunks
+from ngshare.actions.locks import lock_row
 from ngshare.db.models import (
     Assignment,
     Course,
@@ -23,13 +24,10 @@ from ngshare.db.models import (
 )
 from ngshare.protocol.times import format_time
 
-CHUNK = 500
-"""How many ids one IN list holds; old SQLite takes 999 parameters at most."""
-
 
 @dataclass(slots=True)
-class Purged:
-    """How many of each were purged."""
+class PurgeCounts:
+    """How many rows of each kind were purged."""
 
     courses: int = 0
     assignments: int = 0
@@ -37,59 +35,62 @@ class Purged:
     trees: int = 0
     submissions: int = 0
 
-    def __iadd__(self, more: Purged) -> Purged:
+    def __iadd__(self, more: PurgeCounts) -> PurgeCounts:
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(more, name))
         return self
 
 
-def purge(connection: Connection, caller: Caller, keys: Sequence[str], before: datetime) -> Purged:
-    """Delete the items of these keys for good, if they were removed before a time; for admins.
+def purge_items(
+    connection: Connection, caller: Caller, keys: Sequence[str], before: datetime
+) -> PurgeCounts:
+    """Delete the items with these keys that were removed before a time (UTC); for admins.
 
-    Items restored meanwhile are left alone, and so is every tree that an assignment or a
-    submission points to. The rows go; ``ngshare storage gc`` removes the bytes later.
+    Items that are not in the trash any more are skipped, and so is every tree that an assignment
+    or a submission refers to. Only rows are deleted; ``ngshare storage gc`` later deletes the
+    blobs.
     """
-    access.require_admin(caller)
-    purged = Purged()
+    require_admin(caller)
+    counts = PurgeCounts()
     for key in keys:
         if key[0] == "c":
-            purged += _purge_course(connection, caller, int(key[1:]), before)
+            counts += _purge_course(connection, caller, int(key[1:]), before)
         elif key[0] == "a":
-            purged += _purge_assignment(connection, caller, int(key[1:]), before)
+            counts += _purge_assignment(connection, caller, int(key[1:]), before)
         elif key[0] == "m":
-            purged += _purge_member(connection, caller, int(key[1:]), before)
-    purged += _purge_trees(
-        connection, caller, [int(key[1:]) for key in keys if key[0] == "t"], before
-    )
-    return purged
+            counts += _purge_member(connection, caller, int(key[1:]), before)
+    tree_ids = [int(key[1:]) for key in keys if key[0] == "t"]
+    counts += _purge_trees(connection, caller, tree_ids, before)
+    return counts
 
 
 def _purge_course(
     connection: Connection, caller: Caller, course_id: int, before: datetime
-) -> Purged:
-    # The lock keeps a restore out until this is done, or finds that it came first.
+) -> PurgeCounts:
+    """Delete a removed course and everything in it."""
+    # Locked against a restore at the same time. If the restore comes first, no row is found.
     row = connection.execute(
         select(Course.name, Course.removed_at)
         .where(Course.id == course_id, Course.removed_at < before)
         .with_for_update()
     ).one_or_none()
     if row is None:
-        return Purged()
-    of_course = select(Assignment.id).where(Assignment.course_id == course_id)
-    its_trees = select(Tree.id).where(Tree.course_id == course_id)
-    connection.execute(delete(ReplacedTree).where(ReplacedTree.tree_id.in_(its_trees)))
+        return PurgeCounts()
+    assignment_ids = select(Assignment.id).where(Assignment.course_id == course_id)
+    tree_ids = select(Tree.id).where(Tree.course_id == course_id)
+    connection.execute(delete(ReplacedTree).where(ReplacedTree.tree_id.in_(tree_ids)))
     submissions = connection.execute(
-        delete(Submission).where(Submission.assignment_id.in_(of_course))
+        delete(Submission).where(Submission.assignment_id.in_(assignment_ids))
     ).rowcount
     assignments = connection.execute(
         delete(Assignment).where(Assignment.course_id == course_id)
     ).rowcount
-    connection.execute(delete(File).where(File.tree_id.in_(its_trees)))
-    count = connection.execute(delete(Tree).where(Tree.course_id == course_id)).rowcount
+    connection.execute(delete(File).where(File.tree_id.in_(tree_ids)))
+    trees = connection.execute(delete(Tree).where(Tree.course_id == course_id)).rowcount
     members = connection.execute(
         delete(Membership).where(Membership.course_id == course_id)
     ).rowcount
-    # Before the course goes: its entries forget its id then, and keep its name.
+    # Before the course is deleted, which sets the course id of its entries to null.
     audit.record(
         connection,
         caller,
@@ -100,12 +101,13 @@ def _purge_course(
         submissions=submissions,
     )
     connection.execute(delete(Course).where(Course.id == course_id))
-    return Purged(1, assignments, members, count, submissions)
+    return PurgeCounts(1, assignments, members, trees, submissions)
 
 
 def _purge_assignment(
     connection: Connection, caller: Caller, assignment_id: int, before: datetime
-) -> Purged:
+) -> PurgeCounts:
+    """Delete a removed assignment with its submissions, their feedback, and all its trees."""
     row = connection.execute(
         select(
             Assignment.name,
@@ -119,10 +121,10 @@ def _purge_assignment(
         .with_for_update(of=Assignment)
     ).one_or_none()
     if row is None:
-        return Purged()
-    # Its older releases and feedback were replaced before it was removed, and are as old.
+        return PurgeCounts()
+    # Its replaced releases and feedback were replaced before it was removed, so they are old too.
     of_assignment = ReplacedTree.assignment_id == assignment_id
-    named = [
+    tree_ids = [
         row.tree_id,
         *connection.scalars(select(ReplacedTree.tree_id).where(of_assignment)),
     ]
@@ -132,11 +134,11 @@ def _purge_assignment(
         )
     ).all()
     for submitted, feedback in submissions:
-        named += [submitted] if feedback is None else [submitted, feedback]
+        tree_ids += [submitted] if feedback is None else [submitted, feedback]
     connection.execute(delete(ReplacedTree).where(of_assignment))
     connection.execute(delete(Submission).where(Submission.assignment_id == assignment_id))
     connection.execute(delete(Assignment).where(Assignment.id == assignment_id))
-    _delete_trees(connection, named)
+    _delete_trees(connection, tree_ids)
     audit.record(
         connection,
         caller,
@@ -146,21 +148,21 @@ def _purge_assignment(
         removed=format_time(row.removed_at),
         submissions=len(submissions),
     )
-    return Purged(assignments=1, trees=len(named), submissions=len(submissions))
+    return PurgeCounts(assignments=1, trees=len(tree_ids), submissions=len(submissions))
 
 
 def _purge_member(
     connection: Connection, caller: Caller, membership_id: int, before: datetime
-) -> Purged:
+) -> PurgeCounts:
     """Delete a removed member's row. Their submissions stay in the course."""
     course_id = connection.scalar(
         select(Membership.course_id).where(Membership.id == membership_id)
     )
     if course_id is None:
-        return Purged()
-    # Whoever changes the roster has its turn before, and the member is not in the trash any
-    # more, or after, and finds that there is none to bring back.
-    lock(connection, Course, course_id)
+        return PurgeCounts()
+    # A change of the roster that restores the member takes the same lock. If it comes first, the
+    # member is not in the trash any more; if it comes second, it inserts a new row.
+    lock_row(connection, Course, course_id)
     row = connection.execute(
         select(
             Membership.role,
@@ -173,24 +175,21 @@ def _purge_member(
         .where(Membership.id == membership_id, Membership.removed_at < before)
     ).one_or_none()
     if row is None:
-        return Purged()
+        return PurgeCounts()
     connection.execute(delete(Membership).where(Membership.id == membership_id))
-    audit.record(
-        connection,
-        caller,
-        f"{row.role} purged",
-        course=CourseRef(row.course_id, row.course),
-        student=row.user if row.role == "student" else None,
-        **({"instructor": row.user} if row.role == "instructor" else {}),
+    course = CourseRef(row.course_id, row.course)
+    audit.record_members(
+        connection, caller, f"{row.role} purged", row.role, [row.user], course=course
     )
-    return Purged(members=1)
+    return PurgeCounts(members=1)
 
 
 def _purge_trees(
     connection: Connection, caller: Caller, tree_ids: Sequence[int], before: datetime
-) -> Purged:
-    courses: dict[tuple[int, str], list[int]] = {}
-    for chunk in _chunks(tree_ids):
+) -> PurgeCounts:
+    """Delete replaced trees, and write one entry of the log for each course."""
+    by_course: dict[CourseRef, list[int]] = {}
+    for chunk in chunks(tree_ids):
         rows = connection.execute(
             select(Tree.id, Tree.course_id, Course.name)
             .join(Course, Course.id == Tree.course_id)
@@ -205,26 +204,15 @@ def _purge_trees(
             .with_for_update(of=ReplacedTree)
         )
         for tree_id, course_id, name in rows:
-            courses.setdefault((course_id, name), []).append(tree_id)
-    for (course_id, name), ids in courses.items():
+            by_course.setdefault(CourseRef(course_id, name), []).append(tree_id)
+    for course, ids in by_course.items():
         _delete_trees(connection, ids)
-        audit.record(
-            connection,
-            caller,
-            "replaced trees purged",
-            course=CourseRef(course_id, name),
-            trees=len(ids),
-        )
-    return Purged(trees=sum(map(len, courses.values())))
+        audit.record(connection, caller, "replaced trees purged", course=course, trees=len(ids))
+    return PurgeCounts(trees=sum(map(len, by_course.values())))
 
 
 def _delete_trees(connection: Connection, tree_ids: Sequence[int]) -> None:
-    for chunk in _chunks(tree_ids):
+    for chunk in chunks(tree_ids):
         connection.execute(delete(ReplacedTree).where(ReplacedTree.tree_id.in_(chunk)))
         connection.execute(delete(File).where(File.tree_id.in_(chunk)))
         connection.execute(delete(Tree).where(Tree.id.in_(chunk)))
-
-
-def _chunks(items: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(items), CHUNK):
-        yield items[start : start + CHUNK]

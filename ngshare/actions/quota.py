@@ -1,8 +1,8 @@
-"""How many bytes a course may keep, and how many it does.
+"""Limit the bytes that a course keeps.
 
-Counted are all of its trees, also those that were replaced or whose assignment was
-removed, until they are purged: they can be restored. Equal files of two trees count
-twice, though they are stored once.
+Every tree of a course counts, also replaced ones and those of removed assignments, until they are
+purged, because they can be restored. Equal files of two trees count twice, though they are stored
+once.
 """
 
 from __future__ import annotations
@@ -12,61 +12,60 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, bindparam, func, select
 
-from ngshare.actions import access
-from ngshare.actions.access import Caller, Capability
-from ngshare.actions.locks import lock
+from ngshare.actions.access import Caller, Capability, get_access, require_capability
+from ngshare.actions.locks import lock_row
 from ngshare.db.models import Course, Tree
 from ngshare.errors import OverQuota
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Change = Callable[Concatenate[Connection, Caller, str, P], T]
+Action = Callable[Concatenate[Connection, Caller, str, P], T]
 
-_USED = select(func.coalesce(func.sum(Tree.size), 0)).where(
+_USAGE = select(func.coalesce(func.sum(Tree.size), 0)).where(
     Tree.course_id == bindparam("course_id")
 )
 
 
-def usage(connection: Connection, caller: Caller, course: str) -> int:
-    """How many bytes the course keeps; for instructors."""
-    found = access.require(connection, caller, course, Capability.AUDIT)
-    return _used(connection, found.course_id)
+def get_usage(connection: Connection, caller: Caller, course: str) -> int:
+    """Return the bytes that the course keeps; for instructors."""
+    access = require_capability(connection, caller, course, Capability.AUDIT)
+    return _sum_sizes(connection, access.course_id)
 
 
-def check_room(connection: Connection, caller: Caller, course: str, quota: int) -> int:
-    """Return how many bytes the course keeps. Raises OverQuota when these are ``quota`` already."""
-    used = _used(connection, access.look_up(connection, caller, course).course_id)
-    if used >= quota:
+def require_quota_left(connection: Connection, caller: Caller, course: str, quota: int) -> int:
+    """Return the bytes that the course keeps. Raise OverQuota if they reach ``quota`` (bytes).
+
+    Checks no permission.
+    """
+    usage = _sum_sizes(connection, get_access(connection, caller, course).course_id)
+    if usage >= quota:
         raise over_quota(course, quota)
-    return used
+    return usage
 
 
-def within(quota: int | None, change: Change[P, T]) -> Change[P, T]:
-    """The same change, undone when the course keeps more than ``quota`` bytes after it.
+def enforce_quota(quota: int | None, action: Action[P, T]) -> Action[P, T]:
+    """Return an action that raises OverQuota if the course exceeds ``quota`` (bytes) after it.
 
-    Changes of one course take turns then: two at once would each add up the bytes of the
-    course without those of the other, and a class that submits together would have no limit.
+    The action's arguments begin with connection, caller and course. Such actions on one course
+    run one after the other: two at the same time would each not count the other's bytes, and a
+    class that submits together would have no limit. Without a quota (None), the action itself
+    is returned.
     """
     if quota is None:
-        return change
+        return action
 
     def run(
         connection: Connection, caller: Caller, course: str, /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        course_id = access.look_up(connection, caller, course).course_id
-        # Before the change, which locks what comes after a course in the order of locks.
-        lock(connection, Course, course_id)
-        result = change(connection, caller, course, *args, **kwargs)
-        if _used(connection, course_id) > quota:
+        course_id = get_access(connection, caller, course).course_id
+        # Before the action, which takes locks that come after a course's in the order of locks.
+        lock_row(connection, Course, course_id)
+        result = action(connection, caller, course, *args, **kwargs)
+        if _sum_sizes(connection, course_id) > quota:
             raise over_quota(course, quota)
         return result
 
     return run
-
-
-def _used(connection: Connection, course_id: int) -> int:
-    used: int = connection.execute(_USED, {"course_id": course_id}).scalar_one()
-    return int(used)  # PostgreSQL's sum is a decimal
 
 
 def over_quota(course: str, quota: int) -> OverQuota:
@@ -76,3 +75,8 @@ def over_quota(course: str, quota: int) -> OverQuota:
         "of this request was stored. Please ask the course's instructor, or an administrator "
         "of this JupyterHub, to make room"
     )
+
+
+def _sum_sizes(connection: Connection, course_id: int) -> int:
+    usage: int = connection.execute(_USAGE, {"course_id": course_id}).scalar_one()
+    return int(usage)  # PostgreSQL's sum is a decimal

@@ -1,38 +1,50 @@
-"""Submissions: hand in, list, collect."""
+"""Submissions: submit, list, collect."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, insert, select, type_coerce
+from sqlalchemy import Connection, Select, bindparam, func, insert, select, type_coerce
 
-from ngshare.actions import access, assignments, audit, roster, tree_rows, users
-from ngshare.actions.access import Access, Caller, Capability, Released
-from ngshare.actions.locks import lock
-from ngshare.actions.paging import ALL, Part
+from ngshare.actions import audit, roster, tree_rows, users
+from ngshare.actions.access import (
+    Access,
+    AssignmentRef,
+    Caller,
+    Capability,
+    require_capability,
+    require_capability_or_self,
+    require_member,
+)
+from ngshare.actions.locks import lock_row
+from ngshare.actions.paging import UNPAGED, PageRequest
 from ngshare.db.models import Assignment, Submission, User, UtcText
 from ngshare.errors import NotFound
 from ngshare.protocol.times import format_time, parse_time
 from ngshare.protocol.trees import StoredFile
 
 
-class Handed(NamedTuple):
-    """That a student handed something in, and when; ``id`` is its row's.
+class SubmissionSummary(NamedTuple):
+    """One entry of a list of submissions.
 
-    ``moment`` is the text that clients compare: ``2020-01-01 00:00:00.000000 UTC``.
+    ``timestamp`` is the time of the submission as clients compare it
+    (``2020-01-01 00:00:00.000000 UTC``), ``id`` the id of its row.
     """
 
     student: str
-    moment: str
+    timestamp: str
     id: int
 
 
 @dataclass(frozen=True, slots=True)
-class Submitted:
-    """One submission: its row's id, its moment (UTC), its tree's id and its feedback's, if any."""
+class SubmissionRef:
+    """One submission: the ids of its row, its tree and its feedback's tree (None: no feedback).
+
+    ``submitted_at`` is its time in UTC.
+    """
 
     id: int
     submitted_at: datetime
@@ -47,35 +59,40 @@ _OF_STUDENT = (
         Submission.assignment_id == bindparam("assignment_id"), User.name == bindparam("student")
     )
 )
-_ALL = (
+_LATEST = _OF_STUDENT.order_by(Submission.submitted_at.desc()).limit(1)
+_AT_TIME = _OF_STUDENT.where(Submission.submitted_at == bindparam("submitted_at"))
+_SUMMARIES = (
     select(User.name, type_coerce(Submission.submitted_at, UtcText), Submission.id)
     .join(User, User.id == Submission.student_id)
     .where(Submission.assignment_id == bindparam("assignment_id"))
     .order_by(Submission.submitted_at, Submission.id)
 )
-_OWN = _ALL.where(User.name == bindparam("student"))
-_EVER = (
+_SUMMARIES_OF_STUDENT = _SUMMARIES.where(User.name == bindparam("student"))
+_ANY_IN_COURSE = (
     select(Submission.id)
     .join(User, User.id == Submission.student_id)
     .join(Assignment, Assignment.id == Submission.assignment_id)
     .where(Assignment.course_id == bindparam("course_id"), User.name == bindparam("student"))
     .limit(1)
 )
-_LATEST = _OF_STUDENT.order_by(Submission.submitted_at.desc()).limit(1)
-_AT = _OF_STUDENT.where(Submission.submitted_at == bindparam("submitted_at"))
-_SUBMISSION = insert(Submission)
-_LAST_TIME = select(func.max(Submission.submitted_at)).where(
+_INSERT = insert(Submission)
+_LATEST_TIME = select(func.max(Submission.submitted_at)).where(
     Submission.assignment_id == bindparam("assignment_id"),
     Submission.student_id == bindparam("student_id"),
 )
 
 
-def check_submit(
+def authorize_submission(
     connection: Connection, caller: Caller, course: str, assignment: str
-) -> tuple[Access, Released]:
-    """Refuse whoever may not submit to this assignment, before files are stored."""
-    found = access.require_member(connection, caller, course, assignment)
-    return found, assignments.named(found)
+) -> Access:
+    """Return the caller's access to the course. Raise unless they may submit to the assignment.
+
+    Raises NotFound when the course or the assignment does not exist, and Forbidden. Requests call
+    it before their files are stored.
+    """
+    access = require_member(connection, caller, course, assignment)
+    access.require_assignment()
+    return access
 
 
 def submit(
@@ -85,26 +102,30 @@ def submit(
     assignment: str,
     files: Sequence[StoredFile],
 ) -> datetime:
-    """Hand in the caller's work; for every member of the course. Return its moment (UTC).
+    """Submit the caller's work to an assignment, and return the time of the submission (UTC).
 
-    A student's moments for one assignment increase, whatever the clock does.
+    Every member of the course may, instructors too. The times of one student's submissions to an
+    assignment strictly increase, even when the clock is set back.
     """
-    found, released = check_submit(connection, caller, course, assignment)
-    student_id = found.caller_id or users.user_ids(connection, [caller.name])[caller.name]
-    if lock(connection, User, student_id):
+    access = authorize_submission(connection, caller, course, assignment)
+    student_id = access.caller_id or users.ensure_users(connection, [caller.name])[caller.name]
+    if lock_row(connection, User, student_id):
         # Meanwhile the assignment may have been removed, or the caller from the course.
-        found, released = check_submit(connection, caller, course, assignment)
-    moment = audit.now()
-    last = connection.scalar(_LAST_TIME, {"assignment_id": released.id, "student_id": student_id})
-    if last is not None and moment <= last:
-        moment = last + timedelta(microseconds=1)
-    tree_id = tree_rows.add(connection, found.course_id, files)
+        access = authorize_submission(connection, caller, course, assignment)
+    assignment_id = access.require_assignment().id
+    now = audit.now()
+    latest = connection.scalar(
+        _LATEST_TIME, {"assignment_id": assignment_id, "student_id": student_id}
+    )
+    if latest is not None and now <= latest:
+        now = latest + timedelta(microseconds=1)
+    tree_id = tree_rows.insert_tree(connection, access.course_id, files)
     connection.execute(
-        _SUBMISSION,
+        _INSERT,
         {
-            "assignment_id": released.id,
+            "assignment_id": assignment_id,
             "student_id": student_id,
-            "submitted_at": moment,
+            "submitted_at": now,
             "tree_id": tree_id,
         },
     )
@@ -112,36 +133,36 @@ def submit(
         connection,
         caller,
         "submission handed in",
-        course=found,
+        course=access,
         assignment=assignment,
         student=caller.name,
-        at=moment,  # whoever asks the log for a deadline means this
+        at=now,  # equal to the submission's time, so that the log can be asked about deadlines
         files=len(files),
-        timestamp=format_time(moment),
+        timestamp=format_time(now),
     )
-    return moment
+    return now
 
 
-def list_all(
+def list_submissions(
     connection: Connection,
     caller: Caller,
     course: str,
     assignment: str,
     *,
-    part: Part[tuple[datetime, int]] = ALL,
-) -> list[Handed]:
-    """Every submission to an assignment, oldest first; for instructors.
+    page: PageRequest[tuple[datetime, int]] = UNPAGED,
+) -> list[SubmissionSummary]:
+    """Return every submission to an assignment, oldest first; for instructors.
 
-    The key of one is its moment with its row's id.
+    The key of an entry is its time with the id of its row.
     """
-    found = access.require(connection, caller, course, Capability.GRADE, assignment)
-    released = assignments.named(found)
-    # All at once, which takes half as long as row by row.
-    rows = connection.execute(_of(part, _ALL), {"assignment_id": released.id}).all()
-    return list(map(Handed._make, rows))
+    access = require_capability(connection, caller, course, Capability.GRADE, assignment)
+    values = {"assignment_id": access.require_assignment().id}
+    # All rows at once, which takes half as long as row by row.
+    rows = connection.execute(_select_page(_SUMMARIES, page), values).all()
+    return list(map(SubmissionSummary._make, rows))
 
 
-def list_own(
+def list_student_submissions(
     connection: Connection,
     caller: Caller,
     course: str,
@@ -149,28 +170,30 @@ def list_own(
     student: str,
     *,
     removed: bool = False,
-    part: Part[tuple[datetime, int]] = ALL,
-) -> list[Handed]:
-    """One student's submissions, oldest first; for instructors and for that student.
+    page: PageRequest[tuple[datetime, int]] = UNPAGED,
+) -> list[SubmissionSummary]:
+    """Return one student's submissions, oldest first; for instructors and that student.
 
-    ``removed``: for instructors also of somebody who is no longer in the course.
+    With ``removed``, instructors may ask about a student who has left the course.
     """
-    found = access.require_or_self(
+    access = require_capability_or_self(
         connection, caller, course, Capability.GRADE, student, assignment
     )
-    released = assignments.named(found)
-    require_participant(connection, caller, found, student, removed=removed)
-    values = {"assignment_id": released.id, "student": student}
-    return list(map(Handed._make, connection.execute(_of(part, _OWN), values).all()))
+    values = {"assignment_id": access.require_assignment().id, "student": student}
+    require_participant(connection, caller, access, student, removed=removed)
+    rows = connection.execute(_select_page(_SUMMARIES_OF_STUDENT, page), values).all()
+    return list(map(SubmissionSummary._make, rows))
 
 
-def _of(part: Part[tuple[datetime, int]], listed: Any) -> Any:
-    """A part of what a query lists in the order of :data:`_ALL`."""
-    if part.after is not None:
-        moment, row = part.after
-        later = (Submission.submitted_at > moment) | (Submission.id > row)
-        listed = listed.where(Submission.submitted_at >= moment, later)
-    return listed if part.limit is None else listed.limit(part.limit)
+def _select_page(
+    summaries: Select[str, str, int], page: PageRequest[tuple[datetime, int]]
+) -> Select[str, str, int]:
+    """Limit a query that has the columns and the order of :data:`_SUMMARIES` to one page."""
+    if page.after is not None:
+        time, row_id = page.after
+        later = (Submission.submitted_at > time) | (Submission.id > row_id)
+        summaries = summaries.where(Submission.submitted_at >= time, later)
+    return summaries if page.limit is None else summaries.limit(page.limit)
 
 
 def collect(
@@ -183,46 +206,51 @@ def collect(
     *,
     removed: bool = False,
 ) -> tuple[datetime, list[StoredFile]]:
-    """One submission's moment and files, the latest unless a time is named; for instructors.
+    """Return the time (UTC) and the files of a student's submission; for instructors.
 
-    ``removed``: also of somebody who is no longer in the course.
+    It is the submission of ``timestamp``, or the latest one if that is None. With ``removed``, the
+    student may have left the course.
     """
-    found = access.require(connection, caller, course, Capability.GRADE, assignment)
-    released = assignments.named(found)
-    require_participant(connection, caller, found, student, removed=removed)
-    moment = None if timestamp is None else parse_time(timestamp)
-    submitted = find(connection, released, student, moment)
-    return submitted.submitted_at, tree_rows.files(connection, submitted.tree_id)
+    access = require_capability(connection, caller, course, Capability.GRADE, assignment)
+    assignment_ref = access.require_assignment()
+    require_participant(connection, caller, access, student, removed=removed)
+    submitted_at = None if timestamp is None else parse_time(timestamp)
+    submission = require_submission(connection, assignment_ref, student, submitted_at)
+    return submission.submitted_at, tree_rows.list_files(connection, submission.tree_id)
 
 
-def find(
-    connection: Connection, released: Released, student: str, moment: datetime | None
-) -> Submitted:
-    """A student's submission of this moment, or the latest one. Raises NotFound."""
-    values = {"assignment_id": released.id, "student": student}
-    if moment is None:
+def require_submission(
+    connection: Connection,
+    assignment: AssignmentRef,
+    student: str,
+    submitted_at: datetime | None,
+) -> SubmissionRef:
+    """Return a student's submission of this time, or the latest one (None). Raise NotFound."""
+    values = {"assignment_id": assignment.id, "student": student}
+    if submitted_at is None:
         row = connection.execute(_LATEST, values).one_or_none()
     else:
-        row = connection.execute(_AT, {**values, "submitted_at": moment}).one_or_none()
+        row = connection.execute(_AT_TIME, {**values, "submitted_at": submitted_at}).one_or_none()
     if row is None:
         raise NotFound("Submission not found")
-    return Submitted(*row)
+    return SubmissionRef(*row)
 
 
 def require_participant(
-    connection: Connection, caller: Caller, course: Access, student: str, *, removed: bool = False
+    connection: Connection, caller: Caller, access: Access, student: str, *, removed: bool = False
 ) -> None:
-    """Raise NotFound unless this user is in the course. Instructors may submit too.
+    """Raise NotFound unless ``student`` is in the course. Instructors may submit too.
 
-    ``course`` is the caller's access to it, which answers for themselves without a query.
-
-    ``removed``: to those who may grade, somebody who ever handed in to it is as good.
+    ``access`` is the caller's access to the course, which needs no query when the student is the
+    caller. With ``removed``, a caller who may grade can also name a former member who ever
+    submitted to the course.
     """
-    if student == caller.name and course.role is not None:
+    if student == caller.name and access.role is not None:
         return
-    if roster.role_of(connection, course.course_id, student) is not None:
+    if roster.get_role(connection, access.course_id, student) is not None:
         return
-    values = {"course_id": course.course_id, "student": student}
-    if removed and course.may(Capability.GRADE) and connection.execute(_EVER, values).first():
+    values = {"course_id": access.course_id, "student": student}
+    may_see_former = removed and access.may(Capability.GRADE)
+    if may_see_former and connection.execute(_ANY_IN_COURSE, values).first():
         return
     raise NotFound("Student not found")

@@ -1,7 +1,7 @@
-"""The trash: list what was removed or replaced, and restore it.
+"""List the trash: everything that was removed or replaced and is not purged yet.
 
-Each item has a short key: ``c3`` is a course, ``a7`` an assignment, ``m5`` a member of a
-course, ``t9`` the tree of a release or of feedback that a newer one replaced.
+Each item has a key: ``c3`` is a course, ``a7`` an assignment, ``m5`` a member of a course, and
+``t9`` the tree of a release or of feedback that a newer one replaced.
 """
 
 from __future__ import annotations
@@ -12,27 +12,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy.orm import InstrumentedAttribute
 
-from ngshare.actions import access, audit, tree_rows
-from ngshare.actions.access import Caller, CourseRef
+from ngshare.actions.access import Caller, CourseRef, require_admin
 from ngshare.db.models import Assignment, Course, Membership, ReplacedTree, Submission, Tree, User
-from ngshare.errors import BadRequest, Conflict, NotFound
-from ngshare.protocol.names import check_name
-from ngshare.protocol.times import format_time
+from ngshare.errors import BadRequest, NotFound
 
 KINDS = ("course", "assignment", "instructor", "student", "release", "feedback", "replaced")
 """The kinds of items. The last is a replaced tree without a record of what it belonged to."""
 
-_COURSE_KEY = r"c[1-9][0-9]{0,17}"
-
 
 @dataclass(frozen=True, slots=True)
 class TrashItem:
-    """What was removed or replaced, at a time in UTC, and by whom; None when that is not known.
+    """Something that was removed or replaced, at a time in UTC, by a user (None: not known).
 
-    ``user`` is the member, or the student whose feedback it is, on the submission of
-    ``submitted_at``. ``submissions`` is how many a removed course or assignment has.
+    ``user`` is the member, or the student whose feedback it is, on the submission of the time
+    ``submitted_at``. ``submissions`` counts those of a removed course or assignment.
     """
 
     key: str
@@ -47,6 +43,16 @@ class TrashItem:
     submitted_at: datetime | None = None
     submissions: int = 0
 
+    @property
+    def row_id(self) -> int:
+        """The id of the row of the course, assignment, member or tree."""
+        return int(self.key[1:])
+
+    @property
+    def course_ref(self) -> CourseRef:
+        """The course that the item is, or is in."""
+        return CourseRef(self.course_id, self.course)
+
 
 def list_trash(
     connection: Connection,
@@ -56,14 +62,14 @@ def list_trash(
     kind: str | None = None,
     before: datetime | None = None,
 ) -> list[TrashItem]:
-    """List what was removed or replaced, courses first, the oldest first; for admins.
+    """Return the items in the trash, courses first, the oldest of each kind first; for admins.
 
-    ``course`` (a name), ``kind`` and ``before`` (a time in UTC) each leave out the others.
+    ``course`` (a name), ``kind`` and ``before`` (a time in UTC) each restrict the list.
     """
-    access.require_admin(caller)
+    require_admin(caller)
     return [
         item
-        for items in (_courses, _assignments, _members, _trees)
+        for items in (_removed_courses, _removed_assignments, _removed_members, _replaced_trees)
         for item in items(connection)
         if (course is None or item.course == course)
         and (kind is None or item.kind == kind)
@@ -71,175 +77,50 @@ def list_trash(
     ]
 
 
-def find_course(connection: Connection, caller: Caller, key: str) -> TrashItem:
-    """Return the removed course of a key; for admins. Raises NotFound, also for other kinds."""
-    access.require_admin(caller)
-    if not re.fullmatch(_COURSE_KEY, key):
-        raise _absent(key)
-    return _find(connection, key)
+def find_removed_course(connection: Connection, caller: Caller, key: str) -> TrashItem:
+    """Return the removed course with this key; for admins. Raise NotFound for any other key."""
+    require_admin(caller)
+    if not re.fullmatch(r"c[1-9][0-9]{0,17}", key):
+        raise not_in_trash(key)
+    return get_item(connection, key)
 
 
-def find_courses(connection: Connection, caller: Caller, name: str) -> list[TrashItem]:
-    """List the removed courses of this name, in the order of their removal; for admins."""
-    access.require_admin(caller)
-    return [item for item in _courses(connection) if item.course == name]
+def find_removed_courses(connection: Connection, caller: Caller, name: str) -> list[TrashItem]:
+    """Return the removed courses of this name, in the order of their removal; for admins."""
+    require_admin(caller)
+    return [item for item in _removed_courses(connection) if item.course == name]
 
 
-def replaced_trees(connection: Connection, course_id: int) -> list[TrashItem]:
-    """List the trees of a course that newer ones replaced, the oldest replacement first."""
-    return list(_trees(connection, course_id=course_id))
+def list_replaced_trees(connection: Connection, course_id: int) -> list[TrashItem]:
+    """Return the replaced trees of a course, the oldest replacement first. Checks no permission."""
+    return list(_replaced_trees(connection, course_id=course_id))
 
 
-# Restoring
+def get_item(connection: Connection, key: str) -> TrashItem:
+    """Return the item with this key. Raise BadRequest if it is no key, or NotFound.
 
-
-def restore(connection: Connection, caller: Caller, key: str, name: str | None = None) -> TrashItem:
-    """Restore one item by its key; for admins. Return the item.
-
-    A course can be given another ``name``, and must be when a course of its name exists.
-    The files are all there, because rows in the trash keep their blobs.
-
-    Raises NotFound when it is not in the trash, Conflict when something else is in its way.
+    Checks no permission.
     """
-    access.require_admin(caller)
-    item = _find(connection, key)
-    if name is not None and item.kind != "course":
-        raise BadRequest("Only a course can be restored under another name")
-    if item.course_removed and item.kind != "course":
-        raise Conflict(f"Its course {item.course} is removed: restore c{item.course_id} first")
-    moment = audit.now()
-    number = int(key[1:])
-    if item.kind == "course":
-        _restore_course(connection, caller, item, check_name(name or item.course), moment)
-        return item
-    if key[0] == "t":
-        _restore_tree(connection, caller, item, number, moment)
-        return item
-    table = Assignment if item.kind == "assignment" else Membership
-    _bring_back(connection, table, number, key)
-    detail = {"instructor": item.user} if item.kind == "instructor" else {}
-    audit.record(
-        connection,
-        caller,
-        f"{item.kind} restored",
-        course=_ref(item),
-        assignment=item.assignment,
-        student=item.user if item.kind == "student" else None,
-        at=moment,
-        **detail,
-    )
-    return item
-
-
-def _restore_course(
-    connection: Connection, caller: Caller, item: TrashItem, name: str, moment: datetime
-) -> None:
-    # Not itself, which somebody else may have restored a moment ago.
-    taken = connection.scalar(
-        select(Course.id).where(
-            Course.name == name, Course.removed_at.is_(None), Course.id != item.course_id
-        )
-    )
-    if taken is not None:
-        raise Conflict(f"A course {name} exists: give this one another name, with --as NAME")
-    _bring_back(connection, Course, item.course_id, item.key, name=name)
-    audit.record(
-        connection,
-        caller,
-        "course restored",
-        course=CourseRef(item.course_id, name),
-        at=moment,
-        removed_as=item.course,
-    )
-
-
-def _bring_back(connection: Connection, table: Any, number: int, key: str, **values: Any) -> None:
-    changed = connection.execute(
-        update(table)
-        .where(table.id == number, table.removed_at.is_not(None))
-        .values(removed_at=None, removed_by=None, **values)
-    )
-    if changed.rowcount == 0:  # restored or purged a moment ago
-        raise _absent(key)
-
-
-def _restore_tree(
-    connection: Connection, caller: Caller, item: TrashItem, tree_id: int, moment: datetime
-) -> None:
-    """Put an old release or old feedback in the place of the newer one, which is replaced."""
-    replaced = connection.execute(
-        select(ReplacedTree.assignment_id, ReplacedTree.submission_id).where(
-            ReplacedTree.tree_id == tree_id
-        )
-    ).one_or_none()
-    if replaced is None:  # restored or purged a moment ago
-        raise _absent(item.key)
-    if replaced.assignment_id is None:
-        raise Conflict("There is no record of what this replaced tree belonged to")
-    assignment = connection.execute(
-        select(Assignment.id, Assignment.tree_id, Assignment.removed_at)
-        .where(Assignment.id == replaced.assignment_id)
-        .with_for_update()
-    ).one_or_none()
-    if assignment is None:  # purged a moment ago, with this tree
-        raise _absent(item.key)
-    if assignment.removed_at is not None:
-        raise Conflict(
-            f"Its assignment {item.assignment} is removed: restore a{assignment.id} first"
-        )
-    detail = {}
-    if replaced.submission_id is None:
-        newer = assignment.tree_id
-        place = update(Assignment).where(Assignment.id == assignment.id).values(tree_id=tree_id)
-    else:
-        of_submission = Submission.id == replaced.submission_id
-        newer = connection.execute(
-            select(Submission.feedback_tree_id).where(of_submission).with_for_update(key_share=True)
-        ).scalar_one()
-        place = update(Submission).where(of_submission).values(feedback_tree_id=tree_id)
-        assert item.submitted_at is not None
-        detail["timestamp"] = format_time(item.submitted_at)
-    tree_rows.mark_replaced(
-        connection,
-        caller,
-        newer,
-        moment,
-        assignment_id=assignment.id,
-        submission_id=replaced.submission_id,
-    )
-    back = connection.execute(delete(ReplacedTree).where(ReplacedTree.tree_id == tree_id))
-    if back.rowcount == 0:
-        raise _absent(item.key)
-    connection.execute(place)
-    audit.record(
-        connection,
-        caller,
-        f"{item.kind} restored",
-        course=_ref(item),
-        assignment=item.assignment,
-        student=item.user,
-        at=moment,
-        **detail,
-    )
-
-
-# Finding
-
-
-def _find(connection: Connection, key: str) -> TrashItem:
     if not re.fullmatch(r"[camt][1-9][0-9]{0,17}", key):
         raise BadRequest(f"{key} is no key of the trash; they look like c3, a7, m5 or t9")
-    items = {"c": _courses, "a": _assignments, "m": _members, "t": _trees}[key[0]]
+    items = {
+        "c": _removed_courses,
+        "a": _removed_assignments,
+        "m": _removed_members,
+        "t": _replaced_trees,
+    }[key[0]]
     for item in items(connection, int(key[1:])):
         return item
-    raise _absent(key)
+    raise not_in_trash(key)
 
 
-def _absent(key: str) -> NotFound:
+def not_in_trash(key: str) -> NotFound:
+    """Return the error for a key that no item has."""
     return NotFound(f"There is no {key} in the trash")
 
 
-def _courses(connection: Connection, number: int | None = None) -> Iterator[TrashItem]:
+def _removed_courses(connection: Connection, row_id: int | None = None) -> Iterator[TrashItem]:
+    """Yield the removed courses, or the one with this id."""
     submissions = (
         select(func.count())
         .select_from(Submission)
@@ -249,14 +130,15 @@ def _courses(connection: Connection, number: int | None = None) -> Iterator[Tras
     )
     query = (
         select(Course.id, Course.name, Course.removed_at, Course.removed_by, submissions)
-        .where(Course.removed_at.is_not(None), *_only(Course.id, number))
+        .where(Course.removed_at.is_not(None), *_equals(Course.id, row_id))
         .order_by(Course.removed_at, Course.id)
     )
     for course_id, name, at, by, count in connection.execute(query):
         yield TrashItem(f"c{course_id}", "course", course_id, name, True, at, by, submissions=count)
 
 
-def _assignments(connection: Connection, number: int | None = None) -> Iterator[TrashItem]:
+def _removed_assignments(connection: Connection, row_id: int | None = None) -> Iterator[TrashItem]:
+    """Yield the removed assignments, or the one with this id."""
     submissions = (
         select(func.count()).where(Submission.assignment_id == Assignment.id).scalar_subquery()
     )
@@ -267,18 +149,18 @@ def _assignments(connection: Connection, number: int | None = None) -> Iterator[
             Assignment.removed_at,
             Assignment.removed_by,
             submissions.label("submissions"),
-            *_COURSE,
+            *_COURSE_COLUMNS,
         )
         .select_from(Assignment)
         .join(Course, Course.id == Assignment.course_id)
-        .where(Assignment.removed_at.is_not(None), *_only(Assignment.id, number))
+        .where(Assignment.removed_at.is_not(None), *_equals(Assignment.id, row_id))
         .order_by(Assignment.removed_at, Assignment.id)
     )
     for row in connection.execute(query):
         yield TrashItem(
             f"a{row.id}",
             "assignment",
-            *_course(row),
+            *_course_fields(row),
             row.removed_at,
             row.removed_by,
             assignment=row.name,
@@ -286,7 +168,8 @@ def _assignments(connection: Connection, number: int | None = None) -> Iterator[
         )
 
 
-def _members(connection: Connection, number: int | None = None) -> Iterator[TrashItem]:
+def _removed_members(connection: Connection, row_id: int | None = None) -> Iterator[TrashItem]:
+    """Yield the removed members of courses, or the one with this id."""
     query = (
         select(
             Membership.id,
@@ -294,28 +177,29 @@ def _members(connection: Connection, number: int | None = None) -> Iterator[Tras
             Membership.removed_at,
             Membership.removed_by,
             User.name.label("user"),
-            *_COURSE,
+            *_COURSE_COLUMNS,
         )
         .select_from(Membership)
         .join(User, User.id == Membership.user_id)
         .join(Course, Course.id == Membership.course_id)
-        .where(Membership.removed_at.is_not(None), *_only(Membership.id, number))
+        .where(Membership.removed_at.is_not(None), *_equals(Membership.id, row_id))
         .order_by(Membership.removed_at, Membership.id)
     )
     for row in connection.execute(query):
         yield TrashItem(
             f"m{row.id}",
             row.role,
-            *_course(row),
+            *_course_fields(row),
             row.removed_at,
             row.removed_by,
             user=row.user,
         )
 
 
-def _trees(
-    connection: Connection, number: int | None = None, *, course_id: int | None = None
+def _replaced_trees(
+    connection: Connection, row_id: int | None = None, *, course_id: int | None = None
 ) -> Iterator[TrashItem]:
+    """Yield the replaced trees: all of them, the one with this id, or those of a course."""
     query = (
         select(
             ReplacedTree.tree_id,
@@ -324,7 +208,7 @@ def _trees(
             Assignment.name.label("assignment"),
             User.name.label("student"),
             Submission.submitted_at,
-            *_COURSE,
+            *_COURSE_COLUMNS,
         )
         .select_from(ReplacedTree)
         .join(Tree, Tree.id == ReplacedTree.tree_id)
@@ -332,7 +216,7 @@ def _trees(
         .outerjoin(Assignment, Assignment.id == ReplacedTree.assignment_id)
         .outerjoin(Submission, Submission.id == ReplacedTree.submission_id)
         .outerjoin(User, User.id == Submission.student_id)
-        .where(*_only(ReplacedTree.tree_id, number), *_only(Tree.course_id, course_id))
+        .where(*_equals(ReplacedTree.tree_id, row_id), *_equals(Tree.course_id, course_id))
         .order_by(ReplacedTree.replaced_at, ReplacedTree.tree_id)
     )
     for row in connection.execute(query):
@@ -340,7 +224,7 @@ def _trees(
         yield TrashItem(
             f"t{row.tree_id}",
             kind if row.student is None else "feedback",
-            *_course(row),
+            *_course_fields(row),
             row.replaced_at,
             row.replaced_by,
             assignment=row.assignment,
@@ -349,20 +233,18 @@ def _trees(
         )
 
 
-_COURSE = (
+_COURSE_COLUMNS = (
     Course.id.label("course_id"),
     Course.name.label("course"),
-    Course.removed_at.label("course_removed"),
+    Course.removed_at.label("course_removed_at"),
 )
 
 
-def _course(row: Any) -> tuple[int, str, bool]:
-    return row.course_id, row.course, row.course_removed is not None
+def _course_fields(row: Any) -> tuple[int, str, bool]:
+    """Return the values of ``course_id``, ``course`` and ``course_removed`` of an item."""
+    return row.course_id, row.course, row.course_removed_at is not None
 
 
-def _only(column: Any, number: int | None) -> list[Any]:
-    return [] if number is None else [column == number]
-
-
-def _ref(item: TrashItem) -> CourseRef:
-    return CourseRef(item.course_id, item.course)
+def _equals(column: InstrumentedAttribute[int], value: int | None) -> list[ColumnElement[bool]]:
+    """Return the condition that a column has this value; none for None."""
+    return [] if value is None else [column == value]

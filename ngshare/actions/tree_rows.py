@@ -1,4 +1,4 @@
-"""Directory trees as rows: what assignments, submissions and feedback are made of."""
+"""Directory trees as rows: the files of assignments, submissions and feedback."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ngshare.actions.access import Caller
 from ngshare.db.models import File, ReplacedTree, Tree
 from ngshare.protocol.trees import StoredFile
 
-_TREE = insert(Tree).returning(Tree.id)
-_FILE = insert(File)
-_REPLACED = insert(ReplacedTree)
+_INSERT_TREE = insert(Tree).returning(Tree.id)
+_INSERT_FILE = insert(File)
+_INSERT_REPLACED = insert(ReplacedTree)
 _FILES = (
     select(File.path, File.sha256, File.md5, File.size)
     .where(File.tree_id == bindparam("tree_id"))
@@ -21,15 +21,15 @@ _FILES = (
 )
 
 
-def add(connection: Connection, course_id: int, files: Sequence[StoredFile]) -> int:
-    """Write the rows of a tree whose blobs are durable already; return its id."""
+def insert_tree(connection: Connection, course_id: int, files: Sequence[StoredFile]) -> int:
+    """Insert the rows of a tree, and return its id. The blobs of its files must be durable."""
     tree_id: int = connection.execute(
-        _TREE,
+        _INSERT_TREE,
         {"course_id": course_id, "size": sum(file.size for file in files)},
     ).scalar_one()
     if files:
         connection.execute(
-            _FILE,
+            _INSERT_FILE,
             [
                 {
                     "tree_id": tree_id,
@@ -44,8 +44,8 @@ def add(connection: Connection, course_id: int, files: Sequence[StoredFile]) -> 
     return tree_id
 
 
-def files(connection: Connection, tree_id: int | None) -> list[StoredFile]:
-    """Return the files of a tree, by path; an empty list when there is no tree."""
+def list_files(connection: Connection, tree_id: int | None) -> list[StoredFile]:
+    """Return the files of a tree, sorted by path; none if ``tree_id`` is None."""
     if tree_id is None:
         return []
     return [StoredFile(*row) for row in connection.execute(_FILES, {"tree_id": tree_id}).all()]
@@ -60,14 +60,14 @@ def mark_replaced(
     assignment_id: int,
     submission_id: int | None = None,
 ) -> None:
-    """Record that a newer tree takes this one's place, at a time in UTC. It stays until a purge.
+    """Record that a newer tree replaced this one, at a time in UTC. It stays until it is purged.
 
-    It was the release of the assignment, or feedback on the submission. Without a tree
-    (no feedback was given before) nothing is recorded.
+    The tree was the release of the assignment, or, with a ``submission_id``, the feedback on that
+    submission. If ``tree_id`` is None (no feedback was given before), nothing is recorded.
     """
     if tree_id is not None:
         connection.execute(
-            _REPLACED,
+            _INSERT_REPLACED,
             {
                 "tree_id": tree_id,
                 "assignment_id": assignment_id,

@@ -1,31 +1,32 @@
-"""Users: who was seen, and which members of courses may never be, because of their names.
+"""Users: remember who sent requests, and find names that may match no user of the Hub.
 
-A user exists from the first request, or from the first time that somebody names them.
+A user gets a row with the first request, or when somebody first names them, in a roster for
+example.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from ngshare.actions import access, audit
-from ngshare.actions.access import Caller
+from ngshare.actions import audit
+from ngshare.actions.access import Caller, get_access, require_admin
+from ngshare.actions.chunks import chunks
 from ngshare.db.models import Course, Membership, User
-from ngshare.protocol.usernames import name_key, name_warnings
-
-CHUNK = 500
-"""How many names one IN list holds; old SQLite takes 999 parameters at most."""
+from ngshare.protocol.usernames import lookalike_key, name_warnings
 
 _FIRST_SEEN = select(User.first_seen_at).where(User.name == bindparam("name"))
 
 
 @dataclass(frozen=True, slots=True)
-class OddName:
-    """A name of no user who was ever seen, and why it may stay so, as phrases that follow it."""
+class SuspiciousName:
+    """A name of no user seen so far, with the reasons why it may match none.
+
+    Each reason is a phrase that follows the name, as in "has capitals".
+    """
 
     username: str
     warnings: list[str]
@@ -33,10 +34,11 @@ class OddName:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of a course, and when they first sent a request (UTC; None: never).
+    """A member of a course, and the time (UTC) of their first request (None: they sent none).
 
-    Of one never seen, ``warnings`` say why the name may be no user's, and ``similar`` are the
-    names of users who were seen and differ only in blanks, case or Unicode form.
+    For a member who sent none, ``warnings`` are the reasons why the name may match no user, and
+    ``similar`` the names of users who did send requests and whose names differ only in blanks,
+    case or Unicode form.
     """
 
     course: str
@@ -48,13 +50,13 @@ class Member:
 
 
 def was_seen(connection: Connection, name: str) -> bool:
-    """Return whether a user of this name ever sent a request."""
+    """Return True if a user of this name ever sent a request."""
     return connection.scalar(_FIRST_SEEN, {"name": name}) is not None
 
 
-def see(connection: Connection, name: str) -> None:
-    """Record that a user sent a first request."""
-    user_ids(connection, [name])
+def mark_seen(connection: Connection, name: str) -> None:
+    """Record the time of a user's first request."""
+    ensure_users(connection, [name])
     connection.execute(
         update(User)
         .where(User.name == name, User.first_seen_at.is_(None))
@@ -62,52 +64,57 @@ def see(connection: Connection, name: str) -> None:
     )
 
 
-def user_ids(connection: Connection, names: Iterable[str]) -> dict[str, int]:
-    """Return the ids of these users. Those named for the first time are added."""
-    wanted = list(dict.fromkeys(names))
-    found: dict[str, int] = {}
-    for chunk in chunks(wanted):
+def ensure_users(connection: Connection, names: Iterable[str]) -> dict[str, int]:
+    """Return the row ids of these users by name, and insert the rows that are missing."""
+    unique = list(dict.fromkeys(names))
+    ids: dict[str, int] = {}
+    for chunk in chunks(unique):
         rows = connection.execute(select(User.name, User.id).where(User.name.in_(chunk)))
-        found.update((name, user_id) for name, user_id in rows)
-    missing = [name for name in wanted if name not in found]
+        ids.update((name, user_id) for name, user_id in rows)
+    missing = [name for name in unique if name not in ids]
     if missing:
-        # In one order: two that insert the same names in different orders wait for each other.
+        # Sorted: two transactions that insert the same names in different orders would deadlock.
         rows = connection.execute(
             insert(User).returning(User.name, User.id), [{"name": name} for name in sorted(missing)]
         )
-        found.update((name, user_id) for name, user_id in rows)
-    return found
+        ids.update((name, user_id) for name, user_id in rows)
+    return ids
 
 
-def find_odd_names(connection: Connection, caller: Caller, names: Sequence[str]) -> list[OddName]:
+def find_suspicious_names(
+    connection: Connection, caller: Caller, names: Sequence[str]
+) -> list[SuspiciousName]:
     """Return those of these names that may match no user, in their order.
 
-    For whoever may add them: it tells nothing but whether such a user was ever seen.
+    For callers who may add the names to a course: the result only reveals which of the names
+    belong to users who sent requests.
     """
-    odd = {name: warnings for name in names if (warnings := name_warnings(name))}
+    suspicious = {name: warnings for name in names if (warnings := name_warnings(name))}
     seen: set[str] = set()
-    for chunk in chunks(list(odd)):
+    for chunk in chunks(list(suspicious)):
         seen.update(
             connection.scalars(
                 select(User.name).where(User.name.in_(chunk), User.first_seen_at.is_not(None))
             )
         )
-    return [OddName(name, warnings) for name, warnings in odd.items() if name not in seen]
+    return [
+        SuspiciousName(name, warnings) for name, warnings in suspicious.items() if name not in seen
+    ]
 
 
 def list_members(connection: Connection, caller: Caller, course: str | None = None) -> list[Member]:
-    """Return the members of one course, or of all, by course, role and name; for admins.
+    """Return the members of one course or of all, sorted by course, role and name; for admins.
 
     Raises NotFound when there is no such course.
     """
-    access.require_admin(caller)
+    require_admin(caller)
     if course is not None:
-        access.look_up(connection, caller, course)
+        get_access(connection, caller, course)
     similar: dict[str, list[str]] = {}
     for name in connection.scalars(
         select(User.name).where(User.first_seen_at.is_not(None)).order_by(User.name)
     ):
-        similar.setdefault(name_key(name), []).append(name)
+        similar.setdefault(lookalike_key(name), []).append(name)
     rows = connection.execute(
         select(Course.name, User.name, Membership.role, User.first_seen_at)
         .select_from(Membership)
@@ -121,14 +128,8 @@ def list_members(connection: Connection, caller: Caller, course: str | None = No
         .order_by(Course.name, Membership.role, User.name)
     )
     return [
-        Member(*row, name_warnings(row[1]), similar.get(name_key(row[1]), []))
+        Member(*row, name_warnings(row[1]), similar.get(lookalike_key(row[1]), []))
         if row[3] is None
         else Member(*row, [], [])
         for row in rows
     ]
-
-
-def chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Split a sequence into pieces that fit into one IN list."""
-    for start in range(0, len(items), CHUNK):
-        yield items[start : start + CHUNK]

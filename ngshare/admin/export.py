@@ -19,7 +19,7 @@ from typing import IO
 
 from sqlalchemy import Connection
 
-from ngshare.actions import access, audit, trash, tree_rows
+from ngshare.actions import access, audit, audit_query, trash, tree_rows
 from ngshare.actions.access import Caller, Capability
 from ngshare.admin import export_index, export_rows
 from ngshare.admin.archive_paths import PortablePaths
@@ -65,16 +65,16 @@ def require_exportable(connection: Connection, caller: Caller, course: str) -> E
     Raises Forbidden, or NotFound; an admin's error names the keys of removed courses of that name.
     """
     try:
-        course_access = access.require(connection, caller, course, Capability.AUDIT)
+        course_access = access.require_capability(connection, caller, course, Capability.AUDIT)
     except NotFound as error:
         if not caller.admin:
             raise
         with suppress(NotFound):
-            removed = trash.find_course(connection, caller, course)
+            removed = trash.find_removed_course(connection, caller, course)
             return ExportableCourse(removed.course_id, removed.course, removed.at)
-        keys = [item.key for item in trash.find_courses(connection, caller, course)]
+        keys = [item.key for item in trash.find_removed_courses(connection, caller, course)]
         if not keys:
-            raise NotFound(f"There is no course {course}: {audit.CHECK_NAME}") from error
+            raise NotFound(f"There is no course {course}: {audit_query.CHECK_NAME}") from error
         commands = " and ".join(f"ngshare export {key}" for key in keys)
         raise NotFound(f"Course not found. It is in the trash, for {commands}") from error
     return ExportableCourse(course_access.course_id, course, None)
@@ -172,7 +172,7 @@ class _ArchiveWriter:
         """
         folder = self._folders.path(path)
         names = PortablePaths()
-        for file in tree_rows.files(self._connection, tree_id):
+        for file in tree_rows.list_files(self._connection, tree_id):
             name = f"{folder}/{names.path(file.path)}"
             state = self._add_file(name, file, modified)
             digest = file.sha256.hex() if file.sha256 else ""

@@ -108,7 +108,7 @@ def list_submissions(connection: Connection, course_id: int) -> list[ExportedTre
 def list_replaced(connection: Connection, course_id: int) -> list[ExportedTree]:
     """Return the releases and the feedback of a course that newer ones replaced."""
     trees = []
-    for item in trash.replaced_trees(connection, course_id):
+    for item in trash.list_replaced_trees(connection, course_id):
         kind = {"release": "released", "feedback": "feedback"}.get(item.kind, "unknown")
         submitted = item.submitted_at and _folder_name(item.submitted_at)
         # Within such a folder the time is unique; the key is unique in the whole site.

@@ -10,9 +10,9 @@ from datetime import date, datetime, time, timezone
 
 from traitlets import Bool, Integer, Unicode
 
-from ngshare.actions import audit, missing
-from ngshare.actions.audit import Entry, Wanted
-from ngshare.actions.missing import Missing
+from ngshare.actions import audit, audit_query, missing
+from ngshare.actions.audit_query import LogEntry, LogFilter
+from ngshare.actions.missing import MissingStudent
 from ngshare.commands.base import EXIT_OK, SITE_ALIASES, Command, CommandError
 from ngshare.db.transactions import Database
 from ngshare.protocol.times import format_time
@@ -79,7 +79,7 @@ class Log(Command):
             raise CommandError(
                 f"there is no event {self.event!r}; there are: {', '.join(audit.EVENTS)}"
             )
-        wanted = Wanted(
+        log_filter = LogFilter(
             course=self.course or None,
             assignment=self.assignment or None,
             student=self.student or None,
@@ -90,29 +90,33 @@ class Log(Command):
             oldest_first=self.oldest_first,
         )
         if self.before:
-            wanted = _beyond(wanted, self.before)
+            log_filter = _beyond(log_filter, self.before)
         shown, last = 0, 0
         with self.open_database() as database:
-            for entry in self._entries(database, wanted):
+            for entry in self._entries(database, log_filter):
                 if shown == self.limit and self.limit:
                     self.print_note(f"There is more: --before={last} goes on, --limit=0 shows all.")
                     break
                 self.print_line(json.dumps(_plain(entry)) if self.as_json else describe(entry))
                 shown, last = shown + 1, entry.id
             if not shown:
-                database.read(audit.require_known, self.caller, wanted)
+                database.read(audit_query.require_known_names, self.caller, log_filter)
         if not shown and not self.as_json:
             self.print_line("There is nothing of that in the log.")
         return EXIT_OK
 
-    def _entries(self, database: Database, wanted: Wanted) -> Iterator[Entry]:
-        """All that is wanted, a page at a time, so that no more is read than is shown."""
+    def _entries(self, database: Database, log_filter: LogFilter) -> Iterator[LogEntry]:
+        """Yield the entries of the filter, a page at a time, so that only shown ones are read."""
         while True:
-            page = database.read(audit.all_entries, self.caller, replace(wanted, limit=audit.LIMIT))
+            page = database.read(
+                audit_query.list_log,
+                self.caller,
+                replace(log_filter, limit=audit_query.MAX_PAGE_SIZE),
+            )
             yield from page.entries
             if page.next is None:
                 return
-            wanted = _beyond(wanted, page.next)
+            log_filter = _beyond(log_filter, page.next)
 
     def _refuse_beside_missing(self) -> None:
         """Refuse what --missing does not heed, if it stands on the command line."""
@@ -144,7 +148,7 @@ class Log(Command):
         return EXIT_OK
 
 
-def describe(entry: Entry) -> str:
+def describe(entry: LogEntry) -> str:
     """An entry as one line: number, moment, who, what, where, and the rest."""
     where = "/".join(name for name in (entry.course, entry.assignment) if name is not None)
     words = [f"{entry.id:>6}", format_time(entry.at)[:19] + "Z", entry.actor, entry.event]
@@ -153,7 +157,7 @@ def describe(entry: Entry) -> str:
     return "  ".join(words)
 
 
-def describe_missing(person: Missing) -> str:
+def describe_missing(person: MissingStudent) -> str:
     """A student who has not handed in, as one line."""
     names = " ".join(name for name in (person.first_name, person.last_name) if name)
     late = f"late, {format_time(person.late)}" if person.late else "never"
@@ -177,18 +181,18 @@ def parse_moment(text: str, of_day: time) -> datetime:
     return found.replace(tzinfo=found.tzinfo or timezone.utc).astimezone(timezone.utc)
 
 
-def _beyond(wanted: Wanted, number: int) -> Wanted:
-    """What comes after the entry of this number, in the order that is wanted."""
-    if wanted.oldest_first:
-        return replace(wanted, after=number)
-    return replace(wanted, before=number)
+def _beyond(log_filter: LogFilter, number: int) -> LogFilter:
+    """Return a filter for the entries after the one of this number, in the filter's order."""
+    if log_filter.oldest_first:
+        return replace(log_filter, after=number)
+    return replace(log_filter, before=number)
 
 
 def _value(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _plain(entry: Entry) -> dict[str, object]:
+def _plain(entry: LogEntry) -> dict[str, object]:
     """As the API shows it."""
     fields = asdict(entry)
     return {"id": fields.pop("id"), "timestamp": format_time(fields.pop("at")), **fields}

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from traitlets import Enum, Unicode
 
-from ngshare.actions import audit, purge, trash
-from ngshare.actions.purge import Purged
+from ngshare.actions import audit, purge, trash, trash_restore
+from ngshare.actions.purge import PurgeCounts
 from ngshare.actions.trash import TrashItem
 from ngshare.commands.base import EXIT_OK, SITE_ALIASES, YES_FLAG, Command
 from ngshare.commands.formatting import format_count
@@ -93,7 +93,9 @@ class Restore(Command):
     def run(self) -> int:
         with self.open_database() as database:
             for key in self.arguments:
-                item = database.write(trash.restore, self.caller, key, self.new_name or None)
+                item = database.write(
+                    trash_restore.restore_item, self.caller, key, self.new_name or None
+                )
                 suffix = f", as {self.new_name}" if self.new_name else ""
                 self.print_line(f"Restored {key}: {identify(item)}{suffix}")
         return EXIT_OK
@@ -137,12 +139,14 @@ class Purge(Command):
         )
         return EXIT_OK
 
-    def _purge(self, database: Database, items: Sequence[TrashItem], before: datetime) -> Purged:
+    def _purge(
+        self, database: Database, items: Sequence[TrashItem], before: datetime
+    ) -> PurgeCounts:
         """Purge the items in several transactions; return the number of rows of each kind."""
-        total = Purged()
+        total = PurgeCounts()
         with Progress("Purging", len(items)) as progress:
             for keys in _batches([item.key for item in items]):
-                total += database.write(purge.purge, self.caller, keys, before)
+                total += database.write(purge.purge_items, self.caller, keys, before)
                 progress.advance(len(keys))
         return total
 

@@ -26,8 +26,11 @@ IDLE_SECONDS = 60
 RECYCLE_SECONDS = 1800
 """The longest time that a connection is reused: firewalls and poolers drop old ones silently."""
 
-LOST_RACE_STATES = frozenset({"40001", "40P01", "55P03"})
-"""SQLSTATEs of a serialization failure, a deadlock and a lock timeout: a retry may succeed."""
+LOST_RACE_STATES = frozenset({"40001", "40P01", "55P03", "23503"})
+"""SQLSTATEs after which a retry may succeed, or fail with a better error.
+
+They are a serialization failure, a deadlock, a lock timeout, and a violated foreign key: a purge
+deleted a row between a check and an insert, and the retried check finds that it is gone."""
 
 UNIQUE_VIOLATION = "23505"
 DISK_FULL = "53100"

@@ -1,4 +1,4 @@
-"""Times as clients read and write them."""
+"""Format and parse times as clients read and write them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _TIME = re.compile(
 )
 
 
-def format_time(moment: datetime) -> str:
-    """A moment in the form clients compare: ``2020-01-01 00:00:00.000000 UTC``."""
-    if moment.tzinfo is not timezone.utc:
-        moment = moment.astimezone(timezone.utc)
-    return moment.isoformat(" ", "microseconds")[:26] + " UTC"
+def format_time(time: datetime) -> str:
+    """Return a time in the format that clients compare: ``2020-01-01 00:00:00.000000 UTC``."""
+    if time.tzinfo is not timezone.utc:
+        time = time.astimezone(timezone.utc)
+    return time.isoformat(" ", "microseconds")[:26] + " UTC"
 
 
 def parse_time(text: str | None) -> datetime:
-    """The moment that a client names, in UTC.
+    """Return the time in UTC that a client sent.
 
-    A time without a zone is UTC: 0.6 sent such times and students' caches hold
-    them. Raises BadRequest when ``text`` is None or is no time.
+    A time without a zone is in UTC: ngshare 0.6 sent such times, and caches in students' homes
+    contain them. Raises BadRequest when ``text`` is None or no time.
     """
     if text is None:
         raise BadRequest("Please supply timestamp")
@@ -35,10 +35,10 @@ def parse_time(text: str | None) -> datetime:
     try:
         year, month, day, hour, minute, second = (int(group) for group in match.groups()[:6])
         microsecond = int((fraction or "").ljust(6, "0"))
-        moment = datetime(year, month, day, hour, minute, second, microsecond, timezone.utc)
+        time = datetime(year, month, day, hour, minute, second, microsecond, timezone.utc)
         if sign:
             offset = timedelta(hours=int(hours), minutes=int(minutes))
-            moment = moment - offset if sign == "+" else moment + offset
+            time = time - offset if sign == "+" else time + offset
     except (ValueError, OverflowError):
         raise BadRequest("Time format incorrect") from None
-    return moment
+    return time

@@ -1,4 +1,4 @@
-"""Directory trees as clients send and read them: legal paths, checksums, lists of files."""
+"""Directory trees as clients send and read them: check paths, compute checksums, list files."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ngshare.errors import BadRequest
-from ngshare.protocol.names import _CONTROL, _UNENCODABLE
+from ngshare.protocol.names import CONTROL_CHARACTERS, SURROGATES
 
-PATH_PART_BYTES = 255
-"""The longest part of a path, in UTF-8 bytes: what common file systems can hold."""
+MAX_PATH_COMPONENT_BYTES = 255
+"""The most UTF-8 bytes of one component of a path: the limit of common file systems."""
 
-PATH_BYTES = 2048
-"""The longest path, in UTF-8 bytes: what PostgreSQL can index, and half of Linux's PATH_MAX."""
+MAX_PATH_BYTES = 2048
+"""The most UTF-8 bytes of a path: PostgreSQL can index it, and it is half of Linux's PATH_MAX."""
 
-PATH_SHOWN = 200
-"""The most characters of an illegal path that the log shows."""
+MAX_LOGGED_PATH = 200
+"""The most characters of an illegal path that are logged."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
     """One file of a stored tree.
 
-    ``sha256`` (32 bytes) names the blob that holds its content; None where the
-    content was lost before ngshare 1.0 adopted the site. ``md5`` (16 bytes) is
-    what clients compare, ``size`` is in bytes.
+    ``sha256`` (32 bytes) is the digest of its blob; None if the content was lost before ngshare
+    1.0 adopted the site. ``md5`` (16 bytes) is the checksum that clients compare. ``size`` is in
+    bytes.
     """
 
     path: str
@@ -37,47 +37,50 @@ class StoredFile:
 
 
 def check_path(path: str) -> str:
-    """Return ``path`` if it is legal in a tree, else raise BadRequest ``Illegal path``.
+    """Return ``path`` if it is legal in a tree. Raise BadRequest ``Illegal path`` otherwise.
 
-    A legal path is relative, in Unix style, has no part that is empty, ``.`` or ``..``,
-    and nothing that would hurt whoever unpacks it.
+    A legal path is relative, in Unix style, has no component that is empty, ``.`` or ``..``, and
+    no characters that are dangerous to a program that unpacks the tree.
     """
-    if fault := _path_fault(path):
+    if fault := _find_path_fault(path):
         raise illegal_path(path, fault)
     return path
 
 
 def illegal_path(path: str, fault: str) -> BadRequest:
-    """Return the error for a path that cannot be in a tree. Only the log names path and fault."""
-    shown = path if len(path) <= PATH_SHOWN else path[:PATH_SHOWN] + "..."
+    """Return the error for an illegal path. Only its line in the log has the path and the fault.
+
+    ``fault`` follows the path in that line, as in "is empty".
+    """
+    shown = path if len(path) <= MAX_LOGGED_PATH else path[:MAX_LOGGED_PATH] + "..."
     return BadRequest("Illegal path", log_reason=f"{json.dumps(shown)} {fault}")
 
 
-def _path_fault(path: str) -> str | None:
-    """Return what is illegal about a path by itself, as the end of a sentence; else None."""
-    if _CONTROL.search(path):
+def _find_path_fault(path: str) -> str | None:
+    """Return the reason why a path is illegal in any tree, for :func:`illegal_path`; else None."""
+    if CONTROL_CHARACTERS.search(path):
         return "has a control character"
-    if _UNENCODABLE.search(path):
+    if SURROGATES.search(path):
         return "has half of a surrogate pair"
     if "\\" in path:
         return "has a backslash"
-    if len(path.encode()) > PATH_BYTES:
-        return f"is longer than {PATH_BYTES} bytes"
+    if len(path.encode()) > MAX_PATH_BYTES:
+        return f"is longer than {MAX_PATH_BYTES} bytes"
     if not path:
         return "is empty"
     if path.startswith("/"):
         return "is absolute"
-    for part in path.split("/"):
-        if part in ("", ".", ".."):
-            return f"has a part that is {part or 'empty'}"
-        if len(part.encode()) > PATH_PART_BYTES:
-            return f"has a part longer than {PATH_PART_BYTES} bytes"
+    for component in path.split("/"):
+        if component in ("", ".", ".."):
+            return f"has a part that is {component or 'empty'}"
+        if len(component.encode()) > MAX_PATH_COMPONENT_BYTES:
+            return f"has a part longer than {MAX_PATH_COMPONENT_BYTES} bytes"
     return None
 
 
-def check_distinct(paths: Sequence[str]) -> None:
-    """Refuse one path twice, and a path that is another's parent folder."""
-    # NUL is in no path and sorts before all else, so a folder comes right before what is in it.
+def check_distinct_paths(paths: Sequence[str]) -> None:
+    """Raise BadRequest if two paths are equal, or if one is a parent folder of another."""
+    # NUL is in no legal path and sorts before all else, so a folder comes right before its files.
     keys = sorted(path.replace("/", "\0") for path in paths)
     for key, following in pairwise(keys):
         if following == key:
@@ -87,10 +90,10 @@ def check_distinct(paths: Sequence[str]) -> None:
 
 
 def md5(content: bytes) -> bytes:
-    """The checksum that clients compare (16 bytes). It guards against accidents, not attackers."""
+    """Return the checksum that clients compare (16 bytes). It is not safe against attackers."""
     return hashlib.md5(content, usedforsecurity=False).digest()
 
 
 def format_tree(files: Iterable[StoredFile]) -> list[dict[str, str]]:
-    """A tree without its contents, as ``list_only=true`` asks for it."""
+    """Return the JSON value for a tree without contents, the reply to ``list_only=true``."""
     return [{"path": file.path, "checksum": file.md5.hex()} for file in files]

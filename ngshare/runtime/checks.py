@@ -39,10 +39,10 @@ def check_prefix(prefix: str) -> None:
 def check_admins(admins: Iterable[str]) -> None:
     """Raise StartError when a user cannot have one of these names."""
     for name in admins:
-        if not names.is_name(name):
+        if not names.is_legal_name(name):
             raise StartError(
                 f"--admins names {name!r}, which no user can have: a name has 1 to "
-                f"{names.NAME_LENGTH} characters, no slash and no control character; "
+                f"{names.MAX_NAME_LENGTH} characters, no slash and no control character; "
                 "write commas between names"
             )
 

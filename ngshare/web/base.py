@@ -104,7 +104,7 @@ class BaseHandler(BodyHandler):
             return None
         if isinstance(value, str) and len(value) > FIELD:
             raise BadRequest(f"The field {name} is longer than {FIELD} characters")
-        if not isinstance(value, str) or not names.is_text(_CONTROL.sub(" ", value)):
+        if not isinstance(value, str) or not names.is_storable_text(_CONTROL.sub(" ", value)):
             raise BadRequest(f"The field {name} must be a text")
         return _CONTROL.sub(" ", value).strip()
 

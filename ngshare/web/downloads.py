@@ -103,7 +103,7 @@ class DownloadHandler(BaseHandler):
     def _note_read(self, event: str, **detail: Any) -> None:
         course, assignment, *student = self.path_args
         self.service.reads.add(
-            audit.Read(
+            audit.ReadEvent(
                 audit.now(),
                 self.caller.name,
                 event,

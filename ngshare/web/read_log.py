@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from ngshare.actions.audit import Read
+from ngshare.actions.audit import ReadEvent
 from ngshare.errors import OutcomeUnknown
 
 log = logging.getLogger("ngshare")
@@ -32,16 +32,16 @@ class ReadLog:
 
     def __init__(
         self,
-        write: Callable[[Sequence[Read]], Awaitable[None]],
+        write: Callable[[Sequence[ReadEvent]], Awaitable[None]],
         dropped: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._write = write
         self._dropped = dropped
-        self._kept: deque[Read] = deque()
+        self._kept: deque[ReadEvent] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
 
-    def add(self, read: Read) -> None:
+    def add(self, read: ReadEvent) -> None:
         """Keep a read until it is written. Call it on the event loop."""
         if len(self._kept) >= LIMIT:
             self._kept.popleft()

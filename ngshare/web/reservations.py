@@ -12,8 +12,8 @@ class Reservations:
     """The bytes that uploads in progress add to each course. Safe in threads.
 
     They keep the disk within the quotas while many upload at once. What decides is the sum in the
-    transaction that writes the rows (:func:`ngshare.actions.quota.within`), so it is enough that
-    each process knows its own.
+    transaction that writes the rows (:func:`ngshare.actions.quota.enforce_quota`), so it is enough
+    that each process knows its own.
     """
 
     def __init__(self) -> None:

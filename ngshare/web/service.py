@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar, cast
 
 from ngshare.actions import audit, users
 from ngshare.actions.access import Caller
-from ngshare.actions.audit import Read
+from ngshare.actions.audit import ReadEvent
 from ngshare.blobs import BlobStore
 from ngshare.db.transactions import BUSY, Action, Attempts, Database
 from ngshare.errors import OutOfSpace, Unavailable
@@ -151,7 +151,7 @@ class Service:
         """The caller of this name, remembered in the database when seen for the first time."""
         if name not in self._seen:
             if not await self.read(users.was_seen, name):
-                await self.write(users.see, name)
+                await self.write(users.mark_seen, name)
             self._seen.add(name)
         return Caller(name, name in self.admins)
 
@@ -170,7 +170,7 @@ class Service:
         self.readiness.close()
         self.database.close()
 
-    async def _write_reads(self, reads: Sequence[Read]) -> None:
+    async def _write_reads(self, reads: Sequence[ReadEvent]) -> None:
         await self.write(audit.record_reads, reads)
 
     async def _on_database(self, attempts: Attempts[T]) -> T:

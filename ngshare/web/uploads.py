@@ -16,7 +16,7 @@ from ngshare.actions.access import Caller
 from ngshare.blobs import BlobStore, BlobUpload
 from ngshare.db.transactions import Action
 from ngshare.errors import BadRequest, TooLarge
-from ngshare.protocol.trees import StoredFile, check_distinct, check_path
+from ngshare.protocol.trees import StoredFile, check_distinct_paths, check_path
 from ngshare.web.base import BaseHandler
 from ngshare.web.bodies.forms import STREAMED, LongValue
 from ngshare.web.bodies.json_stream import take_contents
@@ -64,7 +64,7 @@ class UploadHandler(BaseHandler):
         limit = service.max_course_bytes
         used = 0
         if limit is not None:
-            used = await self.ask(quota.check_room, course, limit)
+            used = await self.ask(quota.require_quota_left, course, limit)
 
         def reserve(size: int) -> None:
             if limit is not None:
@@ -80,7 +80,7 @@ class UploadHandler(BaseHandler):
     async def keep(self, action: Action[Concatenate[Caller, str, P], T], *args: Any) -> T:
         """Run an action that writes the rows of the stored files, within the course's quota."""
         self._give_back()  # from here on the transaction counts them
-        return await self.change(quota.within(self.service.max_course_bytes, action), *args)
+        return await self.change(quota.enforce_quota(self.service.max_course_bytes, action), *args)
 
     def _give_back(self) -> None:
         if self._reserved:
@@ -204,7 +204,7 @@ def check(entries: Iterable[object]) -> list[tuple[str, str]]:
     checked = [_check_entry(index, entry) for index, entry in enumerate(entries)]
     for path, _ in checked:
         check_path(path)
-    check_distinct([path for path, _ in checked])
+    check_distinct_paths([path for path, _ in checked])
     return checked
 
 

@@ -44,15 +44,15 @@ def act(act: Act) -> Act:
 def test_who_has_a_capability(act: Act, capability: Capability) -> None:
     for caller in EVERYBODY:
         if caller in (ADMIN, INSTRUCTOR) or (
-            capability is Capability.TAKE_PART and caller in (STUDENT, CLASSMATE)
+            capability is Capability.PARTICIPATE and caller in (STUDENT, CLASSMATE)
         ):
-            assert act(access.require, caller, COURSE, capability).may(capability)
+            assert act(access.require_capability, caller, COURSE, capability).may(capability)
         else:
             with pytest.raises(Forbidden) as denied:
-                act(access.require, caller, COURSE, capability)
+                act(access.require_capability, caller, COURSE, capability)
             assert denied.value.message == "Permission denied"
             assert denied.value.reason == NOT_INSTRUCTOR
-            assert not act(access.look_up, caller, COURSE).may(capability)
+            assert not act(access.get_access, caller, COURSE).may(capability)
 
 
 def test_who_is_a_member(act: Act) -> None:
@@ -69,15 +69,15 @@ def test_who_is_a_member(act: Act) -> None:
 def test_who_may_ask_about_a_student(act: Act, capability: Capability) -> None:
     for caller in EVERYBODY:
         if caller in (ADMIN, INSTRUCTOR, STUDENT):
-            assert act(access.require_or_self, caller, COURSE, capability, STUDENT.name)
+            assert act(access.require_capability_or_self, caller, COURSE, capability, STUDENT.name)
         else:
             with pytest.raises(Forbidden) as denied:
-                act(access.require_or_self, caller, COURSE, capability, STUDENT.name)
+                act(access.require_capability_or_self, caller, COURSE, capability, STUDENT.name)
             assert denied.value.reason == NOT_INSTRUCTOR
         # To be the one who is asked about is not enough: they must be in the course.
         if caller in (STRANGER, OUTSIDER, FORMER):
             with pytest.raises(Forbidden) as denied:
-                act(access.require_or_self, caller, COURSE, capability, caller.name)
+                act(access.require_capability_or_self, caller, COURSE, capability, caller.name)
             assert denied.value.reason == NOT_INSTRUCTOR
 
 
@@ -95,15 +95,17 @@ def test_only_admins_are_admins() -> None:
 
 
 def require_grading(connection: Connection, caller: Caller, course: str) -> object:
-    return access.require(connection, caller, course, Capability.GRADE)
+    return access.require_capability(connection, caller, course, Capability.GRADE)
 
 
 def require_grading_or_self(connection: Connection, caller: Caller, course: str) -> object:
-    return access.require_or_self(connection, caller, course, Capability.GRADE, STUDENT.name)
+    return access.require_capability_or_self(
+        connection, caller, course, Capability.GRADE, STUDENT.name
+    )
 
 
 @pytest.mark.parametrize(
-    "rule", [access.look_up, access.require_member, require_grading, require_grading_or_self]
+    "rule", [access.get_access, access.require_member, require_grading, require_grading_or_self]
 )
 def test_whether_the_course_exists_comes_first(act: Act, rule: Rule) -> None:
     act(courses.remove_course, ADMIN, "Other")
@@ -115,7 +117,7 @@ def test_whether_the_course_exists_comes_first(act: Act, rule: Rule) -> None:
 
 def test_what_somebody_is_in_a_course(act: Act) -> None:
     def role(caller: Caller) -> str | None:
-        found: Access = act(access.look_up, caller, COURSE)
+        found: Access = act(access.get_access, caller, COURSE)
         return found.role
 
     assert role(INSTRUCTOR) == "instructor"
@@ -129,15 +131,15 @@ def test_an_admin_need_not_be_known_to_the_database(act: Act) -> None:
 
 
 def test_the_assignment_that_is_looked_up_with_a_course(act: Act) -> None:
-    def named(course: str, assignment: str | None) -> access.Released | None:
-        released: access.Released | None = act(
-            access.look_up, INSTRUCTOR, course, assignment
+    def named(course: str, assignment: str | None) -> access.AssignmentRef | None:
+        released: access.AssignmentRef | None = act(
+            access.get_access, INSTRUCTOR, course, assignment
         ).assignment
         return released
 
     for course, assignment in ((COURSE, "ps1"), (COURSE, "ps2"), (COURSE, "gone"), ("Other", "x")):
-        act(assignments.release, ADMIN, course, assignment, [])
-    act(assignments.remove, ADMIN, COURSE, "gone")
+        act(assignments.release_assignment, ADMIN, course, assignment, [])
+    act(assignments.remove_assignment, ADMIN, COURSE, "gone")
     found = [named(COURSE, "ps1"), named(COURSE, "ps2"), named("Other", "x")]
     assert None not in found
     assert len(set(found)) == 3
@@ -147,16 +149,16 @@ def test_the_assignment_that_is_looked_up_with_a_course(act: Act) -> None:
 
 def test_a_stranger_hears_nothing_of_an_assignment(act: Act) -> None:
     """Else anybody could find out what will be in an examination of another course."""
-    act(assignments.release, INSTRUCTOR, COURSE, "ps1", [])
+    act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", [])
     for assignment in ("ps1", "no such assignment"):
         with pytest.raises(Forbidden):
-            act(assignments.fetch, STRANGER, COURSE, assignment)
+            act(assignments.fetch_assignment, STRANGER, COURSE, assignment)
 
 
 def test_whoever_is_in_the_course_is_a_participant(act: Act) -> None:
     def participant(caller: Caller, student: str) -> bool:
         def require(connection: Connection) -> None:
-            found = access.look_up(connection, caller, COURSE)
+            found = access.get_access(connection, caller, COURSE)
             submissions.require_participant(connection, caller, found, student)
 
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select
 
-from ngshare.actions import assignments, courses, feedback, roster, submissions
+from ngshare.actions import assignments, courses, feedback, roster, roster_import, submissions
 from ngshare.actions.access import Caller
 from ngshare.blobs import sha256
 from ngshare.db.models import AuditEntry
@@ -31,7 +32,7 @@ def last_entry(connection: Connection) -> AuditEntry:
 def act(act: Act, monkeypatch: pytest.MonkeyPatch) -> Act:
     """The course, with an assignment that the student handed in."""
     monkeypatch.setattr("ngshare.actions.audit.now", lambda: NOW)
-    act(assignments.release, INSTRUCTOR, COURSE, "ps1", FILES)
+    act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", FILES)
     act(submissions.submit, STUDENT, COURSE, "ps1", FILES)
     return act
 
@@ -39,25 +40,32 @@ def act(act: Act, monkeypatch: pytest.MonkeyPatch) -> Act:
 @pytest.mark.parametrize(
     ("action", "caller", "arguments", "event", "assignment", "student"),
     [
-        (courses.create_course, ADMIN, (["ivy"],), "course created", None, None),
+        (courses.create_course, ADMIN, ([],), "course created", None, None),
         (courses.remove_course, ADMIN, (), "course removed", None, None),
         (roster.put_instructor, ADMIN, ("new", *PERSON), "instructor added", None, None),
         (roster.remove_instructor, ADMIN, ("ivy",), "instructor removed", None, None),
         (roster.put_student, INSTRUCTOR, ("new", *PERSON), "student added", None, "new"),
         (roster.remove_student, INSTRUCTOR, ("sam",), "student removed", None, "sam"),
         (
-            roster.import_students,
+            roster_import.import_students,
             INSTRUCTOR,
             ([roster.Person("new", *PERSON)],),
             "students imported",
             None,
             None,
         ),
-        (assignments.release, INSTRUCTOR, ("ps2", FILES), "assignment released", "ps2", None),
-        (assignments.remove, INSTRUCTOR, ("ps1",), "assignment removed", "ps1", None),
+        (
+            assignments.release_assignment,
+            INSTRUCTOR,
+            ("ps2", FILES),
+            "assignment released",
+            "ps2",
+            None,
+        ),
+        (assignments.remove_assignment, INSTRUCTOR, ("ps1",), "assignment removed", "ps1", None),
         (submissions.submit, STUDENT, ("ps1", FILES), "submission handed in", "ps1", "sam"),
         (
-            feedback.give,
+            feedback.give_feedback,
             INSTRUCTOR,
             ("ps1", "sam", format_time(NOW), FILES),
             "feedback given",
@@ -94,12 +102,30 @@ def test_a_change_leaves_a_row(
 
 
 def test_a_row_says_what_its_event_needs_besides(act: Act) -> None:
-    act(roster.import_students, INSTRUCTOR, COURSE, [roster.Person("b"), roster.Person("a")])
+    act(roster_import.import_students, INSTRUCTOR, COURSE, [roster.Person("b"), roster.Person("a")])
     assert act(last_entry).detail == {"count": 2, "changed": 2}
-    act(courses.create_course, ADMIN, "New", ["b", "a", "b"])
-    assert act(last_entry).detail == {"instructors": ["b", "a"]}
-    act(feedback.give, INSTRUCTOR, COURSE, "ps1", "sam", format_time(NOW), FILES)
+    act(feedback.give_feedback, INSTRUCTOR, COURSE, "ps1", "sam", format_time(NOW), FILES)
     assert act(last_entry).detail == {"files": 1, "timestamp": format_time(NOW)}
+
+
+def test_a_new_course_leaves_a_row_for_each_instructor(act: Act) -> None:
+    act(courses.create_course, ADMIN, "New", ["b", "a", "b"])
+    query = select(AuditEntry.event, AuditEntry.actor, AuditEntry.at, AuditEntry.detail)
+    query = query.where(AuditEntry.course == "New").order_by(AuditEntry.id)
+    rows = act(lambda connection: connection.execute(query).all())
+    assert [tuple(row) for row in rows] == [
+        ("course created", ADMIN.name, NOW, {"count": 2}),
+        ("instructor added", ADMIN.name, NOW, {"instructor": "b"}),
+        ("instructor added", ADMIN.name, NOW, {"instructor": "a"}),
+    ]
+
+
+def test_no_row_of_a_new_course_grows_with_its_instructors(act: Act) -> None:
+    act(courses.create_course, ADMIN, "New", [f"instructor {number}" for number in range(2000)])
+    query = select(AuditEntry.detail).where(AuditEntry.course == "New")
+    details = act(lambda connection: list(connection.scalars(query)))
+    assert len(details) == 2001
+    assert max(len(json.dumps(detail)) for detail in details) < 100
 
 
 def students_added(connection: Connection) -> list[str | None]:
@@ -110,17 +136,17 @@ def students_added(connection: Connection) -> list[str | None]:
 def test_an_import_leaves_a_row_for_each_student_who_is_new_or_changed(act: Act) -> None:
     before = act(students_added)
     people = [roster.Person(name, "", "", "") for name in ("b", "a", "b")]
-    act(roster.import_students, INSTRUCTOR, COURSE, people)
+    act(roster_import.import_students, INSTRUCTOR, COURSE, people)
     act(roster.remove_student, INSTRUCTOR, COURSE, "b")
     people.append(roster.Person("a", "", "", "a@x.edu"))
-    act(roster.import_students, INSTRUCTOR, COURSE, people)
+    act(roster_import.import_students, INSTRUCTOR, COURSE, people)
     assert act(students_added) == [*before, "a", "b", "a", "b"]
-    act(roster.import_students, INSTRUCTOR, COURSE, people)
+    act(roster_import.import_students, INSTRUCTOR, COURSE, people)
     assert act(students_added) == [*before, "a", "b", "a", "b"]
     assert act(last_entry).detail == {"count": 2, "changed": 0}
 
 
 def test_the_row_of_an_import_does_not_grow_with_it(act: Act) -> None:
     names = (f"student {number}" for number in range(2000))
-    act(roster.import_students, INSTRUCTOR, COURSE, [roster.Person(name) for name in names])
+    act(roster_import.import_students, INSTRUCTOR, COURSE, [roster.Person(name) for name in names])
     assert act(last_entry).detail == {"count": 2000, "changed": 2000}

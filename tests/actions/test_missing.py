@@ -8,7 +8,7 @@ import pytest
 
 from ngshare.actions import assignments, roster, submissions
 from ngshare.actions.access import Caller
-from ngshare.actions.missing import Missing, list_missing
+from ngshare.actions.missing import MissingStudent, list_missing
 from ngshare.errors import Forbidden, NotFound
 from tests.actions.conftest import COURSE, INSTRUCTOR, STRANGER, STUDENT, Act
 
@@ -19,8 +19,8 @@ MINUTE = timedelta(minutes=1)
 @pytest.fixture
 def act(act: Act, monkeypatch: pytest.MonkeyPatch) -> Act:
     """An assignment, and students who handed in early, late, both, at the deadline and never."""
-    act(assignments.release, INSTRUCTOR, COURSE, "ps1", [])
-    act(assignments.release, INSTRUCTOR, COURSE, "ps2", [])
+    act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", [])
+    act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps2", [])
     for name, moments in (
         ("early", [DEADLINE - MINUTE]),
         ("late", [DEADLINE + MINUTE, DEADLINE + 2 * MINUTE]),
@@ -40,14 +40,14 @@ def act(act: Act, monkeypatch: pytest.MonkeyPatch) -> Act:
 
 def test_who_never_handed_in(act: Act) -> None:
     assert act(list_missing, INSTRUCTOR, COURSE, "ps1", None) == [
-        Missing("sam", "Sam", "Sun", "", None)
+        MissingStudent("sam", "Sam", "Sun", "", None)
     ]
 
 
 def test_who_had_not_handed_in_by_the_deadline(act: Act) -> None:
     assert act(list_missing, INSTRUCTOR, COURSE, "ps1", DEADLINE) == [
-        Missing("late", "Late", "X", "late@x.edu", DEADLINE + MINUTE),
-        Missing("sam", "Sam", "Sun", "", None),
+        MissingStudent("late", "Late", "X", "late@x.edu", DEADLINE + MINUTE),
+        MissingStudent("sam", "Sam", "Sun", "", None),
     ]
     missing = act(list_missing, INSTRUCTOR, COURSE, "ps1", DEADLINE - 2 * MINUTE)
     assert [one.username for one in missing] == ["both", "early", "late", "punctual", "sam"]

@@ -23,15 +23,15 @@ MOMENTS = [
 
 @pytest.mark.parametrize("moment", MOMENTS, ids=str)
 def test_as_clients_compare_them(act: Act, moment: datetime) -> None:
-    act(assignments.release, INSTRUCTOR, COURSE, "ps1", [])
+    act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", [])
     act(submissions.submit, STUDENT, COURSE, "ps1", [])
 
     def hand_in_then(connection: Connection) -> None:
         connection.execute(update(Submission).values(submitted_at=moment))
 
     act(hand_in_then)
-    [handed] = act(submissions.list_all, INSTRUCTOR, COURSE, "ps1")
-    assert handed.moment == format_time(moment)
+    [submission] = act(submissions.list_submissions, INSTRUCTOR, COURSE, "ps1")
+    assert submission.timestamp == format_time(moment)
     assert act(submissions.collect, INSTRUCTOR, COURSE, "ps1", STUDENT.name, None)[0] == moment
 
 

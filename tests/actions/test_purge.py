@@ -8,9 +8,19 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, insert, literal, select
 
-from ngshare.actions import assignments, audit, courses, feedback, purge, roster, submissions, trash
+from ngshare.actions import (
+    assignments,
+    audit,
+    courses,
+    feedback,
+    purge,
+    roster,
+    submissions,
+    trash,
+    trash_restore,
+)
 from ngshare.actions.access import Caller
-from ngshare.actions.purge import Purged
+from ngshare.actions.purge import PurgeCounts
 from ngshare.blobs import sha256
 from ngshare.db.models import (
     Assignment,
@@ -45,11 +55,11 @@ def filled(act: Act) -> None:
     act(roster.put_student, INSTRUCTOR, KEPT, STUDENT.name, "", "", "")
     for course in (COURSE, KEPT):
         for name in ("ps1", "ps2"):
-            act(assignments.release, INSTRUCTOR, course, name, tree(b"release"))
+            act(assignments.release_assignment, INSTRUCTOR, course, name, tree(b"release"))
             for _ in range(2):
                 moment = act(submissions.submit, STUDENT, course, name, tree(b"work"))
                 give = (INSTRUCTOR, course, name, "sam", format_time(moment))
-                act(feedback.give, *give, tree(b"feedback"))
+                act(feedback.give_feedback, *give, tree(b"feedback"))
 
 
 def counts(connection: Connection) -> dict[str, int]:
@@ -84,10 +94,10 @@ def unnamed_trees(connection: Connection) -> int:
     return connection.scalar(query) or 0
 
 
-def purge_all(act: Act, before: datetime | None = None) -> Purged:
+def purge_all(act: Act, before: datetime | None = None) -> PurgeCounts:
     before = before or audit.now() + timedelta(seconds=1)
     keys = [item.key for item in act(trash.list_trash, SHELL, before=before)]
-    purged: Purged = act(purge.purge, SHELL, keys, before)
+    purged: PurgeCounts = act(purge.purge_items, SHELL, keys, before)
     return purged
 
 
@@ -103,24 +113,26 @@ def last_events(connection: Connection, count: int) -> list[Any]:
 
 def test_only_for_admins(act: Act) -> None:
     with pytest.raises(Forbidden):
-        act(purge.purge, INSTRUCTOR, [], audit.now())
+        act(purge.purge_items, INSTRUCTOR, [], audit.now())
 
 
 def test_nothing_that_is_not_removed(act: Act, filled: None) -> None:
     before = act(counts)
-    assert purge_all(act) == Purged()
+    assert purge_all(act) == PurgeCounts()
     everything = [f"{kind}{number}" for kind in "camt" for number in range(1, 40)]
-    assert act(purge.purge, SHELL, everything, audit.now() + timedelta(days=1)) == Purged()
+    assert (
+        act(purge.purge_items, SHELL, everything, audit.now() + timedelta(days=1)) == PurgeCounts()
+    )
     assert act(counts) == before
 
 
 def test_a_course_with_all_that_is_in_it(act: Act, filled: None) -> None:
     kept = act(of_course, KEPT)
-    act(assignments.remove, INSTRUCTOR, COURSE, "ps2")
+    act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps2")
     act(courses.remove_course, ADMIN, COURSE)
     [course] = act(trash.list_trash, SHELL, kind="course")
-    purged = act(purge.purge, SHELL, [course.key], audit.now())
-    assert purged == Purged(courses=1, assignments=2, members=2, trees=10, submissions=4)
+    purged = act(purge.purge_items, SHELL, [course.key], audit.now())
+    assert purged == PurgeCounts(courses=1, assignments=2, members=2, trees=10, submissions=4)
     assert act(of_course, KEPT) == kept
     assert act(counts) == {
         "courses": 1,
@@ -132,7 +144,7 @@ def test_a_course_with_all_that_is_in_it(act: Act, filled: None) -> None:
         "replaced_trees": 0,
     }
     with pytest.raises(NotFound):
-        act(trash.restore, SHELL, course.key)
+        act(trash_restore.restore_item, SHELL, course.key)
     [event] = act(last_events, 1)
     assert event == (
         "course purged",
@@ -146,8 +158,8 @@ def test_a_course_with_all_that_is_in_it(act: Act, filled: None) -> None:
 
 
 def test_an_assignment_with_its_submissions(act: Act, filled: None) -> None:
-    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
-    assert purge_all(act) == Purged(assignments=1, trees=5, submissions=2)
+    act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
+    assert purge_all(act) == PurgeCounts(assignments=1, trees=5, submissions=2)
     assert act(of_course, COURSE) == {"assignments": 1, "trees": 5, "memberships": 2}
     assert act(of_course, KEPT) == {"assignments": 2, "trees": 10, "memberships": 2}
     assert act(unnamed_trees) == 0
@@ -155,8 +167,8 @@ def test_an_assignment_with_its_submissions(act: Act, filled: None) -> None:
     assert (event, course, assignment) == ("assignment purged", COURSE, "ps1")
     assert detail["submissions"] == 2
     # Its name is free for an assignment that has nothing to do with it.
-    act(assignments.release, INSTRUCTOR, COURSE, "ps1", tree(b"anew"))
-    assert act(submissions.list_all, INSTRUCTOR, COURSE, "ps1") == []
+    act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", tree(b"anew"))
+    assert act(submissions.list_submissions, INSTRUCTOR, COURSE, "ps1") == []
 
 
 @pytest.mark.parametrize("role", ["student", "instructor"])
@@ -165,37 +177,37 @@ def test_a_member_whose_submissions_stay(act: Act, filled: None, role: str) -> N
     remove = roster.remove_student if role == "student" else roster.remove_instructor
     act(remove, ADMIN, COURSE, name)
     before = act(counts)
-    assert purge_all(act) == Purged(members=1)
+    assert purge_all(act) == PurgeCounts(members=1)
     assert act(counts) == {**before, "memberships": before["memberships"] - 1}
-    assert len(act(submissions.list_all, ADMIN, COURSE, "ps1")) == 2
+    assert len(act(submissions.list_submissions, ADMIN, COURSE, "ps1")) == 2
     assert act(last_events, 1)[0][0] == f"{role} purged"
 
 
 def test_what_newer_trees_replaced(act: Act, filled: None) -> None:
-    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
-    act(assignments.release, INSTRUCTOR, COURSE, "ps1", tree(b"newer release"))
-    moment = act(submissions.list_all, INSTRUCTOR, COURSE, "ps1")[0].moment
-    act(feedback.give, INSTRUCTOR, COURSE, "ps1", "sam", moment, tree(b"newer feedback"))
+    act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
+    act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", tree(b"newer release"))
+    moment = act(submissions.list_submissions, INSTRUCTOR, COURSE, "ps1")[0].timestamp
+    act(feedback.give_feedback, INSTRUCTOR, COURSE, "ps1", "sam", moment, tree(b"newer feedback"))
     assert act(unnamed_trees) == 2
-    assert purge_all(act) == Purged(trees=2)
+    assert purge_all(act) == PurgeCounts(trees=2)
     assert act(unnamed_trees) == 0
     assert act(last_events, 1)[0] == ("replaced trees purged", COURSE, None, {"trees": 2})
-    assert act(assignments.fetch, STUDENT, COURSE, "ps1") == tree(b"newer release")
-    found = act(feedback.fetch, STUDENT, COURSE, "ps1", "sam", moment)
+    assert act(assignments.fetch_assignment, STUDENT, COURSE, "ps1") == tree(b"newer release")
+    found = act(feedback.fetch_feedback, STUDENT, COURSE, "ps1", "sam", moment)
     assert found[1] == tree(b"newer feedback")
 
 
 def test_what_was_replaced_in_an_assignment_goes_with_it(act: Act, filled: None) -> None:
     before = act(counts)
     for _ in range(2):
-        act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
-        act(assignments.release, INSTRUCTOR, COURSE, "ps1", tree(b"newer release"))
-    moment = act(submissions.list_all, INSTRUCTOR, COURSE, "ps1")[0].moment
-    act(feedback.give, INSTRUCTOR, COURSE, "ps1", "sam", moment, tree(b"newer feedback"))
-    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+        act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
+        act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", tree(b"newer release"))
+    moment = act(submissions.list_submissions, INSTRUCTOR, COURSE, "ps1")[0].timestamp
+    act(feedback.give_feedback, INSTRUCTOR, COURSE, "ps1", "sam", moment, tree(b"newer feedback"))
+    act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
     [key] = [item.key for item in act(trash.list_trash, SHELL, kind="assignment")]
-    purged = act(purge.purge, SHELL, [key], audit.now())
-    assert purged == Purged(assignments=1, trees=5 + 3, submissions=2)
+    purged = act(purge.purge_items, SHELL, [key], audit.now())
+    assert purged == PurgeCounts(assignments=1, trees=5 + 3, submissions=2)
     assert act(trash.list_trash, SHELL) == []
     after = act(counts)
     assert {name: before[name] - after[name] for name in ("trees", "files")} == {
@@ -212,33 +224,33 @@ def test_a_replaced_tree_that_something_points_to_stays(act: Act, filled: None) 
 
     act(mark_all)
     before = act(counts)
-    assert purge_all(act) == Purged()
+    assert purge_all(act) == PurgeCounts()
     assert act(counts) == before
 
 
 def test_what_was_removed_later_stays(act: Act, filled: None) -> None:
-    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
     act(roster.remove_student, INSTRUCTOR, COURSE, STUDENT.name)
     between = audit.now()
-    act(assignments.remove, INSTRUCTOR, COURSE, "ps2")
+    act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps2")
     act(courses.remove_course, ADMIN, KEPT)
     later = {item.key for item in act(trash.list_trash, SHELL) if item.at >= between}
     # Also when it is asked for by name.
     keys = [item.key for item in act(trash.list_trash, SHELL)]
-    assert act(purge.purge, SHELL, keys, between) == Purged(
+    assert act(purge.purge_items, SHELL, keys, between) == PurgeCounts(
         assignments=1, members=1, trees=5, submissions=2
     )
     assert {item.key for item in act(trash.list_trash, SHELL)} == later
 
 
 def test_what_was_restored_meanwhile_stays(act: Act, filled: None) -> None:
-    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
     act(courses.remove_course, ADMIN, KEPT)
     before = act(counts)
     keys = [item.key for item in act(trash.list_trash, SHELL)]
     for key in keys:
-        act(trash.restore, SHELL, key)
-    assert act(purge.purge, SHELL, keys, audit.now()) == Purged()
+        act(trash_restore.restore_item, SHELL, key)
+    assert act(purge.purge_items, SHELL, keys, audit.now()) == PurgeCounts()
     assert act(counts) == before
 
 

@@ -23,6 +23,7 @@ from ngshare.actions import (
     purge,
     quota,
     roster,
+    roster_import,
     submissions,
     trash,
     users,
@@ -122,7 +123,7 @@ class Race:
 
 @pytest.fixture
 def race(act: Act, database: Database) -> Iterator[Race]:
-    act(assignments.release, INSTRUCTOR, COURSE, ASSIGNMENT, tree("released"))
+    act(assignments.release_assignment, INSTRUCTOR, COURSE, ASSIGNMENT, tree("released"))
     yield Race(database)
 
 
@@ -160,11 +161,11 @@ def role(database: Database, username: str) -> str | None:
     return database.read(lambda connection: connection.scalar(query))
 
 
-remove = step(assignments.remove, INSTRUCTOR, COURSE, ASSIGNMENT)
+remove = step(assignments.remove_assignment, INSTRUCTOR, COURSE, ASSIGNMENT)
 
 
 def release(name: str, assignment: str = ASSIGNMENT) -> Step:
-    return step(assignments.release, INSTRUCTOR, COURSE, assignment, tree(name))
+    return step(assignments.release_assignment, INSTRUCTOR, COURSE, assignment, tree(name))
 
 
 def test_feedback_twice(race: Race, act: Act, database: Database) -> None:
@@ -172,7 +173,9 @@ def test_feedback_twice(race: Race, act: Act, database: Database) -> None:
 
     def give(name: str) -> Step:
         when = format_time(moment)
-        return step(feedback.give, INSTRUCTOR, COURSE, ASSIGNMENT, STUDENT.name, when, tree(name))
+        return step(
+            feedback.give_feedback, INSTRUCTOR, COURSE, ASSIGNMENT, STUDENT.name, when, tree(name)
+        )
 
     assert race.run(give("first"), give("second")) is None
     assert race.waited
@@ -222,6 +225,31 @@ def test_a_submission_that_waited_is_checked_again(
     assert events(database, "submission handed in") == 1
 
 
+def purge_all(connection: Connection) -> None:
+    keys = [item.key for item in trash.list_trash(connection, ADMIN)]
+    purge.purge_items(connection, ADMIN, keys, audit.now() + timedelta(minutes=1))
+
+
+@pytest.mark.parametrize("removal", [remove, step(courses.remove_course, ADMIN, COURSE)])
+def test_a_submission_to_what_is_removed_and_purged_meanwhile(
+    race: Race, database: Database, removal: Step
+) -> None:
+    """Its rows would refer to rows that do not exist any more."""
+    submit = step(submissions.submit, STUDENT, COURSE, ASSIGNMENT, tree("first"))
+    assert isinstance(race.run(steps(removal, purge_all), submit), NotFound)
+    assert race.waited
+    assert race.retries == 1
+    assert events(database, "submission handed in") == 0
+
+
+def test_feedback_on_what_is_removed_and_purged_meanwhile(race: Race, act: Act) -> None:
+    moment = act(submissions.submit, STUDENT, COURSE, ASSIGNMENT, tree("submitted"))
+    place = (INSTRUCTOR, COURSE, ASSIGNMENT, STUDENT.name, format_time(moment))
+    give = step(feedback.give_feedback, *place, tree("feedback"))
+    assert isinstance(race.run(steps(remove, purge_all), give), NotFound)
+    assert race.waited
+
+
 def test_a_release_that_waited_is_checked_again(race: Race, database: Database) -> None:
     database.write(remove)
     twice = steps(release("first"), remove)
@@ -240,7 +268,10 @@ def test_a_removal_that_waited_is_checked_again(race: Race, database: Database) 
 def test_feedback_that_waited_is_checked_again(race: Race, act: Act) -> None:
     moment = act(submissions.submit, STUDENT, COURSE, ASSIGNMENT, tree("submitted"))
     give = step(
-        feedback.give, *(INSTRUCTOR, COURSE, ASSIGNMENT, STUDENT.name), format_time(moment), []
+        feedback.give_feedback,
+        *(INSTRUCTOR, COURSE, ASSIGNMENT, STUDENT.name),
+        format_time(moment),
+        [],
     )
     assert isinstance(race.run(give, give, then=remove), NotFound)
     assert race.waited
@@ -253,19 +284,19 @@ def test_submissions_of_two_students_wait_for_nobody(race: Race) -> None:
 
 
 def test_two_who_together_exceed_the_quota_of_their_course(race: Race, act: Act) -> None:
-    used = act(quota.usage, INSTRUCTOR, COURSE)
-    submit = quota.within(used + 1, submissions.submit)
+    used = act(quota.get_usage, INSTRUCTOR, COURSE)
+    submit = quota.enforce_quota(used + 1, submissions.submit)
     result = race.run(
         step(submit, STUDENT, COURSE, ASSIGNMENT, tree("first")),
         step(submit, INSTRUCTOR, COURSE, ASSIGNMENT, tree("second")),
     )
     assert race.waited
     assert isinstance(result, OverQuota)
-    assert act(quota.usage, INSTRUCTOR, COURSE) == used + 1
+    assert act(quota.get_usage, INSTRUCTOR, COURSE) == used + 1
 
 
 def test_two_within_the_quota_of_their_course(race: Race, act: Act, database: Database) -> None:
-    submit = quota.within(act(quota.usage, INSTRUCTOR, COURSE) + 2, submissions.submit)
+    submit = quota.enforce_quota(act(quota.get_usage, INSTRUCTOR, COURSE) + 2, submissions.submit)
     race.run(
         step(submit, STUDENT, COURSE, ASSIGNMENT, tree("first")),
         step(submit, INSTRUCTOR, COURSE, ASSIGNMENT, tree("second")),
@@ -277,7 +308,9 @@ def test_two_within_the_quota_of_their_course(race: Race, act: Act, database: Da
 
 def test_a_submission_waits_for_no_roster(race: Race) -> None:
     race.run(
-        step(roster.import_students, INSTRUCTOR, COURSE, [Person("new"), Person(STUDENT.name)]),
+        step(
+            roster_import.import_students, INSTRUCTOR, COURSE, [Person("new"), Person(STUDENT.name)]
+        ),
         step(submissions.submit, STUDENT, COURSE, ASSIGNMENT, tree("first")),
     )
     assert not race.waited
@@ -297,7 +330,7 @@ def test_a_release_by_force_twice(race: Race, act: Act, database: Database) -> N
     assert race.waited
     assert isinstance(result, Conflict)
     assert replaced(database) == {"released": True, "first": False}
-    assert act(assignments.fetch, STUDENT, COURSE, ASSIGNMENT) == tree("first")
+    assert act(assignments.fetch_assignment, STUDENT, COURSE, ASSIGNMENT) == tree("first")
 
 
 def test_a_release_that_was_removed_once_more_meanwhile(race: Race, database: Database) -> None:
@@ -355,7 +388,7 @@ def test_an_import_leaves_alone_who_was_just_made_an_instructor(
 ) -> None:
     [status] = race.run(
         step(roster.put_instructor, ADMIN, COURSE, STUDENT.name, "", "", ""),
-        step(roster.import_students, INSTRUCTOR, COURSE, [Person(STUDENT.name)]),
+        step(roster_import.import_students, INSTRUCTOR, COURSE, [Person(STUDENT.name)]),
     )
     assert status.message == "Cannot add instructor as student"
     assert role(database, STUDENT.name) == "instructor"
@@ -380,7 +413,7 @@ def test_who_is_added_while_they_are_purged_is_in_the_course(
     act(roster.remove_student, INSTRUCTOR, COURSE, STUDENT.name)
     [removed] = act(trash.list_trash, ADMIN)
     later = audit.now() + timedelta(minutes=1)
-    purges = step(purge.purge, ADMIN, [removed.key], later)
+    purges = step(purge.purge_items, ADMIN, [removed.key], later)
     adds = step(roster.put_student, INSTRUCTOR, COURSE, STUDENT.name, "Sam", "", "")
     race.run(*((purges, adds) if first == "purge" else (adds, purges)))
     assert race.waited
@@ -392,9 +425,9 @@ def test_rosters_in_opposite_orders(race: Race) -> None:
     names = [f"student {number}" for number in range(20)]
     people = [Person(name) for name in names]
     assert race.run(
-        step(roster.import_students, INSTRUCTOR, COURSE, people),
-        step(roster.import_students, INSTRUCTOR, COURSE, people[::-1]),
-    ) == [roster.ImportStatus(name) for name in names[::-1]]
+        step(roster_import.import_students, INSTRUCTOR, COURSE, people),
+        step(roster_import.import_students, INSTRUCTOR, COURSE, people[::-1]),
+    ) == [roster_import.ImportStatus(name) for name in names[::-1]]
     assert race.waited
     assert race.retries == 0
 
@@ -402,8 +435,8 @@ def test_rosters_in_opposite_orders(race: Race) -> None:
 def test_new_users_named_in_opposite_orders(race: Race, postgres_cluster: Cluster) -> None:
     """Were they inserted as they are named, each would wait for the other."""
     deadlocks = postgres_cluster.log.count("deadlock detected")
-    first, second = (step(users.user_ids, names) for names in (["a"], ["b", "a"]))
-    race.run(first, second, then=step(users.user_ids, ["b"]))
+    first, second = (step(users.ensure_users, names) for names in (["a"], ["b", "a"]))
+    race.run(first, second, then=step(users.ensure_users, ["b"]))
     assert race.waited
     assert race.retries == 1  # the second, which then finds them both
     assert postgres_cluster.log.count("deadlock detected") == deadlocks

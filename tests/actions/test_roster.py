@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, select
 
-from ngshare.actions import courses, roster, users
-from ngshare.actions.roster import ImportStatus, Person
+from ngshare.actions import courses, roster, roster_import, users
+from ngshare.actions.roster import Person
+from ngshare.actions.roster_import import ImportStatus
 from ngshare.db.models import Membership, User
 from ngshare.errors import BadRequest, Forbidden
 from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STRANGER, STUDENT, Act
@@ -35,7 +36,7 @@ def test_two_thousand_names_with_every_kind_of_trouble_in_them(act: Act) -> None
     people[400] = person(STUDENT.name, "new@x.edu")
     people[1900] = person(names[50], "last@x.edu")  # stands twice
 
-    statuses = act(roster.import_students, INSTRUCTOR, COURSE, people)
+    statuses = act(roster_import.import_students, INSTRUCTOR, COURSE, people)
 
     assert [status.username for status in statuses] == [one.username for one in people]
     refused = {status.username: status.message for status in statuses if status.message}
@@ -53,37 +54,39 @@ def test_two_thousand_names_with_every_kind_of_trouble_in_them(act: Act) -> None
 
 def test_importing_again_changes_names_and_doubles_nobody(act: Act) -> None:
     names = [f"student{number}" for number in range(1200)]
-    act(roster.import_students, INSTRUCTOR, COURSE, [person(name) for name in names])
+    act(roster_import.import_students, INSTRUCTOR, COURSE, [person(name) for name in names])
     before = act(count, User), act(count, Membership)
-    act(roster.import_students, INSTRUCTOR, COURSE, [person(name, "@") for name in names])
+    act(roster_import.import_students, INSTRUCTOR, COURSE, [person(name, "@") for name in names])
     assert (act(count, User), act(count, Membership)) == before
     enrolled = students(act)
     assert all(enrolled[name].email == "@" for name in names)
 
 
 def test_an_import_leaves_out_nobody_who_was_there(act: Act) -> None:
-    act(roster.import_students, INSTRUCTOR, COURSE, [person("new")])
+    act(roster_import.import_students, INSTRUCTOR, COURSE, [person("new")])
     assert students(act).keys() == {STUDENT.name, "new"}
 
 
 def test_who_was_removed_is_brought_back_by_an_import(act: Act) -> None:
     act(roster.remove_student, INSTRUCTOR, COURSE, STUDENT.name)
     assert students(act) == {}
-    act(roster.import_students, INSTRUCTOR, COURSE, [person(STUDENT.name)])
+    act(roster_import.import_students, INSTRUCTOR, COURSE, [person(STUDENT.name)])
     assert students(act) == {STUDENT.name: person(STUDENT.name)}
 
 
 def test_an_import_of_nobody_changes_nothing(act: Act) -> None:
-    assert act(roster.import_students, INSTRUCTOR, COURSE, []) == []
+    assert act(roster_import.import_students, INSTRUCTOR, COURSE, []) == []
     people = [person("a/b"), person(INSTRUCTOR.name)]
-    statuses = act(roster.import_students, INSTRUCTOR, COURSE, people)
+    statuses = act(roster_import.import_students, INSTRUCTOR, COURSE, people)
     assert all(status.message for status in statuses)
     assert students(act).keys() == {STUDENT.name}
 
 
 def test_names_are_taken_to_the_letter(act: Act) -> None:
     names = ["A", "a", "ä", "a\u0308", "%", "_", "'; DROP TABLE users --", "a b", " a", "NULL"]
-    statuses = act(roster.import_students, INSTRUCTOR, COURSE, [person(name) for name in names])
+    statuses = act(
+        roster_import.import_students, INSTRUCTOR, COURSE, [person(name) for name in names]
+    )
     assert statuses == [ImportStatus(name) for name in names]
     assert students(act).keys() == {*names, STUDENT.name}
 
@@ -91,13 +94,13 @@ def test_names_are_taken_to_the_letter(act: Act) -> None:
 def test_nobody_else_may_import(act: Act) -> None:
     for caller in (STUDENT, STRANGER):
         with pytest.raises(Forbidden):
-            act(roster.import_students, caller, COURSE, [person("new")])
+            act(roster_import.import_students, caller, COURSE, [person("new")])
     assert students(act).keys() == {STUDENT.name}
 
 
 def test_what_fails_later_undoes_the_import(act: Act) -> None:
     def import_and_fail(connection: Connection) -> None:
-        roster.import_students(connection, INSTRUCTOR, COURSE, [person("new")])
+        roster_import.import_students(connection, INSTRUCTOR, COURSE, [person("new")])
         raise BadRequest("after all")
 
     before = act(count, User)
@@ -109,11 +112,11 @@ def test_what_fails_later_undoes_the_import(act: Act) -> None:
 
 def test_users_come_into_being_once(act: Act) -> None:
     names = [f"user{number}" for number in range(2500)]
-    ids = act(users.user_ids, [*names, *names])
+    ids = act(users.ensure_users, [*names, *names])
     assert len(ids) == len(set(ids.values())) == 2500
-    assert act(users.user_ids, reversed(names)) == ids
-    act(users.see, names[0])
-    assert act(users.user_ids, names[:1]) == {names[0]: ids[names[0]]}
+    assert act(users.ensure_users, reversed(names)) == ids
+    act(users.mark_seen, names[0])
+    assert act(users.ensure_users, names[:1]) == {names[0]: ids[names[0]]}
 
 
 def test_somebody_has_one_role_in_a_course(act: Act) -> None:
@@ -136,13 +139,13 @@ LINE = {"username": "a", "first_name": "b", "last_name": "c", "email": "d"}
 
 
 def test_a_roster_is_parsed() -> None:
-    assert roster.parse_roster([LINE, {**LINE, "x": 1}]) == [Person("a", "b", "c", "d")] * 2
+    assert roster_import.parse_roster([LINE, {**LINE, "x": 1}]) == [Person("a", "b", "c", "d")] * 2
 
 
 @pytest.mark.parametrize("students", [None, [], "", {}, 0])
 def test_a_roster_must_be_supplied(students: Any) -> None:
     with pytest.raises(BadRequest, match="Please supply students"):
-        roster.parse_roster(students)
+        roster_import.parse_roster(students)
 
 
 @pytest.mark.parametrize(
@@ -160,4 +163,4 @@ def test_a_roster_must_be_supplied(students: Any) -> None:
 )
 def test_a_roster_has_four_strings_a_line(students: Any) -> None:
     with pytest.raises(BadRequest, match="Incorrect request format"):
-        roster.parse_roster(students)
+        roster_import.parse_roster(students)

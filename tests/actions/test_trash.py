@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select
 
-from ngshare.actions import assignments, audit, courses, feedback, roster, submissions, trash
+from ngshare.actions import (
+    assignments,
+    audit,
+    courses,
+    feedback,
+    roster,
+    submissions,
+    trash,
+    trash_restore,
+)
 from ngshare.actions.trash import TrashItem
 from ngshare.blobs import sha256
 from ngshare.db.models import Assignment, AuditEntry, Course, Membership
@@ -32,9 +41,9 @@ OLD, NEW = tree(b"old"), tree(b"new")
 @pytest.fixture
 def handed_in(act: Act) -> datetime:
     """An assignment, with a submission of this moment that has feedback."""
-    act(assignments.release, INSTRUCTOR, COURSE, "ps1", OLD)
+    act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", OLD)
     moment: datetime = act(submissions.submit, STUDENT, COURSE, "ps1", OLD)
-    act(feedback.give, INSTRUCTOR, COURSE, "ps1", "sam", format_time(moment), OLD)
+    act(feedback.give_feedback, INSTRUCTOR, COURSE, "ps1", "sam", format_time(moment), OLD)
     return moment
 
 
@@ -44,7 +53,7 @@ def listed(act: Act, **only: Any) -> list[TrashItem]:
 
 
 def fetched(act: Act) -> Any:
-    return act(assignments.fetch, STUDENT, COURSE, "ps1")
+    return act(assignments.fetch_assignment, STUDENT, COURSE, "ps1")
 
 
 def last_event(connection: Connection) -> Any:
@@ -65,7 +74,7 @@ def test_nothing_was_removed(act: Act, handed_in: datetime) -> None:
 
 
 def test_only_for_admins(act: Act) -> None:
-    for action, arguments in ((trash.list_trash, ()), (trash.restore, ("c1",))):
+    for action, arguments in ((trash.list_trash, ()), (trash_restore.restore_item, ("c1",))):
         with pytest.raises(Forbidden):
             act(action, INSTRUCTOR, *arguments)
 
@@ -78,7 +87,7 @@ def test_a_course(act: Act, handed_in: datetime) -> None:
     assert item.key == f"c{item.course_id}"
     assert abs((audit.now() - item.at).total_seconds()) < 3600
 
-    assert act(trash.restore, SHELL, item.key) == item
+    assert act(trash_restore.restore_item, SHELL, item.key) == item
     assert listed(act) == []
     assert fetched(act) == OLD
     assert act(last_event) == (
@@ -96,28 +105,28 @@ def test_a_course_whose_name_is_taken(act: Act, handed_in: datetime) -> None:
     act(courses.create_course, ADMIN, COURSE, [])
     [item] = listed(act)
     with pytest.raises(Conflict, match=f"A course {COURSE} exists: .* with --as NAME"):
-        act(trash.restore, SHELL, item.key)
+        act(trash_restore.restore_item, SHELL, item.key)
     with pytest.raises(Conflict, match="A course"):
-        act(trash.restore, SHELL, item.key, COURSE)
+        act(trash_restore.restore_item, SHELL, item.key, COURSE)
     with pytest.raises(BadRequest, match="Illegal name"):
-        act(trash.restore, SHELL, item.key, "a/b")
-    act(trash.restore, SHELL, item.key, "The old one")
+        act(trash_restore.restore_item, SHELL, item.key, "a/b")
+    act(trash_restore.restore_item, SHELL, item.key, "The old one")
     assert act(assignments.list_assignments, ADMIN, "The old one") == ["ps1"]
     assert act(assignments.list_assignments, ADMIN, COURSE) == []
 
 
 def test_an_assignment(act: Act, handed_in: datetime) -> None:
-    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
     [item] = listed(act)
     assert (item.kind, item.assignment, item.by) == ("assignment", "ps1", INSTRUCTOR.name)
     assert (item.submissions, item.course_removed) == (1, False)
-    act(trash.restore, SHELL, item.key)
+    act(trash_restore.restore_item, SHELL, item.key)
     assert fetched(act) == OLD
-    [handed] = act(submissions.list_all, INSTRUCTOR, COURSE, "ps1")
-    assert handed.moment == format_time(handed_in)
+    [submission] = act(submissions.list_submissions, INSTRUCTOR, COURSE, "ps1")
+    assert submission.timestamp == format_time(handed_in)
     assert act(last_event)[1:4] == ("assignment restored", COURSE, "ps1")
     with pytest.raises(NotFound, match=f"There is no {item.key} in the trash"):
-        act(trash.restore, SHELL, item.key)
+        act(trash_restore.restore_item, SHELL, item.key)
 
 
 @pytest.mark.parametrize("role", ["student", "instructor"])
@@ -127,52 +136,52 @@ def test_a_member(act: Act, role: str) -> None:
     act(remove, ADMIN, COURSE, name)
     [item] = listed(act)
     assert (item.kind, item.user, item.by) == (role, name, ADMIN.name)
-    act(trash.restore, SHELL, item.key)
-    assert act(roster.role_of, item.course_id, name) == role
+    act(trash_restore.restore_item, SHELL, item.key)
+    assert act(roster.get_role, item.course_id, name) == role
     assert act(last_event)[1] == f"{role} restored"
     assert name in str(act(last_event))
 
 
 def test_an_old_release(act: Act, handed_in: datetime) -> None:
-    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
-    act(assignments.release, INSTRUCTOR, COURSE, "ps1", NEW)
+    act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
+    act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", NEW)
     [item] = listed(act)
     assert (item.kind, item.assignment, item.by) == ("release", "ps1", INSTRUCTOR.name)
-    act(trash.restore, SHELL, item.key)
+    act(trash_restore.restore_item, SHELL, item.key)
     assert fetched(act) == OLD
     # And the newer one is what can be brought back now.
     [newer] = listed(act)
     assert (newer.kind, newer.assignment, newer.by) == ("release", "ps1", SHELL.name)
-    act(trash.restore, SHELL, newer.key)
+    act(trash_restore.restore_item, SHELL, newer.key)
     assert fetched(act) == NEW
     assert [one.key for one in listed(act)] == [item.key]
 
 
 def test_an_old_release_of_an_assignment_that_is_removed(act: Act, handed_in: datetime) -> None:
     for _ in range(2):
-        act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
-        act(assignments.release, INSTRUCTOR, COURSE, "ps1", NEW)
-    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+        act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
+        act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", NEW)
+    act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
     [removed] = listed(act, kind="assignment")
     [first, _] = listed(act, kind="release")
     with pytest.raises(Conflict, match=f"ps1 is removed: restore {removed.key} first"):
-        act(trash.restore, SHELL, first.key)
-    act(trash.restore, SHELL, removed.key)
-    act(trash.restore, SHELL, first.key)
+        act(trash_restore.restore_item, SHELL, first.key)
+    act(trash_restore.restore_item, SHELL, removed.key)
+    act(trash_restore.restore_item, SHELL, first.key)
     assert fetched(act) == OLD
 
 
 def test_old_feedback(act: Act, handed_in: datetime) -> None:
     moment = format_time(handed_in)
-    act(feedback.give, INSTRUCTOR, COURSE, "ps1", "sam", moment, NEW)
+    act(feedback.give_feedback, INSTRUCTOR, COURSE, "ps1", "sam", moment, NEW)
     [item] = listed(act)
     assert (item.kind, item.assignment, item.user) == ("feedback", "ps1", "sam")
     assert (item.submitted_at, item.by) == (handed_in, INSTRUCTOR.name)
-    act(trash.restore, SHELL, item.key)
-    assert act(feedback.fetch, STUDENT, COURSE, "ps1", "sam", moment)[1] == OLD
+    act(trash_restore.restore_item, SHELL, item.key)
+    assert act(feedback.fetch_feedback, STUDENT, COURSE, "ps1", "sam", moment)[1] == OLD
     [newer] = listed(act)
-    act(trash.restore, SHELL, newer.key)
-    assert act(feedback.fetch, STUDENT, COURSE, "ps1", "sam", moment)[1] == NEW
+    act(trash_restore.restore_item, SHELL, newer.key)
+    assert act(feedback.fetch_feedback, STUDENT, COURSE, "ps1", "sam", moment)[1] == NEW
     assert act(last_event)[1:] == (
         "feedback restored",
         COURSE,
@@ -183,14 +192,14 @@ def test_old_feedback(act: Act, handed_in: datetime) -> None:
 
 
 def test_what_is_in_a_removed_course_waits_for_it(act: Act, handed_in: datetime) -> None:
-    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
     act(courses.remove_course, ADMIN, COURSE)
     course, assignment = listed(act)
     assert assignment.course_removed
     with pytest.raises(Conflict, match=f"{COURSE} is removed: restore {course.key} first"):
-        act(trash.restore, SHELL, assignment.key)
-    act(trash.restore, SHELL, course.key)
-    act(trash.restore, SHELL, assignment.key)
+        act(trash_restore.restore_item, SHELL, assignment.key)
+    act(trash_restore.restore_item, SHELL, course.key)
+    act(trash_restore.restore_item, SHELL, assignment.key)
     assert fetched(act) == OLD
 
 
@@ -198,7 +207,7 @@ def test_only_some(act: Act, handed_in: datetime) -> None:
     act(courses.create_course, ADMIN, "Other", [])
     act(courses.remove_course, ADMIN, "Other")
     between = audit.now()
-    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
     assert [one.kind for one in listed(act)] == ["course", "assignment"]
     assert [one.kind for one in listed(act, course=COURSE)] == ["assignment"]
     assert [one.course for one in listed(act, kind="course")] == ["Other"]
@@ -208,20 +217,20 @@ def test_only_some(act: Act, handed_in: datetime) -> None:
 @pytest.mark.parametrize("key", ["", "c", "c0", "7", "x7", "c-1", "c1 ", "c1;", "c" + "9" * 30])
 def test_what_is_no_key(act: Act, key: str) -> None:
     with pytest.raises(BadRequest, match="no key of the trash"):
-        act(trash.restore, SHELL, key)
+        act(trash_restore.restore_item, SHELL, key)
 
 
 @pytest.mark.parametrize("key", ["c9999", "a9999", "m9999", "t9999", "c" + "9" * 18])
 def test_what_is_not_in_the_trash(act: Act, key: str) -> None:
     with pytest.raises(NotFound, match=f"There is no {key} in the trash"):
-        act(trash.restore, SHELL, key)
+        act(trash_restore.restore_item, SHELL, key)
 
 
 def test_a_name_can_be_given_to_courses_only(act: Act, handed_in: datetime) -> None:
-    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
     [item] = listed(act)
     with pytest.raises(BadRequest, match="Only a course"):
-        act(trash.restore, SHELL, item.key, "ps2")
+        act(trash_restore.restore_item, SHELL, item.key, "ps2")
 
 
 def test_what_is_back_keeps_no_trace_of_its_removal(act: Act, handed_in: datetime) -> None:
@@ -236,17 +245,17 @@ def test_what_is_back_keeps_no_trace_of_its_removal(act: Act, handed_in: datetim
         ]
 
     act(roster.remove_student, INSTRUCTOR, COURSE, "sam")
-    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
     act(courses.remove_course, ADMIN, COURSE)
     assert sorted(act(removed_by)) == [INSTRUCTOR.name, INSTRUCTOR.name, ADMIN.name]
     for item in listed(act):
-        act(trash.restore, SHELL, item.key)
+        act(trash_restore.restore_item, SHELL, item.key)
     assert act(removed_by) == []
     # Nor when it comes back by being released, or enrolled, again.
     act(roster.remove_student, INSTRUCTOR, COURSE, "sam")
     act(roster.put_student, INSTRUCTOR, COURSE, "sam", "", "", "")
-    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
-    act(assignments.release, INSTRUCTOR, COURSE, "ps1", NEW)
+    act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
+    act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", NEW)
     assert act(removed_by) == []
 
 
@@ -257,7 +266,7 @@ def test_restored_by_two_at_once(act: Act, database: Database, handed_in: dateti
 
     def restore() -> None:
         try:
-            database.write(trash.restore, SHELL, item.key)
+            database.write(trash_restore.restore_item, SHELL, item.key)
             outcomes.append("restored")
         except NotFound:
             outcomes.append("was not there")

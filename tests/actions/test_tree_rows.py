@@ -22,7 +22,7 @@ def file(path: str, content: bytes = b"1") -> StoredFile:
 
 @pytest.fixture
 def act(act: Act) -> Act:
-    act(assignments.release, INSTRUCTOR, COURSE, "ps1", [file("release")])
+    act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", [file("release")])
     return act
 
 
@@ -38,8 +38,8 @@ def count(connection: Connection, model: Any) -> int:
 
 def test_files_come_in_the_order_of_their_paths(act: Act) -> None:
     tree = [file("b", b"22"), file("a/c"), file("a", b""), file("Z")]
-    act(assignments.release, INSTRUCTOR, COURSE, "ps2", tree)
-    fetched = act(assignments.fetch, STUDENT, COURSE, "ps2")
+    act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps2", tree)
+    fetched = act(assignments.fetch_assignment, STUDENT, COURSE, "ps2")
     assert fetched == sorted(tree, key=lambda one: one.path)
 
 
@@ -51,18 +51,18 @@ def test_one_content_may_have_many_names(act: Act) -> None:
 
 
 def test_an_assignment_that_is_released_again_keeps_the_old_files(act: Act) -> None:
-    act(assignments.remove, INSTRUCTOR, COURSE, "ps1")
+    act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
     assert act(replaced) == []
-    act(assignments.release, INSTRUCTOR, COURSE, "ps1", [file("better")])
+    act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", [file("better")])
     assert act(replaced) == ["release"]
     assert act(count, Assignment) == 1
-    assert act(assignments.fetch, STUDENT, COURSE, "ps1") == [file("better")]
+    assert act(assignments.fetch_assignment, STUDENT, COURSE, "ps1") == [file("better")]
 
 
 def test_a_release_that_is_refused_leaves_no_tree(act: Act) -> None:
     before = act(count, Tree)
     with pytest.raises(Conflict):
-        act(assignments.release, INSTRUCTOR, COURSE, "ps1", [file("other")])
+        act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", [file("other")])
     assert act(count, Tree) == before
     assert act(replaced) == []
 
@@ -70,19 +70,19 @@ def test_a_release_that_is_refused_leaves_no_tree(act: Act) -> None:
 def test_feedback_that_is_given_again_keeps_the_old_files(act: Act) -> None:
     moment = format_time(act(submissions.submit, STUDENT, COURSE, "ps1", [file("work")]))
     place = (COURSE, "ps1", STUDENT.name, moment)
-    act(feedback.give, INSTRUCTOR, *place, [file("first")])
+    act(feedback.give_feedback, INSTRUCTOR, *place, [file("first")])
     assert act(replaced) == []
-    act(feedback.give, INSTRUCTOR, *place, [file("second")])
+    act(feedback.give_feedback, INSTRUCTOR, *place, [file("second")])
     assert act(replaced) == ["first"]
-    assert act(feedback.fetch, STUDENT, *place)[1] == [file("second")]
+    assert act(feedback.fetch_feedback, STUDENT, *place)[1] == [file("second")]
 
 
 def test_a_removed_course_keeps_everything_apart_from_its_successor(act: Act) -> None:
     act(submissions.submit, STUDENT, COURSE, "ps1", [file("work")])
     act(courses.remove_course, ADMIN, COURSE)
     act(courses.create_course, ADMIN, COURSE, [INSTRUCTOR.name])
-    act(assignments.release, INSTRUCTOR, COURSE, "ps1", [file("release")])
-    assert act(submissions.list_all, INSTRUCTOR, COURSE, "ps1") == []
+    act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", [file("release")])
+    assert act(submissions.list_submissions, INSTRUCTOR, COURSE, "ps1") == []
     with pytest.raises(NotFound, match="Student not found"):
         act(submissions.collect, INSTRUCTOR, COURSE, "ps1", STUDENT.name, None)
     assert act(count, Course) == 2

@@ -8,9 +8,9 @@ from unittest.mock import patch
 import pytest
 from sqlalchemy import select
 
-from ngshare.actions import courses, roster, users
+from ngshare.actions import courses, roster, roster_import, users
 from ngshare.actions.roster import Person
-from ngshare.actions.users import Member, OddName
+from ngshare.actions.users import Member, SuspiciousName
 from ngshare.db.models import User
 from ngshare.errors import Forbidden, NotFound
 from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STUDENT, Act
@@ -24,8 +24,8 @@ def test_a_user_is_first_seen_once(act: Act) -> None:
     assert not act(users.was_seen, STUDENT.name), "named is not seen"
     for name in ("newcomer", STUDENT.name):
         with patch("ngshare.actions.audit.now", return_value=NOW):
-            act(users.see, name)
-        act(users.see, name)
+            act(users.mark_seen, name)
+        act(users.mark_seen, name)
         assert act(users.was_seen, name)
         seen = select(User.first_seen_at).where(User.name == name)
         assert act(lambda connection, query=seen: connection.scalar(query)) == NOW
@@ -34,25 +34,28 @@ def test_a_user_is_first_seen_once(act: Act) -> None:
 
 def test_names_of_users_who_were_seen_are_not_odd(act: Act) -> None:
     names = ["fine", "JDoe", " u6 "]
-    odd = OddName("JDoe", [CAPITALS]), OddName(" u6 ", ["begins or ends with a blank"])
-    assert act(users.find_odd_names, INSTRUCTOR, names) == [*odd]
-    act(users.see, "JDoe")
-    assert act(users.find_odd_names, INSTRUCTOR, names) == [odd[1]]
+    odd = (
+        SuspiciousName("JDoe", [CAPITALS]),
+        SuspiciousName(" u6 ", ["begins or ends with a blank"]),
+    )
+    assert act(users.find_suspicious_names, INSTRUCTOR, names) == [*odd]
+    act(users.mark_seen, "JDoe")
+    assert act(users.find_suspicious_names, INSTRUCTOR, names) == [odd[1]]
     many = [f"JDoe {number}" for number in range(1200)]
-    act(users.see, many[1100])
-    found = act(users.find_odd_names, INSTRUCTOR, many)
+    act(users.mark_seen, many[1100])
+    found = act(users.find_suspicious_names, INSTRUCTOR, many)
     assert [one.username for one in found] == many[:1100] + many[1101:]
 
 
 def test_members_who_never_came_and_nearly_match_one_who_did(act: Act) -> None:
-    act(roster.import_students, INSTRUCTOR, COURSE, [Person("JDoe"), Person("left")])
+    act(roster_import.import_students, INSTRUCTOR, COURSE, [Person("JDoe"), Person("left")])
     act(roster.remove_student, INSTRUCTOR, COURSE, "left")
     act(courses.create_course, ADMIN, "Other", ["jdoe"])
     act(courses.create_course, ADMIN, "Removed", ["jdoe"])
     act(courses.remove_course, ADMIN, "Removed")
     with patch("ngshare.actions.audit.now", return_value=NOW):
         for name in ("jdoe", "jdoe ", STUDENT.name):
-            act(users.see, name)
+            act(users.mark_seen, name)
     physics = [
         Member(COURSE, INSTRUCTOR.name, "instructor", None, [], []),
         Member(COURSE, "JDoe", "student", None, [CAPITALS], ["jdoe", "jdoe "]),

@@ -105,9 +105,9 @@ def course(database: Database, blobs: LocalBlobs) -> str:
     for name in ("sam", "tom"):
         database.write(roster.put_student, IVY, COURSE, name, name.title(), "", "")
     release = stored(blobs, ps1__ipynb=b"the release", shared__csv=b"the same for all")
-    database.write(assignments.release, IVY, COURSE, "ps1", release)
+    database.write(assignments.release_assignment, IVY, COURSE, "ps1", release)
     work = stored(blobs, ps1__ipynb=b"the work of sam", shared__csv=b"the same for all")
     moment = database.write(submissions.submit, SAM, COURSE, "ps1", work)
     answer = stored(blobs, ps1__html=b"the feedback")
-    database.write(feedback.give, IVY, COURSE, "ps1", "sam", format_time(moment), answer)
+    database.write(feedback.give_feedback, IVY, COURSE, "ps1", "sam", format_time(moment), answer)
     return COURSE

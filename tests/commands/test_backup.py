@@ -122,7 +122,7 @@ def test_everything_lost_and_back(
     assert run("storage", "check").stdout.endswith("Read 4 files, 54 bytes: no damage.\n")
     # And it works: new rows get ids of their own.
     back.write(courses.create_course, ADMIN, "New", [IVY.name])
-    back.write(assignments.release, IVY, COURSE, "ps2", stored(blobs, a=b"new"))
+    back.write(assignments.release_assignment, IVY, COURSE, "ps2", stored(blobs, a=b"new"))
     back.write(submissions.submit, SAM, COURSE, "ps2", stored(blobs, a=b"new"))
 
 
@@ -562,9 +562,9 @@ def test_killed_at_any_moment(
 def test_a_backup_that_an_older_ngshare_made_is_upgraded(
     run: Run, database: Database, blobs: LocalBlobs, course: str, folder: Path
 ) -> None:
-    database.write(assignments.remove, IVY, COURSE, "ps1")
-    database.write(assignments.release, IVY, COURSE, "ps1", stored(blobs, a=b"newer"))
-    database.write(assignments.remove, IVY, COURSE, "ps1")
+    database.write(assignments.remove_assignment, IVY, COURSE, "ps1")
+    database.write(assignments.release_assignment, IVY, COURSE, "ps1", stored(blobs, a=b"newer"))
+    database.write(assignments.remove_assignment, IVY, COURSE, "ps1")
     before = everything(database)
     run("db", "backup", str(folder))
     manifest = read_manifest(folder)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, update
 
-from ngshare.actions import assignments, audit, courses, feedback, roster, submissions
+from ngshare.actions import assignments, audit_query, courses, feedback, roster, submissions
 from ngshare.actions.access import Caller
 from ngshare.blobs import LocalBlobs, sha256
 from ngshare.db.models import File
@@ -93,7 +93,7 @@ def test_everything_is_in_it(run: Run, site: Site, course: str) -> None:
 def test_what_is_in_the_trash_is_in_it_and_says_so(
     run: Run, site: Site, database: Database, course: str
 ) -> None:
-    database.write(assignments.remove, IVY, COURSE, "ps1")
+    database.write(assignments.remove_assignment, IVY, COURSE, "ps1")
     database.write(roster.remove_student, IVY, COURSE, "sam")
     run("export", COURSE, "--output=out.zip")
     with opened(site.folder / "out.zip") as archive:
@@ -107,11 +107,13 @@ def test_what_is_in_the_trash_is_in_it_and_says_so(
 def test_what_newer_trees_replaced_is_in_it(
     run: Run, site: Site, database: Database, blobs: LocalBlobs, course: str
 ) -> None:
-    [(_, moment, _)] = database.read(submissions.list_all, IVY, COURSE, "ps1")
+    [(_, moment, _)] = database.read(submissions.list_submissions, IVY, COURSE, "ps1")
     answer = stored(blobs, ps1__html=b"better feedback")
-    database.write(feedback.give, IVY, COURSE, "ps1", "sam", moment, answer)
-    database.write(assignments.remove, IVY, COURSE, "ps1")
-    database.write(assignments.release, IVY, COURSE, "ps1", stored(blobs, ps1__ipynb=b"newer"))
+    database.write(feedback.give_feedback, IVY, COURSE, "ps1", "sam", moment, answer)
+    database.write(assignments.remove_assignment, IVY, COURSE, "ps1")
+    database.write(
+        assignments.release_assignment, IVY, COURSE, "ps1", stored(blobs, ps1__ipynb=b"newer")
+    )
     told = run("export", COURSE, "--output=out.zip").stdout
     assert "1 assignment, 1 submission and 2 replaced trees to out.zip: " in told
     with opened(site.folder / "out.zip") as archive:
@@ -172,7 +174,7 @@ def test_names_of_all_kinds(run: Run, site: Site, database: Database, blobs: Loc
         type(a)("data: new/a.txt", a.sha256, a.md5, a.size),
         type(b)("data: new/A.TXT", b.sha256, b.md5, b.size),
     ]
-    database.write(assignments.release, IVY, name, "ps:1", tree)
+    database.write(assignments.release_assignment, IVY, name, "ps:1", tree)
     for student in ("=SUM(1)", "AUX", "Sam", "sam"):
         database.write(submissions.submit, Caller(student), name, "ps:1", tree)
     told = run("export", name).stdout
@@ -251,7 +253,7 @@ def test_an_archive_that_is_there_is_replaced_only_when_told(
 
 def test_a_course_that_is_not_there(run: Run, site: Site, course: str) -> None:
     refused = run("export", "Physik", code=1).stderr
-    assert refused == f"ngshare: There is no course Physik: {audit.CHECK_NAME}\n"
+    assert refused == f"ngshare: There is no course Physik: {audit_query.CHECK_NAME}\n"
     assert list(site.folder.glob("*.zip*")) == []
     assert "it wants COURSE; see ngshare export --help" in run("export", code=1).stderr
 

@@ -11,7 +11,7 @@ from tests.commands.conftest import COURSE, IVY, Run
 
 def test_members(run: Run, database: Database, course: str) -> None:
     database.write(roster.put_student, IVY, COURSE, "Sam", "", "", "")
-    database.write(users.see, "sam")
+    database.write(users.mark_seen, "sam")
     today = f"{audit.now():%Y-%m-%d}"
     odd = (
         'Physics 101  Sam  student  never seen  "Sam" has capitals, and JupyterHub makes names '
@@ -34,7 +34,7 @@ def test_members(run: Run, database: Database, course: str) -> None:
 
 def test_no_members(run: Run, database: Database, course: str) -> None:
     for name in ("ivy", "sam", "tom"):
-        database.write(users.see, name)
+        database.write(users.mark_seen, name)
     assert run("members", "--never-seen").stdout == "There are none.\n"
     assert run("members", "--never-seen", "--json").stdout == ""
     assert run("members", "--course=Typo", code=1).stderr == "ngshare: Course not found\n"

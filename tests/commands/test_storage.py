@@ -122,15 +122,15 @@ def test_a_file_that_many_name_is_told_of_once(
 def test_whose_a_damaged_file_of_a_replaced_tree_is(
     run: Run, blobs: LocalBlobs, database: Database, course: str
 ) -> None:
-    [handed] = database.read(submissions.list_all, IVY, COURSE, "ps1")
-    given = (COURSE, "ps1", "sam", handed.moment, stored(blobs, a=b"newer"))
-    database.write(feedback.give, IVY, *given)
-    database.write(assignments.remove, IVY, COURSE, "ps1")
-    database.write(assignments.release, IVY, COURSE, "ps1", stored(blobs, a=b"newer"))
+    [submission] = database.read(submissions.list_submissions, IVY, COURSE, "ps1")
+    given = (COURSE, "ps1", "sam", submission.timestamp, stored(blobs, a=b"newer"))
+    database.write(feedback.give_feedback, IVY, *given)
+    database.write(assignments.remove_assignment, IVY, COURSE, "ps1")
+    database.write(assignments.release_assignment, IVY, COURSE, "ps1", stored(blobs, a=b"newer"))
     for content in (b"the feedback", b"the release"):
         blobs.path(sha256(content)).unlink()
     told = run("storage", "check", code=2).stdout
-    assert f"assignment ps1, old feedback of sam, handed in {handed.moment}, file" in told
+    assert f"assignment ps1, old feedback of sam, handed in {submission.timestamp}, file" in told
     assert "course Physics 101, assignment ps1, an old release, file" in told
 
 

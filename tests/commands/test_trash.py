@@ -34,7 +34,7 @@ def remove_long_ago(database: Database, days: float) -> None:
 
 def test_removed_listed_and_restored(run: Run, database: Database, course: str) -> None:
     assert run("trash", "list").stdout == "There is nothing of that in the trash.\n"
-    database.write(assignments.remove, IVY, COURSE, "ps1")
+    database.write(assignments.remove_assignment, IVY, COURSE, "ps1")
     line = run("trash", "list").stdout
     found = re.fullmatch(
         rf"(a\d+) +Physics 101: assignment ps1, 1 submission, removed {MOMENT} by ivy\n", line
@@ -59,7 +59,7 @@ def test_a_course_whose_name_is_taken(run: Run, database: Database, course: str)
 
 
 def test_only_some(run: Run, database: Database, course: str) -> None:
-    database.write(assignments.remove, IVY, COURSE, "ps1")
+    database.write(assignments.remove_assignment, IVY, COURSE, "ps1")
     assert run("trash", "list", "--course", COURSE).stdout.startswith("a")
     assert "nothing of that" in run("trash", "list", "--course", "Other").stdout
     assert "nothing of that" in run("trash", "list", "--kind", "feedback").stdout
@@ -70,7 +70,9 @@ def test_purged_and_its_room_freed(
     run: Run, database: Database, blobs: LocalBlobs, course: str
 ) -> None:
     database.write(courses.create_course, ADMIN, "Other", [IVY.name])
-    database.write(assignments.release, IVY, "Other", "x", stored(blobs, a=b"the same for all"))
+    database.write(
+        assignments.release_assignment, IVY, "Other", "x", stored(blobs, a=b"the same for all")
+    )
     database.write(courses.remove_course, ADMIN, COURSE)
     assert run("trash", "purge", "--yes").stdout.startswith("Nothing to purge")
     remove_long_ago(database, 31)

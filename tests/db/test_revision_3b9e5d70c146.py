@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import URL, MetaData
 
-from ngshare.actions import assignments, audit, feedback, purge, trash
+from ngshare.actions import assignments, audit, feedback, purge, trash, trash_restore
 from ngshare.actions.access import Caller
 from ngshare.actions.trash import TrashItem
 from ngshare.db import migrate
@@ -145,15 +145,15 @@ def test_what_the_log_told_stands_in_columns(upgraded: Database) -> None:
 
 def test_what_is_known_can_be_restored(upgraded: Database) -> None:
     for key in ("t2", "t4", "m3", "a2", "c2"):
-        upgraded.write(trash.restore, SHELL, key)
-    [file] = upgraded.read(assignments.fetch, IVY, "Chemistry", "ps1")
+        upgraded.write(trash_restore.restore_item, SHELL, key)
+    [file] = upgraded.read(assignments.fetch_assignment, IVY, "Chemistry", "ps1")
     assert file.path == "tree 2"
     given = ("Chemistry", "ps1", "sam", format_time(SECOND))
-    _, [file] = upgraded.read(feedback.fetch, IVY, *given)
+    _, [file] = upgraded.read(feedback.fetch_feedback, IVY, *given)
     assert file.path == "tree 4"
     for key in ("t6", "t7", "t8"):
         with pytest.raises(Conflict, match="no record of what this replaced tree belonged to"):
-            upgraded.write(trash.restore, SHELL, key)
+            upgraded.write(trash_restore.restore_item, SHELL, key)
     trashed = {item.key: item for item in upgraded.read(trash.list_trash, SHELL)}
     assert {"t1", "t3"} <= trashed.keys()
     assert trashed["t3"].user == "sam"
@@ -162,7 +162,7 @@ def test_what_is_known_can_be_restored(upgraded: Database) -> None:
 def test_all_of_it_can_be_purged(upgraded: Database) -> None:
     before = audit.now()
     keys = [item.key for item in upgraded.read(trash.list_trash, SHELL)]
-    purged = upgraded.write(purge.purge, SHELL, keys, before)
+    purged = upgraded.write(purge.purge_items, SHELL, keys, before)
     assert (purged.courses, purged.assignments, purged.members, purged.trees) == (2, 1, 3, 6)
     assert upgraded.read(trash.list_trash, SHELL) == []
 

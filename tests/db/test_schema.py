@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, inspect, text
 
-from ngshare.actions import assignments, courses, roster
+from ngshare.actions import assignments, courses, roster, roster_import
 from ngshare.actions.access import Caller
 from ngshare.db.engine import make_engine
 from ngshare.db.models import Base
@@ -118,11 +118,11 @@ def test_names_and_paths_are_sorted_as_python_sorts(database: Database) -> None:
     for name in NAMES:
         database.write(courses.create_course, admin, name, [])
     people = [roster.Person(name) for name in NAMES]
-    database.write(roster.import_students, admin, "a", people)
+    database.write(roster_import.import_students, admin, "a", people)
     files = [StoredFile(name, b"\0" * 32, b"\0" * 16, 1) for name in NAMES]
-    database.write(assignments.release, admin, "a", "ps1", files)
+    database.write(assignments.release_assignment, admin, "a", "ps1", files)
     listed = database.read(roster.list_students, admin, "a")
-    fetched = database.read(assignments.fetch, admin, "a", "ps1")
+    fetched = database.read(assignments.fetch_assignment, admin, "a", "ps1")
     assert database.read(courses.list_courses, admin) == sorted(NAMES)
     assert [person.username for person in listed] == sorted(NAMES)
     assert [file.path for file in fetched] == sorted(NAMES)
@@ -136,7 +136,7 @@ def test_the_longest_names_and_paths_are_kept(database: Database) -> None:
     path = "".join(chr(at_random.randrange(0x20000, 0x2A000)) for _ in range(2048 // 4))
     files = [StoredFile(path, b"\0" * 32, b"\0" * 16, 1)]
     database.write(courses.create_course, admin, name, [name])
-    database.write(assignments.release, Caller(name), name, name, files)
+    database.write(assignments.release_assignment, Caller(name), name, name, files)
     assert database.read(courses.list_courses, Caller(name)) == [name]
     assert database.read(assignments.list_assignments, Caller(name), name) == [name]
-    assert database.read(assignments.fetch, Caller(name), name, name) == files
+    assert database.read(assignments.fetch_assignment, Caller(name), name, name) == files

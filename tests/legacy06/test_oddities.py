@@ -53,7 +53,7 @@ class Adopted:
         }
 
     def released(self, course: str, assignment: str) -> dict[str, bytes | None]:
-        return self.tree(self.ask(assignments.fetch, course, assignment))
+        return self.tree(self.ask(assignments.fetch_assignment, course, assignment))
 
     def submitted(self, *where: str, at: str = MOMENT) -> dict[str, bytes | None]:
         moment, files = self.ask(submissions.collect, *where, at, removed=True)
@@ -63,7 +63,7 @@ class Adopted:
     def times(self, course: str, assignment: str) -> list[tuple[str, str]]:
         return [
             (one.student, one.moment.removesuffix(" UTC"))
-            for one in self.ask(submissions.list_all, course, assignment)
+            for one in self.ask(submissions.list_submissions, course, assignment)
         ]
 
     @property
@@ -179,7 +179,9 @@ def test_bytes_that_are_not_those_that_were_recorded(legacy: LegacySite, adopt: 
     legacy.own("assignment", 1, legacy.file("b", b"as it is", checksum="0" * 32, size=77))
     site = adopt(legacy)
     assert site.released("c", "a")["b"] == b"as it is"
-    [stored] = [file for file in site.ask(assignments.fetch, "c", "a") if file.path == "b"]
+    [stored] = [
+        file for file in site.ask(assignments.fetch_assignment, "c", "a") if file.path == "b"
+    ]
     assert (stored.md5, stored.size) == (hashlib.md5(b"as it is").digest(), 8)
     assert "1 file(s) whose bytes are not those that were recorded" in site.report
     assert f"'c', 'a': 'b': MD5 {'0' * 32}, now {stored.md5.hex()}; 77 bytes, now 8" in site.report
@@ -382,7 +384,7 @@ def test_work_of_a_removed_student(legacy: LegacySite, adopt: Adopt) -> None:
     site = adopt(legacy)
     assert site.times("c", "a") == [("lee", MOMENT)]
     assert site.submitted("c", "a", "lee") == {"x": b"x"}
-    _, marks = site.ask(feedback.fetch, "c", "a", "lee", MOMENT, removed=True)
+    _, marks = site.ask(feedback.fetch_feedback, "c", "a", "lee", MOMENT, removed=True)
     assert site.tree(marks) == {"marks": b"A"}
     assert "  'c': 'lee', 1 submission(s)\n" in site.report
 
@@ -509,7 +511,7 @@ def test_no_time(legacy: LegacySite, adopt: Adopt, written: Any) -> None:
 def test_feedback(legacy: LegacySite, adopt: Adopt) -> None:
     legacy.submission(1, "sam", MOMENT, {"x": b"x"}, {"marks.html": b"A", "more/b": b""})
     site = adopt(legacy)
-    _, files = site.ask(feedback.fetch, "c", "a", "sam", MOMENT)
+    _, files = site.ask(feedback.fetch_feedback, "c", "a", "sam", MOMENT)
     assert site.tree(files) == {"marks.html": b"A", "more/b": b""}
 
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ngshare.errors import BadRequest
-from ngshare.protocol.names import check_name, is_name, is_text
+from ngshare.protocol.names import check_name, is_legal_name, is_storable_text
 from ngshare.protocol.times import format_time, parse_time
-from ngshare.protocol.trees import PATH_BYTES, check_path
+from ngshare.protocol.trees import MAX_PATH_BYTES, check_path
 from ngshare.web.bodies.json_text import JSON_VALUES, decode_json
 
 utc = timezone.utc
@@ -29,7 +29,7 @@ moments = st.datetimes(timezones=st.just(utc))
      "\u202e", "n" * 255, "ü" * 255],
 )  # fmt: skip
 def test_a_name_is_any_text_without_a_slash(name: str) -> None:
-    assert is_name(name)
+    assert is_legal_name(name)
     assert check_name(name) == name
 
 
@@ -52,16 +52,16 @@ def test_a_name_is_any_text_without_a_slash(name: str) -> None:
     ],
 )
 def test_a_name_has_no_slash_and_nothing_that_cannot_be_kept_or_shown(name: str) -> None:
-    assert not is_name(name)
+    assert not is_legal_name(name)
     with pytest.raises(BadRequest, match="Illegal name"):
         check_name(name)
 
 
 def test_text_is_what_every_database_can_keep() -> None:
-    assert is_text("")
-    assert is_text("ü\n\t🎓")
-    assert not is_text("a\0")
-    assert not is_text("\udfff")
+    assert is_storable_text("")
+    assert is_storable_text("ü\n\t🎓")
+    assert not is_storable_text("a\0")
+    assert not is_storable_text("\udfff")
 
 
 # Times
@@ -216,7 +216,7 @@ def test_a_path_is_legal_only_if_unpacking_it_stays_inside(path: str) -> None:
 
 def test_a_path_can_be_kept_and_indexed() -> None:
     longest = ("n" * 255 + "/") * 8
-    assert check_path(longest[:PATH_BYTES].rstrip("/"))
+    assert check_path(longest[:MAX_PATH_BYTES].rstrip("/"))
     with pytest.raises(BadRequest):
         check_path(longest + "n")
 

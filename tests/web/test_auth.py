@@ -181,7 +181,7 @@ async def test_a_user_comes_into_being_when_first_seen(
     api: Api, hub: HubStub, database: Database
 ) -> None:
     def known() -> set[str]:
-        return {row["id"] for row in database.read(debug_records.dump)["users"]}
+        return {row["id"] for row in database.read(debug_records.dump_records)["users"]}
 
     hub.add("new token", "newcomer")
     hub.add("unscoped", "outsider", scopes=[])
@@ -198,7 +198,9 @@ async def test_the_first_request_of_a_user_seen_before_writes_nothing(
     api: Api, hub: HubStub, database: Database
 ) -> None:
     hub.add("of sam", STUDENT)
-    database.write(users.see, STUDENT)  # as another process did, or this one before its restart
+    database.write(
+        users.mark_seen, STUDENT
+    )  # as another process did, or this one before its restart
     with make_engine(database.url, writes=True).begin():  # else it would wait for this one
         assert (await courses(api, "of sam")).status == 200
 
@@ -654,7 +656,7 @@ async def test_a_login_cookie_alone_changes_nothing(
 ) -> None:
     """Another site can make a browser send its cookies, but not read what they hold."""
     hub.add("of the admin", ADMIN)
-    before = database.read(debug_records.dump)
+    before = database.read(debug_records.dump_records)
     headers = {"Cookie": login_cookie("of the admin")}
     if place == "wrong header":
         headers["X-XSRFToken"] = "guessed"
@@ -664,7 +666,7 @@ async def test_a_login_cookie_alone_changes_nothing(
     reply = await api.send(method, "course", name, headers=headers, query=query, body=body)
     assert reply.status in (401, 403)
     assert reply.message
-    assert database.read(debug_records.dump) == before
+    assert database.read(debug_records.dump_records) == before
 
 
 async def log_in(api: Api, hub: HubStub, value: str) -> dict[str, str]:

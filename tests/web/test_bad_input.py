@@ -42,7 +42,7 @@ def send(api: Api, database: Database, blobs: LocalBlobs) -> Send:
     """Send a request as ``Api.send`` does. Unless it succeeds, it must have changed nothing."""
 
     def state() -> tuple[Any, Any]:
-        return database.read(debug_records.dump), sorted(blobs.folder.glob("*/*/*"))
+        return database.read(debug_records.dump_records), sorted(blobs.folder.glob("*/*/*"))
 
     async def send(*args: Any, **kwargs: Any) -> Reply:
         before = state()
@@ -337,7 +337,7 @@ BODY = urlencode({"user": STUDENT, "files": tree(a="1")}).encode()
 
 
 def dump(database: Database) -> Any:
-    return database.read(debug_records.dump)
+    return database.read(debug_records.dump_records)
 
 
 @pytest.mark.gen_test

@@ -48,7 +48,7 @@ async def debugging(api: Api, user: str, **query: str) -> Reply:
 async def test_only_an_admin_replaces_the_records(
     api: Api, database: Database, user: str, action: str
 ) -> None:
-    before = database.read(debug_records.dump)
+    before = database.read(debug_records.dump_records)
     reply = await debugging(api, user, action=action)
     assert reply.failure == (403, "Permission denied (not admin)")
     login = {**BROWSER, "Cookie": login_cookie(f"of-{user}")}
@@ -56,7 +56,7 @@ async def test_only_an_admin_replaces_the_records(
         "GET", "initialize-Data6ase", query={"action": action, "user": ADMIN}, headers=login
     )
     assert reply.status == 403
-    assert database.read(debug_records.dump) == before
+    assert database.read(debug_records.dump_records) == before
     (await debugging(api, user, action="dump")).success(*before)
 
 
@@ -74,7 +74,7 @@ async def test_what_an_admin_replaces_stays_in_the_audit_log(
     (line,) = (record for record in caplog.records if record.name == "ngshare")
     assert line.levelname == "WARNING"
     assert line.message == f"{ADMIN} deleted every record (action={action}, debug mode)"
-    courses = database.read(debug_records.dump).get("courses", [])
+    courses = database.read(debug_records.dump_records).get("courses", [])
     assert [row["id"] for row in courses] == (["course1", "course2"] if action == "init" else [])
 
 
@@ -101,11 +101,11 @@ async def test_a_link_elsewhere_does_nothing_with_an_admins_login(
     api: Api, database: Database, action: str, headers: dict[str, str]
 ) -> None:
     """On a Hub without HTTPS browsers send no Sec-Fetch-Site."""
-    before = database.read(debug_records.dump)
+    before = database.read(debug_records.dump_records)
     reply = await with_login(api, action, headers)
     assert reply.status == 403
     assert "site" in html.unescape(reply.body.decode())
-    assert database.read(debug_records.dump) == before
+    assert database.read(debug_records.dump_records) == before
 
 
 @pytest.mark.parametrize("action", ["clear", "init"])

@@ -77,13 +77,13 @@ async def test_a_course_without_room_takes_no_more_files(
 ) -> None:
     used = (await api.get("usage", COURSE, user=INSTRUCTOR)).json["bytes"]
     service.max_course_bytes = used + 2**20
-    before = database.read(debug_records.dump)
+    before = database.read(debug_records.dump_records)
     for content in (b"x" * (2**20 + 1), b"y" * 2 * 2**20):
         reply = await api.post(what, *where, user=who, files=tree(a=content), **more)
         assert reply.status == 507
         assert reply.message.startswith(f"The course {COURSE} has used up its 1 MiB")
         assert "ask the course's instructor, or an administrator" in reply.message
-    assert database.read(debug_records.dump) == before
+    assert database.read(debug_records.dump_records) == before
     reply = await api.post(what, *where, user=who, files=tree(a=b"x" * 2**20), **more)
     assert reply.status == 200
     usage = (await api.get("usage", COURSE, user=INSTRUCTOR)).json

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from ngshare.actions import courses, roster, submissions
+from ngshare.actions import courses, roster, roster_import, submissions
 from ngshare.actions.access import Caller
 from ngshare.db.transactions import Database
 from ngshare.web.api import lists
@@ -37,7 +37,7 @@ def long(database: Database) -> None:
     for at in range(7):
         database.write(courses.create_course, Caller(ADMIN, admin=True), f"c {at} ", [INSTRUCTOR])
     people = [roster.Person(f"s{at} ü", "", "", "") for at in range(7)]
-    database.write(roster.import_students, instructor, COURSE, people)
+    database.write(roster_import.import_students, instructor, COURSE, people)
     for at in range(7):
         moment = datetime(2021, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=at // 3)
         with patch("ngshare.actions.audit.now", return_value=moment):
@@ -92,7 +92,7 @@ async def test_no_field_no_key(api: Api, name: str) -> None:
 async def test_what_is_added_meanwhile_repeats_nothing(api: Api, database: Database) -> None:
     part = await ask(api, "students", limit="2")
     people = [roster.Person("a new one", "", "", ""), roster.Person("zz", "", "", "")]
-    database.write(roster.import_students, Caller(INSTRUCTOR), COURSE, people)
+    database.write(roster_import.import_students, Caller(INSTRUCTOR), COURSE, people)
     rest = await ask(api, "students", after=part["next"])
     names = [one["username"] for one in part["students"] + rest["students"]]
     assert len(names) == len(set(names))

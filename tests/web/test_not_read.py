@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from ngshare.actions import roster
+from ngshare.actions import roster, roster_import
 from ngshare.actions.access import Caller
 from ngshare.db.transactions import Database
 from ngshare.web.bodies import client_limits
@@ -37,7 +37,7 @@ every_large = pytest.mark.parametrize("target", LARGE.values(), ids=LARGE)
 def large(service: Service, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A course with a long list, and with a large tree that is kept in memory."""
     people = [roster.Person(f"many {at}", "x" * (SIZE // 600), "", "") for at in range(600)]
-    database.write(roster.import_students, Caller(INSTRUCTOR), COURSE, people)
+    database.write(roster_import.import_students, Caller(INSTRUCTOR), COURSE, people)
     monkeypatch.setattr(service.encoded, "get", lambda files: b"[%s]" % (b" " * SIZE))
 
 

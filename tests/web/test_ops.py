@@ -96,7 +96,7 @@ async def test_a_large_dump_is_whole_and_is_made_off_the_event_loop(
 
     monkeypatch.setattr(records_page, "_encode", record)
     reply = await debugging(api, ADMIN, action="dump")
-    assert reply.json == {"success": True, **database.read(debug_records.dump)}
+    assert reply.json == {"success": True, **database.read(debug_records.dump_records)}
     assert threading.main_thread() not in threads
 
 
@@ -258,16 +258,16 @@ async def test_the_sample_data_replaces_whatever_was_there(api: Api) -> None:
 async def test_a_link_on_another_site_changes_nothing(
     api: Api, database: Database, action: str, site: str
 ) -> None:
-    before = database.read(debug_records.dump)
+    before = database.read(debug_records.dump_records)
     query = {"user": ADMIN, "action": action}
     headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors"}
     reply = await api.send("GET", "initialize-Data6ase", query=query, headers=headers)
     assert reply.failure == (403, "Pages of other sites may not use this service")
-    assert database.read(debug_records.dump) == before
+    assert database.read(debug_records.dump_records) == before
     for header in ({"Referer": "http://evil.example/"}, {"Origin": "http://evil.example"}):
         reply = await api.send("GET", "initialize-Data6ase", query=query, headers=header)
         assert reply.failure == (403, "Pages of other sites may not use this service")
-    assert database.read(debug_records.dump) == before
+    assert database.read(debug_records.dump_records) == before
     for own in ("none", "same-origin"):
         headers = {"Sec-Fetch-Site": own}
         reply = await api.send("GET", "initialize-Data6ase", query=query, headers=headers)

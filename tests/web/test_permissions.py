@@ -170,14 +170,16 @@ GRANTED = [
 @pytest.mark.gen_test
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.method} {row.path}")
 async def test_who_may_do_what(api: Api, database: Database, row: Row) -> None:
-    before = database.read(debug_records.dump)
+    before = database.read(debug_records.dump_records)
     cells = list(zip(CALLERS, row.cells, strict=True))
     # Requests that must change nothing come first, so that the dump above holds for each.
     for caller, expected in [cell for cell in cells if cell[1] != 200]:
         reply = await send(api, row, caller)
         assert reply.status == expected, f"{caller}: {reply}"
         assert reply.status == 302 or reply.message, f"{caller}: {reply}"
-        assert database.read(debug_records.dump) == before, f"{caller} was refused, after a change"
+        assert database.read(debug_records.dump_records) == before, (
+            f"{caller} was refused, after a change"
+        )
     if row.method == "GET":
         for caller in [caller for caller, expected in cells if expected == 200]:
             reply = await send(api, row, caller)

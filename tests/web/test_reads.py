@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ngshare.actions.audit import Read
+from ngshare.actions.audit import ReadEvent
 from ngshare.errors import OutcomeUnknown, Unavailable
 from ngshare.web import read_log as module
 from ngshare.web.read_log import ReadLog
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.gen_test
 NOW = datetime(2026, 11, 23, tzinfo=timezone.utc)
 
 
-def read(number: int) -> Read:
-    return Read(NOW, f"s{number}", "assignment fetched", "c", "ps1", None, None)
+def read(number: int) -> ReadEvent:
+    return ReadEvent(NOW, f"s{number}", "assignment fetched", "c", "ps1", None, None)
 
 
 class Database:
@@ -36,7 +36,7 @@ class Database:
         self.answering.set()
         self.took = asyncio.Event()
 
-    async def write(self, batch: Sequence[Read]) -> None:
+    async def write(self, batch: Sequence[ReadEvent]) -> None:
         await self.answering.wait()
         if self.error is not None:
             self.failures += 1

@@ -329,7 +329,7 @@ async def test_who_adds_a_name_that_may_be_no_users_is_warned(
         caplog.clear()
         (await api.post(*path, user=user, **fields)).success(*keys)
         assert said in caplog.text
-        database.write(users.see, "ZoE")
+        database.write(users.mark_seen, "ZoE")
         reply = await api.post(*path, user=user, warnings="true", **fields)
         assert reply.success("warnings", *keys)["warnings"] == []
 

@@ -15,7 +15,7 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
-from ngshare.actions import assignments, courses, feedback, roster, submissions
+from ngshare.actions import assignments, courses, feedback, roster, roster_import, submissions
 from ngshare.actions.access import Caller
 from ngshare.blobs import LocalBlobs
 from ngshare.db.transactions import Database
@@ -99,18 +99,18 @@ def filled_template(databases: Databases, populated_template: str) -> str:
 def _fill(database: Database) -> None:
     admin, instructor = Caller(ADMIN, admin=True), Caller(INSTRUCTOR)
     people = [roster.Person(f"student{at}", "", "", "") for at in range(MANY)]
-    database.write(roster.import_students, instructor, COURSE, people)
+    database.write(roster_import.import_students, instructor, COURSE, people)
     for at in range(MANY):
         moment = datetime(2021, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=at)
         files = [stored("first.txt")]
         with patch("ngshare.actions.audit.now", return_value=moment):
             database.write(courses.create_course, admin, f"course{at}", [INSTRUCTOR])
             database.write(roster.put_instructor, admin, COURSE, f"teacher{at}", "", "", "")
-            database.write(assignments.release, instructor, COURSE, f"more{at}", files)
+            database.write(assignments.release_assignment, instructor, COURSE, f"more{at}", files)
             for name in (STUDENT, people[at].username):
                 database.write(submissions.submit, Caller(name), COURSE, ASSIGNMENT, files)
             own = (COURSE, ASSIGNMENT, STUDENT, FIRST, files)
-            database.write(feedback.give, instructor, *own)
+            database.write(feedback.give_feedback, instructor, *own)
 
 
 @contextlib.contextmanager

@@ -61,8 +61,8 @@ def populate(database: Database) -> None:
 
 def _populate(database: Database) -> None:
     admin, instructor = Caller(ADMIN, admin=True), Caller(INSTRUCTOR)
-    database.write(users.see, ADMIN)
-    database.write(users.see, STRANGER)
+    database.write(users.mark_seen, ADMIN)
+    database.write(users.mark_seen, STRANGER)
     database.write(courses.create_course, admin, COURSE, [INSTRUCTOR, COLLEAGUE])
     database.write(courses.create_course, admin, OTHER_COURSE, [OUTSIDER])
     database.write(roster.put_instructor, admin, COURSE, INSTRUCTOR, "Ivy", "Ito", "ivy@x.edu")
@@ -72,11 +72,19 @@ def _populate(database: Database) -> None:
         roster.put_student, Caller(OUTSIDER), OTHER_COURSE, OUTSIDE_STUDENT, "Cleo", "Cox", ""
     )
     for name in (ASSIGNMENT, UNTOUCHED):
-        database.write(assignments.release, instructor, COURSE, name, [stored("problems.ipynb")])
+        database.write(
+            assignments.release_assignment, instructor, COURSE, name, [stored("problems.ipynb")]
+        )
     for day, path in ((1, "first.txt"), (2, "second.txt")):
         moment = datetime(2020, 1, day, tzinfo=timezone.utc)
         with patch("ngshare.actions.audit.now", return_value=moment):
             database.write(submissions.submit, Caller(STUDENT), COURSE, ASSIGNMENT, [stored(path)])
     database.write(
-        feedback.give, instructor, COURSE, ASSIGNMENT, STUDENT, FIRST, [stored("marks.html")]
+        feedback.give_feedback,
+        instructor,
+        COURSE,
+        ASSIGNMENT,
+        STUDENT,
+        FIRST,
+        [stored("marks.html")],
     )

@@ -26,19 +26,19 @@ class Assignment(UploadHandler, DownloadHandler):
 
     @allow(Who.MEMBER)
     async def get(self, course: str, assignment: str) -> None:
-        files = await self.ask(assignments.fetch, course, assignment)
+        files = await self.ask(assignments.fetch_assignment, course, assignment)
         await self.reply_tree("assignment fetched", files, popular=True)
 
     @allow(Who.INSTRUCTOR)
     async def post(self, course: str, assignment: str) -> None:
-        await self.ask(assignments.check_release, course, assignment)
+        await self.ask(assignments.authorize_release, course, assignment)
         files = await self.store_files()
-        await self.keep(assignments.release, course, assignment, files)
+        await self.keep(assignments.release_assignment, course, assignment, files)
         self.reply()
 
     @allow(Who.INSTRUCTOR)
     async def delete(self, course: str, assignment: str) -> None:
-        await self.change(assignments.remove, course, assignment)
+        await self.change(assignments.remove_assignment, course, assignment)
         self.reply()
 
 

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from ngshare.actions import audit, missing, quota
-from ngshare.actions.audit import Page, Wanted
+from ngshare.actions import audit_query, missing, quota
+from ngshare.actions.audit_query import LogFilter, LogPage
 from ngshare.errors import BadRequest
 from ngshare.protocol.times import format_time, parse_time
 from ngshare.web.api.lists import ListHandler
@@ -20,12 +20,12 @@ from ngshare.web.route_access import Who, allow
 class LookUp(ListHandler):
     """Understands the fields by which things are looked up."""
 
-    def wanted(self, **more: str | None) -> Wanted:
-        """What the request's fields ask for. Raises BadRequest."""
+    def log_filter(self, **more: str | None) -> LogFilter:
+        """Return the filter that the request's fields describe. Raises BadRequest."""
         order = self.field("order") or "newest"
         if order not in ("newest", "oldest"):
             raise BadRequest("order should be newest or oldest")
-        return Wanted(
+        return LogFilter(
             assignment=self.field("assignment"),
             student=self.field("student"),
             actor=self.field("actor"),
@@ -35,7 +35,7 @@ class LookUp(ListHandler):
             before=self.number("before"),
             after=self.number("after"),
             oldest_first=order == "oldest",
-            limit=self.number("limit") or audit.PAGE,
+            limit=self.number("limit") or audit_query.DEFAULT_PAGE_SIZE,
             **more,
         )
 
@@ -44,7 +44,7 @@ class LookUp(ListHandler):
         text = self.field(name)
         return parse_time(text) if text else None
 
-    async def reply_page(self, action: Callable[..., Page], *args: Any) -> None:
+    async def reply_page(self, action: Callable[..., LogPage], *args: Any) -> None:
         """Answer with a page of the log, which the action finds."""
         async with self.service.replies.of(self.caller.name):
             page = await self.ask(action, *args)
@@ -56,7 +56,7 @@ class CourseLog(LookUp):
 
     @allow(Who.INSTRUCTOR)
     async def get(self, course: str) -> None:
-        await self.reply_page(audit.course_entries, course, self.wanted())
+        await self.reply_page(audit_query.list_course_log, course, self.log_filter())
 
 
 class WholeLog(LookUp):
@@ -64,8 +64,8 @@ class WholeLog(LookUp):
 
     @allow(Who.ADMIN)
     async def get(self) -> None:
-        wanted = self.wanted(course=self.field("course"))
-        await self.reply_page(audit.all_entries, wanted)
+        log_filter = self.log_filter(course=self.field("course"))
+        await self.reply_page(audit_query.list_log, log_filter)
 
 
 class MissingSubmissions(LookUp):
@@ -87,11 +87,11 @@ class Usage(BaseHandler):
 
     @allow(Who.INSTRUCTOR)
     async def get(self, course: str) -> None:
-        used = await self.ask(quota.usage, course)
+        used = await self.ask(quota.get_usage, course)
         self.reply(bytes=used, quota=self.service.max_course_bytes)
 
 
-def _encode_page(page: Page) -> bytes:
+def _encode_page(page: LogPage) -> bytes:
     """Return the reply as JSON: up to 1,000 entries, too many to encode on the event loop."""
     entries = [_format(asdict(entry)) for entry in page.entries]
     return json.dumps({"success": True, "entries": entries, "next": page.next}).encode()

@@ -25,9 +25,9 @@ class Course(BaseHandler):
 
     @allow(Who.ADMIN)
     async def post(self, course: str) -> None:
-        await self.ask(courses.check_create, course)
+        await self.ask(courses.authorize_creation, course)
         instructors = await self.service.on_files(parse_instructors, self.value("instructors"))
-        odd = await self.ask(users.find_odd_names, instructors)
+        odd = await self.ask(users.find_suspicious_names, instructors)
         await self.change(courses.create_course, course, instructors)
         self.reply(**warn_of_names(self, course, odd))
 

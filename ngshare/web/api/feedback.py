@@ -15,15 +15,15 @@ class Feedback(UploadHandler, DownloadHandler):
     @allow(Who.INSTRUCTOR)
     async def post(self, course: str, assignment: str, student: str) -> None:
         submission = (course, assignment, student, self.field("timestamp"))
-        await self.ask(feedback.check_give, *submission)
+        await self.ask(feedback.authorize_feedback, *submission)
         files = await self.store_files()
-        await self.keep(feedback.give, *submission, files)
+        await self.keep(feedback.give_feedback, *submission, files)
         self.reply()
 
     @allow(Who.INSTRUCTOR_OR_SELF)
     async def get(self, course: str, assignment: str, student: str) -> None:
         moment, files = await self.ask(
-            feedback.fetch,
+            feedback.fetch_feedback,
             *(course, assignment, student, self.field("timestamp")),
             removed=self.flag("removed"),
         )

@@ -1,4 +1,4 @@
-"""Lists that are answered whole, or part by part to whoever sends ``limit`` or ``after``."""
+"""Reply with lists, page by page if the request has ``limit`` or ``after``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ngshare.actions.paging import ALL, Part
+from ngshare.actions.paging import UNPAGED, PageRequest
 from ngshare.errors import BadRequest
-from ngshare.protocol.names import is_text
+from ngshare.protocol.names import is_storable_text
 from ngshare.web.base import BaseHandler
 
 T = TypeVar("T")
 
 MOST = 10_000
-"""The most entries of one part."""
+"""The most entries of one page."""
 
 PIECE = 500
 """The most entries that are encoded at once; nothing else runs in this process meanwhile."""
@@ -33,22 +33,22 @@ class ListHandler(BaseHandler):
         read_key: Callable[[str], Any] = str,
         **kwargs: Any,
     ) -> None:
-        """Answer with what the action lists: each entry in its form, under this name.
+        """Reply with the entries that the action lists, each converted by ``form``.
 
-        If a part was asked for, ``next`` is the key of its last entry, where the following
-        part begins; None after the last one. ``read_key`` makes of that text the key that the
-        action understands, and raises ValueError when it is none.
+        They are in the field ``name``. If a page was asked for, the field ``next`` has the key of
+        its last entry, to be sent as ``after``; None on the last page. ``read_key`` converts that
+        text to the key that the action takes, or raises ValueError.
         """
-        part = self._part(read_key)
+        page = self._page_request(read_key)
         async with self.service.replies.of(self.caller.name):
-            if part.limit is None:
+            if page.limit is None:
                 entries, more = await self.ask(action, *args, **kwargs), {}
             else:
-                # One more than is wanted tells whether there is more.
-                ahead = Part(part.limit + 1, part.after)
-                entries = await self.ask(action, *args, part=ahead, **kwargs)
-                followed = len(entries) > part.limit
-                entries = entries[: part.limit]
+                # One entry more than the page has tells whether another page follows.
+                with_next = PageRequest(page.limit + 1, page.after)
+                entries = await self.ask(action, *args, page=with_next, **kwargs)
+                followed = len(entries) > page.limit
+                entries = entries[: page.limit]
                 more = {"next": key(entries[-1]) if followed else None}
             if len(entries) <= PIECE:
                 encoded = _encode(name, entries, form, more)
@@ -67,19 +67,19 @@ class ListHandler(BaseHandler):
             raise BadRequest(f"{name} should be a whole number, above 0")
         return int(text)
 
-    def _part(self, read_key: Callable[[str], Any]) -> Part[Any]:
+    def _page_request(self, read_key: Callable[[str], Any]) -> PageRequest[Any]:
         limit, after = self.number("limit"), self.value("after")
         if limit is None and not after:
-            return ALL
+            return UNPAGED
         key = None
         if after:
             try:
-                if not isinstance(after, str) or not is_text(after):
+                if not isinstance(after, str) or not is_storable_text(after):
                     raise ValueError("no text")
                 key = read_key(after)
             except ValueError:
                 raise BadRequest("after should be what the part before said in next") from None
-        return Part(min(limit or MOST, MOST), key)
+        return PageRequest(min(limit or MOST, MOST), key)
 
 
 def _encode(

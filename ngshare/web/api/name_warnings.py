@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from ngshare.actions.users import OddName
+from ngshare.actions.users import SuspiciousName
 from ngshare.web.base import BaseHandler
 
 log = logging.getLogger("ngshare")
@@ -16,7 +16,9 @@ LOGGED = 5
 """The most names in one line of the log."""
 
 
-def warn_of_names(handler: BaseHandler, course: str, odd: Sequence[OddName]) -> dict[str, Any]:
+def warn_of_names(
+    handler: BaseHandler, course: str, odd: Sequence[SuspiciousName]
+) -> dict[str, Any]:
     """Log these names, which the request added; return the reply's field if it asked for it."""
     if odd:
         named = [f"{json.dumps(one.username)} {', '.join(one.warnings)}" for one in odd[:LOGGED]]

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from operator import attrgetter
 from typing import Any
 
-from ngshare.actions import roster, users
-from ngshare.actions.roster import ImportStatus
+from ngshare.actions import roster, roster_import, users
+from ngshare.actions.roster_import import ImportStatus
 from ngshare.web.api.lists import ListHandler
 from ngshare.web.api.name_warnings import warn_of_names
 from ngshare.web.base import BaseHandler
@@ -20,7 +20,7 @@ class Instructor(BaseHandler):
 
     @allow(Who.INSTRUCTOR)
     async def post(self, course: str, username: str) -> None:
-        odd = await self.ask(users.find_odd_names, [username])
+        odd = await self.ask(users.find_suspicious_names, [username])
         await self.change(roster.put_instructor, course, username, *_names(self))
         self.reply(**warn_of_names(self, course, odd))
 
@@ -48,7 +48,7 @@ class Student(BaseHandler):
 
     @allow(Who.INSTRUCTOR)
     async def post(self, course: str, username: str) -> None:
-        odd = await self.ask(users.find_odd_names, [username])
+        odd = await self.ask(users.find_suspicious_names, [username])
         await self.change(roster.put_student, course, username, *_names(self))
         self.reply(**warn_of_names(self, course, odd))
 
@@ -67,10 +67,10 @@ class Students(ListHandler):
 
     @allow(Who.INSTRUCTOR)
     async def post(self, course: str) -> None:
-        await self.ask(roster.check_import, course)
+        await self.ask(roster_import.authorize_import, course)
         people = await self.service.on_files(_parse_students, self.value("students"))
-        odd = await self.ask(users.find_odd_names, [person.username for person in people])
-        statuses = await self.change(roster.import_students, course, people)
+        odd = await self.ask(users.find_suspicious_names, [person.username for person in people])
+        statuses = await self.change(roster_import.import_students, course, people)
         added = {status.username for status in statuses if status.message is None}
         warnings = warn_of_names(self, course, [one for one in odd if one.username in added])
         self.reply(status=[_format_status(status) for status in statuses], **warnings)
@@ -91,7 +91,7 @@ _username = attrgetter("username")
 def _parse_students(students: Any) -> list[roster.Person]:
     if isinstance(students, str) and students:
         students = decode_json(students, "Students cannot be JSON decoded")
-    return roster.parse_roster(students)
+    return roster_import.parse_roster(students)
 
 
 def _format_status(status: ImportStatus) -> dict[str, Any]:

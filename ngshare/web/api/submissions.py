@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from ngshare.actions import submissions
-from ngshare.actions.submissions import Handed
+from ngshare.actions.submissions import SubmissionSummary
 from ngshare.errors import BadRequest
 from ngshare.protocol.times import format_time, parse_time
 from ngshare.web.api.lists import ListHandler
@@ -15,12 +15,12 @@ from ngshare.web.route_access import Who, allow
 from ngshare.web.uploads import UploadHandler
 
 
-def _form(handed: Handed) -> dict[str, str]:
-    return {"student_id": handed.student, "timestamp": handed.moment}
+def _form(submission: SubmissionSummary) -> dict[str, str]:
+    return {"student_id": submission.student, "timestamp": submission.timestamp}
 
 
-def _key(handed: Handed) -> str:
-    return f"{handed.moment} {handed.id}"
+def _key(submission: SubmissionSummary) -> str:
+    return f"{submission.timestamp} {submission.id}"
 
 
 def _read_key(text: str) -> tuple[datetime, int]:
@@ -42,7 +42,9 @@ class AllSubmissions(ListHandler):
 
     @allow(Who.INSTRUCTOR)
     async def get(self, course: str, assignment: str) -> None:
-        await self.reply_list("submissions", submissions.list_all, course, assignment, **LISTED)
+        await self.reply_list(
+            "submissions", submissions.list_submissions, course, assignment, **LISTED
+        )
 
 
 class OwnSubmissions(ListHandler):
@@ -52,7 +54,7 @@ class OwnSubmissions(ListHandler):
     async def get(self, course: str, assignment: str, student: str) -> None:
         await self.reply_list(
             "submissions",
-            submissions.list_own,
+            submissions.list_student_submissions,
             *(course, assignment, student),
             removed=self.flag("removed"),
             **LISTED,
@@ -64,7 +66,7 @@ class Submit(UploadHandler):
 
     @allow(Who.MEMBER)
     async def post(self, course: str, assignment: str) -> None:
-        await self.ask(submissions.check_submit, course, assignment)
+        await self.ask(submissions.authorize_submission, course, assignment)
         files = await self.store_files()
         moment = await self.keep(submissions.submit, course, assignment, files)
         self.service.metrics.submissions.inc()

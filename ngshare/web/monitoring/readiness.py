@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from ngshare.actions import readiness
+from ngshare.actions import revision
 from ngshare.blobs import BlobStore
 from ngshare.db import migrate
 from ngshare.db.transactions import Database
@@ -31,9 +31,11 @@ class Readiness:
     def __init__(self, database: Database, blobs: BlobStore, patience: float) -> None:
         self._database = Database(database.url)
         # Now: a newer version may be installed while this one runs.
-        look = functools.partial(self._database.read, readiness.look, migrate.head())
+        check_database = functools.partial(
+            self._database.read, revision.check_revision, migrate.head()
+        )
         self._parts = [
-            _Part("database", look, patience),
+            _Part("database", check_database, patience),
             _Part("storage", blobs.check, patience),
         ]
 

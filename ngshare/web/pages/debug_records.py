@@ -31,14 +31,14 @@ class DebugRecords(PageHandler):
         if action not in ("clear", "init"):
             raise BadRequest("action should be clear, init, or dump")
         mode = {"debug": self.service.debug, "hub": self.service.behind_hub}
-        debug_records.check_replace(self.caller, **mode)  # before any file is stored
+        debug_records.authorize_replacement(self.caller, **mode)  # before any file is stored
         if action == "clear":
-            await self.service.write(debug_records.clear, self.caller, **mode)
+            await self.service.write(debug_records.clear_records, self.caller, **mode)
         else:
             files = await self.service.on_files(
                 debug_records.store_sample_files, self.service.blobs
             )
-            await self.service.write(debug_records.load_sample, self.caller, files, **mode)
+            await self.service.write(debug_records.load_sample_data, self.caller, files, **mode)
         log.warning("%s deleted every record (action=%s, debug mode)", self.caller.name, action)
         self.service.forget_seen()
         self.reply(message="done")
@@ -63,9 +63,9 @@ class DebugRecords(PageHandler):
             )
 
     async def _dump(self) -> None:
-        debug_records.check_dump(self.caller, debug=self.service.debug)
+        debug_records.authorize_dump(self.caller, debug=self.service.debug)
         async with self.service.replies.of(self.caller.name):
-            tables = await self.service.read(debug_records.dump)
+            tables = await self.service.read(debug_records.dump_records)
             # Every record of a site: too much to be made into a reply on the event loop.
             if not self.flag("human-readable"):
                 await self.reply_large(await self.service.on_files(_encode, tables))

@@ -7,8 +7,10 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from sqlalchemy import Connection, insert
 
-from ngshare.actions import audit, courses, trash
-from ngshare.actions.audit import Page, Read, Wanted, all_entries, course_entries, record_reads
+from ngshare.actions import audit_query, courses, trash, trash_restore
+from ngshare.actions.access import get_access
+from ngshare.actions.audit import ReadEvent, record_reads
+from ngshare.actions.audit_query import LogFilter, LogPage, list_course_log, list_log
 from ngshare.db.models import AuditEntry
 from ngshare.errors import BadRequest, Forbidden, NotFound
 from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STRANGER, STUDENT, Act
@@ -22,7 +24,7 @@ def at(number: int) -> datetime:
 
 def put(connection: Connection, *moments: int, **values: object) -> None:
     """Write entries of these moments, in this order, with these values."""
-    course_id = audit.access.look_up(connection, ADMIN, COURSE).course_id
+    course_id = get_access(connection, ADMIN, COURSE).course_id
     connection.execute(
         insert(AuditEntry),
         [
@@ -51,20 +53,20 @@ def act(act: Act) -> Act:
 
 def test_who_follows_the_log_with_an_overlap_misses_no_late_entry(act: Act) -> None:
     """As docs/api.md says: what is written late stands before what was seen already."""
-    seen = act(all_entries, ADMIN, Wanted(oldest_first=True)).entries
+    seen = act(list_log, ADMIN, LogFilter(oldest_first=True)).entries
     newest = max(entry.at for entry in seen)
     late = newest - timedelta(seconds=3)
-    read = Read(late, "sam", "assignment fetched", COURSE, "ps1", None, None)
+    read = ReadEvent(late, "sam", "assignment fetched", COURSE, "ps1", None, None)
     act(record_reads, [read])
     last = seen[-1].id
-    assert act(all_entries, ADMIN, Wanted(oldest_first=True, after=last)).entries == []
-    overlap = Wanted(oldest_first=True, since=newest - timedelta(minutes=5))
+    assert act(list_log, ADMIN, LogFilter(oldest_first=True, after=last)).entries == []
+    overlap = LogFilter(oldest_first=True, since=newest - timedelta(minutes=5))
     ids = {entry.id for entry in seen}
-    [new] = [one for one in act(all_entries, ADMIN, overlap).entries if one.id not in ids]
+    [new] = [one for one in act(list_log, ADMIN, overlap).entries if one.id not in ids]
     assert (new.event, new.at) == ("assignment fetched", late)
 
 
-def students(page: Page) -> list[str]:
+def students(page: LogPage) -> list[str]:
     return [entry.student or "" for entry in page.entries]
 
 
@@ -74,7 +76,7 @@ def everything(act: Act, **wanted: object) -> list[str]:
     seen, place = [], None
     while True:
         wanted = {**wanted, direction: place} if place is not None else wanted
-        page = act(course_entries, INSTRUCTOR, COURSE, Wanted(**wanted))  # type: ignore[arg-type]
+        page = act(list_course_log, INSTRUCTOR, COURSE, LogFilter(**wanted))  # type: ignore[arg-type]
         seen += students(page)
         if page.next is None:
             return seen
@@ -96,8 +98,8 @@ def test_page_by_page_everything_comes_once_and_in_order(
 @pytest.mark.parametrize("limit", [0, -5, 10**9])
 def test_a_page_has_at_least_one_entry_and_at_most_a_thousand(act: Act, limit: int) -> None:
     act(put, *range(10, 1100))
-    page = act(course_entries, INSTRUCTOR, COURSE, Wanted(limit=limit))
-    assert len(page.entries) == (1 if limit < 1 else audit.LIMIT)
+    page = act(list_course_log, INSTRUCTOR, COURSE, LogFilter(limit=limit))
+    assert len(page.entries) == (1 if limit < 1 else audit_query.MAX_PAGE_SIZE)
     assert page.next == page.entries[-1].id
 
 
@@ -109,20 +111,20 @@ def test_entries_of_one_moment_are_all_seen(act: Act) -> None:
 
 
 def test_what_is_before_and_after_an_entry_does_not_depend_on_the_order_shown(act: Act) -> None:
-    page = act(course_entries, INSTRUCTOR, COURSE, Wanted(event="tested", student="s4"))
+    page = act(list_course_log, INSTRUCTOR, COURSE, LogFilter(event="tested", student="s4"))
     (entry,) = page.entries
     for oldest_first in (True, False):
-        before = Wanted(event="tested", before=entry.id, oldest_first=oldest_first)
-        after = Wanted(event="tested", after=entry.id, oldest_first=oldest_first)
-        seen = students(act(course_entries, INSTRUCTOR, COURSE, before))
+        before = LogFilter(event="tested", before=entry.id, oldest_first=oldest_first)
+        after = LogFilter(event="tested", after=entry.id, oldest_first=oldest_first)
+        seen = students(act(list_course_log, INSTRUCTOR, COURSE, before))
         assert sorted(seen) == TESTED[:4]
-        seen = students(act(course_entries, INSTRUCTOR, COURSE, after))
+        seen = students(act(list_course_log, INSTRUCTOR, COURSE, after))
         assert sorted(seen) == TESTED[5:]
 
 
 def test_moments_bound_what_is_seen_themselves_included(act: Act) -> None:
-    wanted = Wanted(since=at(3), until=at(6), oldest_first=True)
-    assert students(act(course_entries, INSTRUCTOR, COURSE, wanted)) == TESTED[3:7]
+    wanted = LogFilter(since=at(3), until=at(6), oldest_first=True)
+    assert students(act(list_course_log, INSTRUCTOR, COURSE, wanted)) == TESTED[3:7]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,7 @@ def test_moments_bound_what_is_seen_themselves_included(act: Act) -> None:
 )
 def test_only_what_is_wanted_is_seen(act: Act, field: str, value: str) -> None:
     act(put, 42, **{"student": "s42", field: value})
-    page = act(course_entries, INSTRUCTOR, COURSE, Wanted(**{field: value}))  # type: ignore[arg-type]
+    page = act(list_course_log, INSTRUCTOR, COURSE, LogFilter(**{field: value}))  # type: ignore[arg-type]
     (entry,) = page.entries
     assert entry.at == at(42)
     assert getattr(entry, field) == value
@@ -140,8 +142,8 @@ def test_only_what_is_wanted_is_seen(act: Act, field: str, value: str) -> None:
 def test_what_is_rare_is_found_however_many_pages_it_takes(
     act: Act, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ngshare.actions.audit.SCAN", 3)
-    first = act(course_entries, INSTRUCTOR, COURSE, Wanted(student="s0"))
+    monkeypatch.setattr("ngshare.actions.audit_query.MAX_SCANNED_ENTRIES", 3)
+    first = act(list_course_log, INSTRUCTOR, COURSE, LogFilter(student="s0"))
     assert (first.entries, first.next is None) == ([], False)
     assert everything(act, student="s0") == ["s0"]
     assert everything(act, student="s9", oldest_first=True) == ["s9"]
@@ -151,45 +153,51 @@ def test_what_is_rare_is_found_however_many_pages_it_takes(
 
 def test_an_instructor_sees_the_log_of_the_course_and_no_other(act: Act) -> None:
     act(courses.create_course, ADMIN, "Other", [STRANGER.name])
-    page = act(course_entries, INSTRUCTOR, COURSE, Wanted())
+    page = act(list_course_log, INSTRUCTOR, COURSE, LogFilter())
     assert {entry.course for entry in page.entries} == {COURSE}
-    foreign = act(course_entries, STRANGER, "Other", Wanted()).entries[0]
-    for wanted in (Wanted(before=foreign.id), Wanted(after=foreign.id), Wanted(after=10**12)):
+    foreign = act(list_course_log, STRANGER, "Other", LogFilter()).entries[0]
+    for wanted in (
+        LogFilter(before=foreign.id),
+        LogFilter(after=foreign.id),
+        LogFilter(after=10**12),
+    ):
         with pytest.raises(BadRequest, match="There is no entry"):
-            act(course_entries, INSTRUCTOR, COURSE, wanted)
+            act(list_course_log, INSTRUCTOR, COURSE, wanted)
 
 
 def test_a_course_that_took_the_name_of_a_removed_one_has_a_log_of_its_own(act: Act) -> None:
     act(courses.remove_course, ADMIN, COURSE)
     with pytest.raises(NotFound):
-        act(course_entries, INSTRUCTOR, COURSE, Wanted())
+        act(list_course_log, INSTRUCTOR, COURSE, LogFilter())
     act(courses.create_course, ADMIN, COURSE, [INSTRUCTOR.name])
-    page = act(course_entries, INSTRUCTOR, COURSE, Wanted())
-    assert [entry.event for entry in page.entries] == ["course created"]
-    page = act(all_entries, ADMIN, Wanted(course=COURSE, student="s3"))
+    page = act(list_course_log, INSTRUCTOR, COURSE, LogFilter())
+    assert [entry.event for entry in page.entries] == ["instructor added", "course created"]
+    page = act(list_log, ADMIN, LogFilter(course=COURSE, student="s3"))
     assert students(page) == ["s3"]
 
 
 def test_who_may_read_it(act: Act) -> None:
     for caller in (STUDENT, STRANGER):
         with pytest.raises(Forbidden):
-            act(course_entries, caller, COURSE, Wanted())
+            act(list_course_log, caller, COURSE, LogFilter())
     for caller in (INSTRUCTOR, STUDENT, STRANGER):
         with pytest.raises(Forbidden):
-            act(all_entries, caller, Wanted())
-    act(course_entries, ADMIN, COURSE, Wanted())
+            act(list_log, caller, LogFilter())
+    act(list_course_log, ADMIN, COURSE, LogFilter())
 
 
 # Reads, which are written later
 
 
-def read(number: int, course: str = COURSE) -> Read:
-    return Read(at(number), "sam", "assignment fetched", course, "ps1", None, {"files": 1})
+def read(number: int, course: str = COURSE) -> ReadEvent:
+    return ReadEvent(at(number), "sam", "assignment fetched", course, "ps1", None, {"files": 1})
 
 
 def test_reads_stand_in_the_log_where_they_happened(act: Act) -> None:
     act(record_reads, [read(4), read(20)])
-    page = act(course_entries, INSTRUCTOR, COURSE, Wanted(actor="sam", since=at(4), until=at(5)))
+    page = act(
+        list_course_log, INSTRUCTOR, COURSE, LogFilter(actor="sam", since=at(4), until=at(5))
+    )
     assert [entry.event for entry in page.entries] == ["tested", "assignment fetched", "tested"]
     assert page.entries[1].detail == {"files": 1}
 
@@ -200,22 +208,22 @@ def test_reads_belong_to_the_course_that_has_the_name(act: Act) -> None:
     act(courses.create_course, ADMIN, COURSE, [])
     act(courses.remove_course, ADMIN, COURSE)
     [first] = [each for each in act(trash.list_trash, ADMIN) if each.key == "c1"]
-    act(trash.restore, ADMIN, first.key)
+    act(trash_restore.restore_item, ADMIN, first.key)
     act(record_reads, [read(40)])
-    page = act(course_entries, INSTRUCTOR, COURSE, Wanted(event="assignment fetched"))
+    page = act(list_course_log, INSTRUCTOR, COURSE, LogFilter(event="assignment fetched"))
     assert [entry.actor for entry in page.entries] == ["sam"]
 
 
 def test_reads_of_a_course_that_was_just_removed_are_its_own(act: Act) -> None:
     act(courses.remove_course, ADMIN, COURSE)
     act(record_reads, [read(40)])
-    act(trash.restore, ADMIN, "c1")
-    page = act(course_entries, INSTRUCTOR, COURSE, Wanted(event="assignment fetched"))
+    act(trash_restore.restore_item, ADMIN, "c1")
+    page = act(list_course_log, INSTRUCTOR, COURSE, LogFilter(event="assignment fetched"))
     assert [entry.actor for entry in page.entries] == ["sam"]
 
 
 def test_reads_of_a_course_that_was_removed_since_are_kept(act: Act) -> None:
     act(courses.remove_course, ADMIN, COURSE)
     act(record_reads, [read(30), read(31, "Never was")])
-    page = act(all_entries, ADMIN, Wanted(event="assignment fetched"))
+    page = act(list_log, ADMIN, LogFilter(event="assignment fetched"))
     assert [entry.course for entry in page.entries] == ["Never was", COURSE]
