@@ -25,7 +25,7 @@ from benchmarks.sites import COLD, Ours, submission_form
 from ngshare.db.engine import make_engine
 from ngshare.db.models import Assignment, AuditEntry, Course, File, Membership, Submission, Tree
 from ngshare.db.urls import parse_url
-from ngshare.web.tree_cache import EncodedTrees
+from ngshare.web.tree_cache import TreeCache
 
 ROOT = Path(__file__).parents[1]
 
@@ -173,7 +173,7 @@ def test_lists_that_show_what_an_entry_costs_are_as_long_as_they_say(
 
 def test_trees_that_are_fetched_in_turn_do_not_fit_into_what_is_kept() -> None:
     encoded = len(content.encode_tree(content.assignment("released")))
-    assert COLD * encoded > 1.2 * EncodedTrees().limit
+    assert COLD * encoded > 1.2 * TreeCache().limit
 
 
 def test_large_uploads_are_of_several_students_and_differ() -> None:

@@ -1,23 +1,23 @@
-"""Garbage collection of blobs, by way of a quarantine.
+"""Collect garbage: move blobs that no row names to a quarantine, and delete them days later.
 
-A blob that no row names is moved into the quarantine, and deleted from there days later, after
-the rows were asked again. A read that misses a blob moves it back from the quarantine first. So
-neither locks nor leases are needed beside uploads, and a collection with the wrong database is
-undone by a move back. It works on any store that can move: where a move is a copy followed by a
-removal, the bytes are in one of the two places at every moment.
+Before a blob is deleted the rows are queried again. A read that misses a blob first looks in the
+quarantine and moves it back. So neither locks nor leases are needed beside uploads, and a
+collection with the wrong database is undone by moving the blobs back. It works on any store that
+can move a blob: if a move is a copy followed by a deletion, the bytes are in one of the two places
+at every moment.
 
-Why nothing that is uploaded at the same time is lost:
+Why a concurrent upload loses nothing:
 
 - An upload that finds its blob absent writes it.
 - An upload that finds its blob present writes nothing. If the blob is moved before the row is
   committed, the row names a blob in the quarantine: a read moves it back, and so does the
-  deletion, which asks for the rows first. From its look to its commit an upload takes minutes;
-  what is deleted was moved at least :data:`GRACE` before, and :data:`DAYS` days by default, so
-  the row is there by then.
-- A blob is in its place or in the quarantine at every moment, also in a crash: it is renamed.
-- What was moved and then uploaded again is in both places. The one in its place stays.
+  deletion, which queries the rows first. An upload takes minutes from that check to its commit. A
+  blob that is deleted was moved at least :data:`GRACE` before, by default :data:`DAYS` days, so
+  the row is committed by then.
+- A blob is in its place or in the quarantine at every moment, even in a crash: it is renamed.
+- A blob that was moved and then uploaded again is in both places. The one in its place stays.
 
-The age of a blob plays no part in that. Young ones are left alone to save their way there and back.
+None of this depends on the age of a blob. Recent ones are skipped because a row may name them soon.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ from typing import TypeVar
 from ngshare.blobs.store import Amount, ManagedBlobStore
 
 SHARDS = 256
-"""In how many parts a store is looked through: by the first byte of the digests."""
+"""The number of shards of a store, by the first byte of the digests."""
 
 BATCH = 200
-"""How many blobs the rows are asked for at once."""
+"""The number of digests in one query of the rows."""
 
 DAYS = 7
-"""How many days a blob stays in the quarantine, unless an administrator says otherwise."""
+"""The default number of days that a blob stays in the quarantine."""
 
 GRACE = timedelta(hours=1)
-"""How long a blob stays in the quarantine at least: longer than any upload takes to commit."""
+"""The least time that a blob stays in the quarantine: longer than any upload takes to commit."""
 
 LEFTOVER_AGE = timedelta(days=1)
-"""How old an upload's temporary file must be to be taken for that of one that was interrupted."""
+"""The age from which a temporary file counts as left behind by an interrupted upload."""
 
 _FOLDER = "%Y-%m-%dT%HZ"
 
 T = TypeVar("T")
 
 Named = Callable[[Sequence[bytes]], Collection[bytes]]
-"""Answers which of some digests any row names, by what is committed when it is asked."""
+"""Returns those of some digests that a committed row names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """What was deleted from the quarantine, or would be, and what rows name again."""
+    """The blobs deleted from the quarantine, and those put back because a row names them."""
 
     deleted: Amount
     put_back: Amount
@@ -84,7 +84,7 @@ def quarantine(
 def delete_expired(
     store: ManagedBlobStore, days: int, named: Named, *, dry: bool = False
 ) -> Deleted:
-    """Delete what has been in the quarantine for so many days; move back what a row names by now.
+    """Delete blobs that were in the quarantine for ``days``; move back those that a row names now.
 
     With ``dry`` both are only counted.
     """
@@ -115,7 +115,7 @@ def put_back_all(store: ManagedBlobStore) -> Amount:
 
 
 def in_quarantine(store: ManagedBlobStore) -> Amount:
-    """Count what is in the quarantine."""
+    """Count the blobs in the quarantine."""
     total = Amount()
     for blob in store.quarantined():
         total.add(blob.size)
@@ -123,7 +123,7 @@ def in_quarantine(store: ManagedBlobStore) -> Amount:
 
 
 def remove_leftovers(store: ManagedBlobStore, *, dry: bool = False) -> Amount:
-    """Remove what interrupted uploads and commands left behind."""
+    """Remove temporary files of interrupted uploads and commands."""
     return store.remove_leftovers((_now() - LEFTOVER_AGE).timestamp(), dry=dry)
 
 

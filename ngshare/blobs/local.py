@@ -1,11 +1,13 @@
-"""Blobs on a local disk: ``<folder>/blobs/<first two hex digits>/<digest in hex>``.
+"""Store blobs on a local disk: ``<folder>/blobs/<first two hex digits>/<digest in hex>``.
 
-A blob appears under its name all at once and only when it is durable: it is
-written to ``<folder>/incoming``, synced, renamed, and its folder synced. A crash
-can leave a file in ``incoming``, or a blob that no row names, and nothing else.
+A blob appears under its name atomically and only when it is durable: it is written to
+``<folder>/incoming``, synced, renamed, and its folder synced. A crash can leave a file in
+``incoming``, or a blob that no row names, and nothing else.
 
-What nothing names is moved to ``<folder>/quarantine/<hour>/<digest in hex>`` for some days
-(:mod:`ngshare.blobs.gc`); whoever misses it gets it back from there.
+Garbage collection moves blobs that no row names to ``<folder>/quarantine/<hour>/<digest in hex>``
+for some days (:mod:`ngshare.blobs.gc`). A read that misses one moves it back.
+
+The module has a few lines over 300: it is the whole of one interface.
 """
 
 from __future__ import annotations
@@ -44,9 +46,9 @@ class LocalBlobs:
     """A :class:`ngshare.blobs.ManagedBlobStore` in a folder of this machine."""
 
     def __init__(self, folder: str | os.PathLike[str], *, make: bool = True) -> None:
-        """Open the store, making its folders. Raises OSError when they can't be made or written.
+        """Open the store and create its folders. Raises OSError when they cannot be written.
 
-        Without ``make`` nothing is made or written: for reading from a disk that may not be.
+        Without ``make``, nothing is created or written: for a disk that is mounted read-only.
         """
         self.folder = Path(folder)
         self._blobs = self.folder / "blobs"
@@ -54,7 +56,7 @@ class LocalBlobs:
         self.incoming = self.folder / "incoming"
         self._incoming = str(self.incoming)
         self._quarantine = self.folder / "quarantine"
-        # Of names in `incoming`: to ask the system for random ones each time takes longer.
+        # For names in `incoming`. A random name each time would take a system call.
         self._token = secrets.token_hex(16)
         self._count = itertools.count()
         if not make:
@@ -69,23 +71,23 @@ class LocalBlobs:
             fsync(made)
 
     def temporary(self) -> str:
-        """A new name in ``incoming``."""
+        """Return a new name in ``incoming``."""
         return f"{self._incoming}/{self._token}-{os.getpid()}-{next(self._count)}"
 
     def __str__(self) -> str:
         return f"folder {self.folder}"
 
     def shard(self, number: int) -> Path:
-        """The folder of the blobs whose digests begin with this byte."""
+        """Return the folder of the blobs whose digests begin with this byte."""
         return self._blobs / f"{number:02x}"
 
     def path(self, digest: bytes) -> Path:
-        """Where the blob of this digest is, or would be."""
+        """Return the path of the blob of this digest, present or not."""
         return Path(self.name(digest))
 
     def name(self, digest: bytes) -> str:
-        """The same as text."""
-        # Text where requests wait for it: a Path takes ten times as long to make.
+        """Return the same path as text."""
+        # For requests: a Path takes ten times as long to create.
         name = digest.hex()
         return f"{self._shards}/{name[:2]}/{name}"
 
@@ -94,7 +96,7 @@ class LocalBlobs:
 
     def put(self, contents: Sequence[bytes]) -> list[bytes]:
         with self.upload() as upload:
-            # Known before it is written, so that what is there already is not written at all.
+            # Hashed before writing, so that a blob that exists is not written again.
             digests = [upload.keep(Blob(sha256(each), len(each)), [each]) for each in contents]
             upload.commit()
         return digests
@@ -115,7 +117,7 @@ class LocalBlobs:
         self, digest: bytes, start: int = 0, size: int | None = None
     ) -> Generator[bytes, None, None]:
         pieces = self._pieces(digest, start, size)
-        next(pieces)  # open it now
+        next(pieces)  # opens the file
         return pieces
 
     def _pieces(self, digest: bytes, start: int, size: int | None) -> Generator[bytes, None, None]:
@@ -139,10 +141,10 @@ class LocalBlobs:
                 "run with another database than that of this site?",
                 os.path.basename(name),
             )
-            # It is read where it is when it cannot be moved.
+            # If it cannot be moved, it is read from the quarantine.
             with contextlib.suppress(OSError):
                 self._move_back(aside, digest)
-        # Also when it was not there: another reader may have moved it back meanwhile.
+        # Again, even if it was not in quarantine: another reader may have moved it back meanwhile.
         try:
             return open(name, "rb", buffering=0)
         except FileNotFoundError:
@@ -152,11 +154,11 @@ class LocalBlobs:
 
     @contextlib.contextmanager
     def _reading(self, digest: bytes) -> Iterator[None]:
-        """Raise BlobMissing or Unavailable in the place of an OSError."""
+        """Translate an OSError to BlobMissing or Unavailable."""
         try:
             yield
         except OSError as error:
-            # Without its folder it is not this blob that is missing, but the disk.
+            # If its folder is missing too, the disk is not mounted.
             if isinstance(error, FileNotFoundError) and self.shard(digest[0]).is_dir():
                 raise BlobMissing(digest) from None
             log.error(

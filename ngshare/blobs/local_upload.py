@@ -1,4 +1,4 @@
-"""Write blobs into a folder of this machine: written, synced, renamed, and their folders synced."""
+"""Write blobs to a local disk: write, sync and rename each, then sync its folder."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from ngshare.blobs.local import LocalBlobs
 
 TOGETHER = 64
-"""How many blobs of one upload are written and synced together; each has a file open.
+"""The number of blobs of one upload that are written before they are synced together.
 
-No upload may have more than these open: eight at once must stay far below the 1,024
-that many systems allow a process.
+Each is an open file. Eight uploads at once must stay far below the 1,024 files that many systems
+allow a process.
 """
 
 BUFFER = 1 << 20
-"""Up to so many bytes, the content of a stream is hashed before any of it is written.
+"""Content of up to so many bytes is hashed before any of it is written.
 
-A small file that is there already is then not written again.
+A small file that exists already is then not written again.
 """
 
 
 class LocalUpload:
     """A :class:`ngshare.blobs.BlobUpload` into a :class:`LocalBlobs`.
 
-    All files of a batch are written before the first is synced: it takes less time so.
+    All files of a batch are written before the first is synced, which takes less time.
     """
 
     def __init__(self, store: LocalBlobs, *, replace: bool) -> None:
@@ -80,7 +80,7 @@ class LocalUpload:
     def keep(
         self, blob: Blob, pieces: Iterable[bytes], file: tuple[str, int] | None = None
     ) -> bytes:
-        """Add a blob that has been hashed: ``pieces``, or ``file`` if it is written already."""
+        """Add a blob that has been hashed: its ``pieces``, or the ``file`` they were written to."""
         if self._is_there(blob):
             if file is not None:
                 self._discard(*file)
@@ -101,13 +101,13 @@ class LocalUpload:
     def commit(self) -> None:
         self._sync()
         store = self._store
-        if self._failure is not None:  # of a batch before
+        if self._failure is not None:  # of an earlier batch
             raise store.explain(self._failure)
         try:
             for digest, temporary in self._written.items():
                 os.rename(temporary, store.name(digest))
-            # Synced even when all was there before: another request may have
-            # renamed it a moment ago and not have come to its own sync yet.
+            # Synced even if every blob existed: another request may have renamed one a moment
+            # ago and not have synced its folder yet.
             for shard in self._shards:
                 fsync(shard)
         except OSError as error:
@@ -121,7 +121,7 @@ class LocalUpload:
         if blob.digest in self._written or self._replace:
             return blob.digest in self._written
         try:
-            # One that was cut short, as by a repair of the file system, is made again.
+            # A truncated one, as after a repair of the file system, is written again.
             return os.stat(name).st_size == blob.size
         except FileNotFoundError:
             return False

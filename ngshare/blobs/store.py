@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 PIECE = 1 << 20
-"""The most bytes that a stream yields at once."""
+"""The most bytes that a stream yields at a time."""
 
 
 class BlobMissing(Exception):
@@ -34,7 +34,7 @@ def sha256(content: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A stored content: ``digest`` is its SHA-256 (32 bytes), ``size`` its length in bytes."""
+    """A stored blob: ``digest`` is its SHA-256 (32 bytes), ``size`` its length in bytes."""
 
     digest: bytes
     size: int
@@ -42,9 +42,9 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class BlobEntry:
-    """A file among the blobs; ``digest`` is None when it is none of ours.
+    """A file among the blobs; ``digest`` is None for a foreign file.
 
-    ``name`` is where it lies, for people; ``size`` is in bytes, ``modified`` in seconds since
+    ``name`` is its location, for messages; ``size`` is in bytes, ``modified`` in seconds since
     the epoch.
     """
 
@@ -56,7 +56,7 @@ class BlobEntry:
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedBlob:
-    """A blob in the quarantine; ``folder`` is named by the moment at which it was moved."""
+    """A blob in the quarantine; the name of its ``folder`` is the hour in which it was moved."""
 
     folder: str
     digest: bytes
@@ -65,13 +65,13 @@ class QuarantinedBlob:
 
 @dataclass(slots=True)
 class Amount:
-    """A number of files, and their bytes."""
+    """A count of files and of their bytes."""
 
     files: int = 0
     bytes: int = 0
 
     def add(self, size: int) -> None:
-        """Count one file more."""
+        """Count one more file of this size."""
         self.files += 1
         self.bytes += size
 
@@ -87,9 +87,9 @@ class BlobUpload(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
     def add(self, pieces: Iterable[bytes], *, digest: bytes | None = None) -> Blob:
-        """Write one blob, hashing it as its pieces come.
+        """Write one blob, and hash its pieces as they come.
 
-        With ``digest``, raise :class:`BlobDamaged` when the content is another. After that, and
+        With ``digest``, raise :class:`BlobDamaged` when the content has another. After that, and
         after an exception of ``pieces``, nothing of this blob is kept and others can be added.
         Raises what :meth:`BlobStore.put` raises.
         """
@@ -161,17 +161,17 @@ class ManagedBlobStore(BlobStore, Protocol):
         ...
 
     def describe(self, digest: bytes) -> str:
-        """Return where a blob lies, or would, for people."""
+        """Return the location of a blob, present or not, for messages."""
         ...
 
     def free(self) -> int | None:
-        """Return how many bytes can be stored still; None where there is no limit."""
+        """Return the free space in bytes; None if there is no limit."""
         ...
 
     def list(self, prefix: bytes = b"") -> Iterator[BlobEntry]:
         """Yield the blobs whose digests begin with ``prefix``, and the files among them.
 
-        Those that appear or disappear meanwhile may be missing.
+        A blob that appears or disappears meanwhile may be missing.
         """
         ...
 
@@ -183,11 +183,11 @@ class ManagedBlobStore(BlobStore, Protocol):
         ...
 
     def quarantined(self) -> Iterator[QuarantinedBlob]:
-        """Yield what is in the quarantine, the oldest folder first."""
+        """Yield the blobs in the quarantine, the oldest folder first."""
         ...
 
     def put_back(self, blob: QuarantinedBlob) -> None:
-        """Move a blob from the quarantine back; one that is in its place by now stays."""
+        """Move a blob back from the quarantine, unless it was uploaded again meanwhile."""
         ...
 
     def delete_quarantined(self, blob: QuarantinedBlob) -> None:

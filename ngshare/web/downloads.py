@@ -61,7 +61,7 @@ class DownloadHandler(BaseHandler):
         size = sum(file.size * 4 // 3 + 200 for file in files)
         if size <= (POPULAR if popular else SMALL):
             async with service.replies.of(self.caller.name):
-                tree = service.encoded.get(files) if popular else None
+                tree = service.tree_cache.get(files) if popular else None
                 if tree is None:
                     tree = await service.on_files(self._encode, files, popular)
                 self._begin(len(head) + len(tree))
@@ -79,7 +79,7 @@ class DownloadHandler(BaseHandler):
         sources = _locate(self.service.blobs, files)
         encoded = b"".join(encode_tree(self.service.blobs, sources))
         if popular and all(there for _, there in sources):
-            self.service.encoded.keep(files, encoded)
+            self.service.tree_cache.put(files, encoded)
         return encoded
 
     async def _stream(self, head: bytes, sources: Sequence[Source]) -> None:

@@ -1,8 +1,8 @@
-"""The reads that the audit log tells of, kept in memory until they are written together.
+"""Buffer audit entries of reads, and write them in batches.
 
-A request that only reads never waits for the disk. So a service that is killed may
-lose the reads of its last seconds; changes are written with what they change, and
-never lost.
+A request that only reads never waits for the disk. So a service that is killed may lose the
+entries of its last seconds. Entries of changes are written in the transaction of the change, and
+are never lost.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from ngshare.errors import OutcomeUnknown
 log = logging.getLogger("ngshare")
 
 SECONDS = 3.0
-"""How long a read stays in memory, unless there are many."""
+"""The longest time between a read and its entry in the audit log."""
 
 BATCH = 500
-"""So many are written in one transaction, and at once when there are as many."""
+"""The most entries of one transaction; a buffer that holds as many is written at once."""
 
 LIMIT = 20_000
-"""So many are kept while the database does not take them; then the oldest are dropped."""
+"""The most entries in the buffer; then the oldest are dropped."""
 
 
 class ReadLog:
-    """Collects reads, and has ``write`` keep them every few seconds."""
+    """A buffer of reads, which ``write`` stores every few seconds; ``dropped`` counts losses."""
 
     def __init__(
         self,
@@ -37,33 +37,33 @@ class ReadLog:
     ) -> None:
         self._write = write
         self._dropped = dropped
-        self._kept: deque[ReadEvent] = deque()
+        self._buffer: deque[ReadEvent] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
 
     def add(self, read: ReadEvent) -> None:
-        """Keep a read until it is written. Call it on the event loop."""
-        if len(self._kept) >= LIMIT:
-            self._kept.popleft()
+        """Buffer a read. Call it on the event loop."""
+        if len(self._buffer) >= LIMIT:
+            self._buffer.popleft()
             self._dropped(1)
-        self._kept.append(read)
+        self._buffer.append(read)
         if self._writing is not None:
-            return  # what is left when that is done is written after it
-        if len(self._kept) >= BATCH:
+            return  # the next batch is scheduled when that one is written
+        if len(self._buffer) >= BATCH:
             self._begin()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(SECONDS, self._begin)
 
     async def flush(self) -> None:
-        """Write all that is kept. What cannot be written is dropped, and counted."""
+        """Write the whole buffer. Entries that cannot be written are dropped and counted."""
         self._stop_timer()
         if self._writing is not None:
             await self._writing
             self._stop_timer()
         if not await self._write_all():
-            log.error("Reads that are missing from the audit log: %d", len(self._kept))
-            self._dropped(len(self._kept))
-            self._kept.clear()
+            log.error("Reads that are missing from the audit log: %d", len(self._buffer))
+            self._dropped(len(self._buffer))
+            self._buffer.clear()
 
     def _begin(self) -> None:
         self._stop_timer()
@@ -72,19 +72,19 @@ class ReadLog:
     async def _run(self) -> None:
         await self._write_all()
         self._writing = None
-        if self._kept:  # came meanwhile, or could not be written
+        if self._buffer:  # reads since then, or that could not be written
             self._timer = asyncio.get_running_loop().call_later(SECONDS, self._begin)
 
     async def _write_all(self) -> bool:
-        while self._kept:
-            batch = [self._kept.popleft() for _ in range(min(BATCH, len(self._kept)))]
+        while self._buffer:
+            batch = [self._buffer.popleft() for _ in range(min(BATCH, len(self._buffer)))]
             try:
                 await self._write(batch)
-            except OutcomeUnknown as error:  # twice in the log would be worse than not at all
+            except OutcomeUnknown as error:  # a duplicate would be worse than a gap
                 log.error("Some reads may be missing from the audit log: %s", error)
-            except Exception as error:  # whatever it is, the reads are kept and tried again
+            except Exception as error:  # of any kind: the batch is kept and written later
                 log.error("Reads are not in the audit log yet: %s", error)
-                self._kept.extendleft(reversed(batch))
+                self._buffer.extendleft(reversed(batch))
                 return False
         return True
 

@@ -26,7 +26,7 @@ from ngshare.web.proxy import networks
 from ngshare.web.rate_limit import Rate
 from ngshare.web.read_log import ReadLog
 from ngshare.web.reservations import Reservations
-from ngshare.web.tree_cache import EncodedTrees
+from ngshare.web.tree_cache import TreeCache
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class Service:
         self.large = asyncio.Semaphore(1)
         """Held while a body that is in a file is parsed, so that it is done one at a time."""
         self.reservations = Reservations()
-        self.encoded = EncodedTrees()
+        self.tree_cache = TreeCache()
         self.max_files = max_files
         self.max_course_bytes = max_course_bytes
         self.rate = Rate(requests_per_minute)

@@ -1,4 +1,4 @@
-"""Encoded trees that are asked for often, kept in memory."""
+"""Cache encoded directory trees that a whole class fetches."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from ngshare.protocol.trees import StoredFile
 Key = tuple[StoredFile, ...]
 
 
-class EncodedTrees:
-    """The replies of the trees that were asked for last, up to ``limit`` bytes in all.
+class TreeCache:
+    """A thread-safe LRU cache of encoded trees, of at most ``limit`` bytes.
 
-    A whole class fetches the same assignment, most of it within minutes. What a tree
-    names never changes, so what is kept is never out of date. Safe in threads.
+    A class fetches the same assignment, most of it within minutes. A tree never changes, so no
+    entry is ever out of date.
     """
 
     def __init__(self, limit: int = 64 * 2**20) -> None:
         self.limit = limit
         self._size = 0
-        self._kept: OrderedDict[Key, bytes] = OrderedDict()
+        self._trees: OrderedDict[Key, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, files: Sequence[StoredFile]) -> bytes | None:
-        """The encoded tree of these files, if it is kept."""
+        """Return the encoded tree of these files, or None if it is not cached."""
         key = tuple(files)
         with self._lock:
-            encoded = self._kept.get(key)
+            encoded = self._trees.get(key)
             if encoded is not None:
-                self._kept.move_to_end(key)
+                self._trees.move_to_end(key)
             return encoded
 
-    def keep(self, files: Sequence[StoredFile], encoded: bytes) -> None:
-        """Keep an encoded tree, and let go of those that were not asked for lately."""
+    def put(self, files: Sequence[StoredFile], encoded: bytes) -> None:
+        """Add an encoded tree, and evict the least recently used ones."""
         if len(encoded) > self.limit // 4:
             return
         key = tuple(files)
         with self._lock:
-            self._size += len(encoded) - len(self._kept.pop(key, b""))
-            self._kept[key] = encoded
+            self._size += len(encoded) - len(self._trees.pop(key, b""))
+            self._trees[key] = encoded
             while self._size > self.limit:
-                self._size -= len(self._kept.popitem(last=False)[1])
+                self._size -= len(self._trees.popitem(last=False)[1])

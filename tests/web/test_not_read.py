@@ -38,7 +38,7 @@ def large(service: Service, database: Database, monkeypatch: pytest.MonkeyPatch)
     """A course with a long list, and with a large tree that is kept in memory."""
     people = [roster.Person(f"many {at}", "x" * (SIZE // 600), "", "") for at in range(600)]
     database.write(roster_import.import_students, Caller(INSTRUCTOR), COURSE, people)
-    monkeypatch.setattr(service.encoded, "get", lambda files: b"[%s]" % (b" " * SIZE))
+    monkeypatch.setattr(service.tree_cache, "get", lambda files: b"[%s]" % (b" " * SIZE))
 
 
 @contextlib.asynccontextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ngshare.protocol.trees import StoredFile
-from ngshare.web.tree_cache import EncodedTrees
+from ngshare.web.tree_cache import TreeCache
 
 
 def tree(name: str) -> list[StoredFile]:
@@ -11,32 +11,32 @@ def tree(name: str) -> list[StoredFile]:
 
 
 def test_a_tree_is_kept() -> None:
-    kept = EncodedTrees(limit=100)
+    kept = TreeCache(limit=100)
     assert kept.get(tree("a")) is None
-    kept.keep(tree("a"), b"1")
+    kept.put(tree("a"), b"1")
     assert kept.get(tree("a")) == b"1"
     assert kept.get(tree("b")) is None
     assert kept.get([]) is None
 
 
 def test_those_that_nobody_asked_for_go_first() -> None:
-    kept = EncodedTrees(limit=100)
+    kept = TreeCache(limit=100)
     for name in "abcd":
-        kept.keep(tree(name), name.encode() * 25)
+        kept.put(tree(name), name.encode() * 25)
     assert kept.get(tree("a"))
-    kept.keep(tree("e"), b"e" * 25)
+    kept.put(tree("e"), b"e" * 25)
     assert [name for name in "abcde" if kept.get(tree(name))] == ["a", "c", "d", "e"]
 
 
 def test_one_tree_kept_twice_counts_once() -> None:
-    kept = EncodedTrees(limit=100)
-    kept.keep(tree("a"), b"a" * 25)
+    kept = TreeCache(limit=100)
+    kept.put(tree("a"), b"a" * 25)
     for _ in range(10):
-        kept.keep(tree("b"), b"b" * 25)
+        kept.put(tree("b"), b"b" * 25)
     assert kept.get(tree("a"))
 
 
 def test_a_large_tree_would_push_out_all_others_and_is_not_kept() -> None:
-    kept = EncodedTrees(limit=100)
-    kept.keep(tree("a"), b"a" * 26)
+    kept = TreeCache(limit=100)
+    kept.put(tree("a"), b"a" * 26)
     assert kept.get(tree("a")) is None
