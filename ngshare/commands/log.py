@@ -1,4 +1,4 @@
-"""``ngshare log``: who did what, and when; and who has not handed in."""
+"""``ngshare log``: show the audit log, or the students who have not submitted."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ class Log(Command):
     missing = Bool(False, help="Who has not handed in").tag(config=True)
 
     def run(self) -> int:
-        since = parse_moment(self.since, time.min) if self.since else None
-        until = parse_moment(self.until, time.max) if self.until else None
+        since = parse_time_option(self.since, time.min) if self.since else None
+        until = parse_time_option(self.until, time.max) if self.until else None
         if self.missing:
-            self._refuse_beside_missing()
-            return self._tell_missing(until)
+            self._refuse_ignored_options()
+            return self._print_missing(until)
         if self.event and self.event not in audit.EVENTS:
             raise CommandError(
                 f"there is no event {self.event!r}; there are: {', '.join(audit.EVENTS)}"
@@ -90,14 +90,14 @@ class Log(Command):
             oldest_first=self.oldest_first,
         )
         if self.before:
-            log_filter = _beyond(log_filter, self.before)
+            log_filter = _continue_after(log_filter, self.before)
         shown, last = 0, 0
         with self.open_database() as database:
             for entry in self._entries(database, log_filter):
                 if shown == self.limit and self.limit:
                     self.print_note(f"There is more: --before={last} goes on, --limit=0 shows all.")
                     break
-                self.print_line(json.dumps(_plain(entry)) if self.as_json else describe(entry))
+                self.print_line(json.dumps(_to_json(entry)) if self.as_json else describe(entry))
                 shown, last = shown + 1, entry.id
             if not shown:
                 database.read(audit_query.require_known_names, self.caller, log_filter)
@@ -116,83 +116,85 @@ class Log(Command):
             yield from page.entries
             if page.next is None:
                 return
-            log_filter = _beyond(log_filter, page.next)
+            log_filter = _continue_after(log_filter, page.next)
 
-    def _refuse_beside_missing(self) -> None:
-        """Refuse what --missing does not heed, if it stands on the command line."""
+    def _refuse_ignored_options(self) -> None:
+        """Raise CommandError when an option on the command line has no effect with --missing."""
         given = {*self.cli_config.get("Log", {})}
-        beside = {"course", "assignment", "until", "missing", "as_json"}
+        used = {"course", "assignment", "until", "missing", "as_json"}
         for option, setting in (*self.aliases.items(), ("oldest-first", "Log.oldest_first")):
-            kind, _, name = setting.rpartition(".")
-            if kind == "Log" and name in given - beside:
+            section, _, name = setting.rpartition(".")
+            if section == "Log" and name in given - used:
                 raise CommandError(
                     f"--{option} means nothing with --missing, which wants --course and "
                     "--assignment, and takes --until and --json: leave one of the two out"
                 )
 
-    def _tell_missing(self, until: datetime | None) -> int:
+    def _print_missing(self, until: datetime | None) -> int:
+        """Print the students without a submission until then (UTC); return the exit code."""
         if not (self.course and self.assignment):
             raise CommandError("--missing wants --course and --assignment")
         with self.open_database() as database:
-            people = database.read(
+            students = database.read(
                 missing.list_missing, self.caller, self.course, self.assignment, until
             )
-        for person in people:
+        for student in students:
             if self.as_json:
-                late = format_time(person.late) if person.late else None
-                self.print_line(json.dumps({**asdict(person), "late": late}))
+                late = format_time(student.late) if student.late else None
+                self.print_line(json.dumps({**asdict(student), "late": late}))
             else:
-                self.print_line(describe_missing(person))
-        if not people and not self.as_json:
+                self.print_line(describe_missing(student))
+        if not students and not self.as_json:
             self.print_line("Everybody has handed in.")
         return EXIT_OK
 
 
 def describe(entry: LogEntry) -> str:
-    """An entry as one line: number, moment, who, what, where, and the rest."""
-    where = "/".join(name for name in (entry.course, entry.assignment) if name is not None)
+    """Return an entry as one line: number, time, actor, event, course, student and details."""
+    place = "/".join(name for name in (entry.course, entry.assignment) if name is not None)
     words = [f"{entry.id:>6}", format_time(entry.at)[:19] + "Z", entry.actor, entry.event]
-    words += [word for word in (where, entry.student) if word]
-    words += [f"{key}={_value(value)}" for key, value in (entry.detail or {}).items()]
+    words += [word for word in (place, entry.student) if word]
+    words += [f"{key}={_format_value(value)}" for key, value in (entry.detail or {}).items()]
     return "  ".join(words)
 
 
-def describe_missing(person: MissingStudent) -> str:
-    """A student who has not handed in, as one line."""
-    names = " ".join(name for name in (person.first_name, person.last_name) if name)
-    late = f"late, {format_time(person.late)}" if person.late else "never"
-    return "  ".join(word for word in (person.username, names, person.email or "", late) if word)
+def describe_missing(student: MissingStudent) -> str:
+    """Return a student who has not submitted in time as one line."""
+    names = " ".join(name for name in (student.first_name, student.last_name) if name)
+    late = f"late, {format_time(student.late)}" if student.late else "never"
+    return "  ".join(word for word in (student.username, names, student.email or "", late) if word)
 
 
-def parse_moment(text: str, of_day: time) -> datetime:
-    """The moment that somebody typed, in UTC; of a day alone, that time of it.
+def parse_time_option(text: str, default: time) -> datetime:
+    """Return the time (UTC) that an option names; ``default`` is the time of a date alone.
 
-    Raises CommandError when it is none.
+    A time without a zone is in UTC. Raises CommandError when ``text`` is not a time.
     """
     text = text.strip()
     try:
         if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
-            return datetime.combine(date.fromisoformat(text), of_day, timezone.utc)
-        found = datetime.fromisoformat(re.sub(r"\s*(UTC|Z)$", "+00:00", text))
+            return datetime.combine(date.fromisoformat(text), default, timezone.utc)
+        parsed = datetime.fromisoformat(re.sub(r"\s*(UTC|Z)$", "+00:00", text))
     except ValueError:
         raise CommandError(
             f"{text!r} is no moment; write 2026-11-20 or '2026-11-20 18:00' (UTC)"
         ) from None
-    return found.replace(tzinfo=found.tzinfo or timezone.utc).astimezone(timezone.utc)
+    return parsed.replace(tzinfo=parsed.tzinfo or timezone.utc).astimezone(timezone.utc)
 
 
-def _beyond(log_filter: LogFilter, number: int) -> LogFilter:
+def _continue_after(log_filter: LogFilter, number: int) -> LogFilter:
     """Return a filter for the entries after the one of this number, in the filter's order."""
     if log_filter.oldest_first:
         return replace(log_filter, after=number)
     return replace(log_filter, before=number)
 
 
-def _value(value: object) -> str:
+def _format_value(value: object) -> str:
+    """Return a value of an entry's details: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _plain(entry: LogEntry) -> dict[str, object]:
-    """As the API shows it."""
+def _to_json(entry: LogEntry) -> dict[str, object]:
+    """Return the JSON object of an entry, as in the API."""
     fields = asdict(entry)
     return {"id": fields.pop("id"), "timestamp": format_time(fields.pop("at")), **fields}

@@ -62,5 +62,6 @@ def describe(member: Member) -> str:
 
 
 def _to_json(member: Member) -> dict[str, object]:
+    """Return the JSON object of a member."""
     at = member.first_seen_at
     return {**asdict(member), "first_seen_at": format_time(at) if at else None}

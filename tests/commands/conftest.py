@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +98,13 @@ def stored(blobs: LocalBlobs, **files: bytes) -> list[StoredFile]:
         StoredFile(path.replace("__", "."), sha256(content), md5(content), len(content))
         for path, content in files.items()
     ]
+
+
+def make_old(blobs: LocalBlobs, *contents: bytes) -> None:
+    """Set the age of the blobs of these contents to two days."""
+    moment = time.time() - 2 * 86400
+    for content in contents:
+        os.utime(blobs.path(sha256(content)), (moment, moment))
 
 
 @pytest.fixture

@@ -28,8 +28,7 @@ from ngshare.db.engine import make_engine
 from ngshare.db.transactions import Database
 from ngshare.db.urls import parse_url, show_url
 from ngshare.files import file_lock
-from tests.commands.conftest import ADMIN, COURSE, IVY, SAM, Run, stored
-from tests.commands.test_storage import make_old
+from tests.commands.conftest import ADMIN, COURSE, IVY, SAM, Run, make_old, stored
 from tests.databases import Databases, only_postgresql, only_sqlite
 from tests.process.site import COMMAND, PATIENCE, Site, Trees, wait_for
 

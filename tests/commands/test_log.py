@@ -10,7 +10,7 @@ import pytest
 from ngshare.actions import audit_query, courses, submissions
 from ngshare.blobs import LocalBlobs
 from ngshare.commands.base import CommandError
-from ngshare.commands.log import parse_moment
+from ngshare.commands.log import parse_time_option
 from ngshare.db.transactions import Database
 from tests.commands.conftest import ADMIN, COURSE, SAM, Run, stored
 from tests.databases import only_sqlite
@@ -211,15 +211,15 @@ def test_what_a_configuration_file_sets_is_no_mistake(run: Run, site: Site, cour
     ],
 )
 def test_moments(text: str, expected: datetime) -> None:
-    assert parse_moment(text, time.max) == expected.replace(tzinfo=timezone.utc)
+    assert parse_time_option(text, time.max) == expected.replace(tzinfo=timezone.utc)
 
 
 def test_a_day_begins_at_midnight() -> None:
-    midnight = parse_moment("2026-11-20", time.min)
-    assert parse_moment("2026-11-20", time.max) - midnight < timedelta(days=1)
+    midnight = parse_time_option("2026-11-20", time.min)
+    assert parse_time_option("2026-11-20", time.max) - midnight < timedelta(days=1)
 
 
 @pytest.mark.parametrize("text", ["", "tomorrow", "20.11.2026", "2026-13-01", "2026-11-20 25:00"])
 def test_what_is_no_moment(text: str) -> None:
     with pytest.raises(CommandError, match="is no moment; write 2026-11-20"):
-        parse_moment(text, time.min)
+        parse_time_option(text, time.min)

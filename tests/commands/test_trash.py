@@ -12,8 +12,7 @@ from ngshare.actions.audit import now
 from ngshare.blobs import LocalBlobs, sha256
 from ngshare.db.models import Assignment, AuditEntry, Course, Submission
 from ngshare.db.transactions import Database
-from tests.commands.conftest import ADMIN, COURSE, IVY, Run, stored
-from tests.commands.test_storage import make_old
+from tests.commands.conftest import ADMIN, COURSE, IVY, Run, make_old, stored
 
 MOMENT = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC"
 
