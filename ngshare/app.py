@@ -51,7 +51,7 @@ from ngshare.web.application import make_application
 from ngshare.web.auth.hub_client import SharedHubAuth
 from ngshare.web.auth.identity import Identity
 from ngshare.web.auth.standalone import OwnNames, StandaloneIdentity
-from ngshare.web.server import KnownAnyway, NothingSent
+from ngshare.web.server import DropXsrfWarnings, HideMalformedRequests
 from ngshare.web.service import Service
 
 TAKE_OVER_SECONDS = 10
@@ -382,8 +382,8 @@ class Ngshare(SiteApplication):
             return
         launcher = os.getppid()
         self._set_up_logging(logging.DEBUG if self.debug else None)
-        logging.getLogger("tornado.general").addFilter(NothingSent())
-        logging.getLogger("tornado.application").addFilter(KnownAnyway())
+        logging.getLogger("tornado.general").addFilter(HideMalformedRequests())
+        logging.getLogger("tornado.application").addFilter(DropXsrfWarnings())
         checks.check_prefix(self.prefix)
         url = self._database_url()
         if not self.standalone:

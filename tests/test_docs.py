@@ -18,7 +18,7 @@ from ngshare.app import Ngshare, SiteApplication
 from ngshare.web.application import routes
 from ngshare.web.auth.hub_client import SharedHubAuth
 from ngshare.web.monitoring.metrics import Metrics
-from ngshare.web.route_access import implemented
+from ngshare.web.route_access import implemented_methods
 from tests.web.test_order_of_checks import ORDER
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -37,7 +37,7 @@ ROUTES = [
     (f"{method.upper()} {pattern.partition('/([')[0].replace(chr(92), '')}", pattern.count("("))
     for pattern, handler in routes("", hub=True)
     if pattern not in ("", "/healthz", "/readyz")
-    for method in implemented(handler)
+    for method in implemented_methods(handler)
 ]
 
 

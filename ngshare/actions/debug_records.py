@@ -97,6 +97,11 @@ def authorize_replacement(caller: Caller, *, debug: bool, hub: bool) -> None:
         require_admin(caller)
 
 
+def may_replace(caller: Caller, *, debug: bool, hub: bool) -> bool:
+    """Return whether :func:`authorize_replacement` accepts the caller."""
+    return debug and (caller.admin or not hub)
+
+
 def clear_records(connection: Connection, caller: Caller, *, debug: bool, hub: bool) -> None:
     """Delete all records permanently, except the audit log. Raise Forbidden.
 

@@ -14,7 +14,7 @@ from ngshare.blobs import BlobMissing, BlobStore
 from ngshare.errors import Unavailable
 from ngshare.protocol import trees
 from ngshare.protocol.trees import StoredFile
-from ngshare.web.base import BaseHandler
+from ngshare.web.bodies.receive import ApiHandler
 
 log = logging.getLogger("ngshare")
 
@@ -35,7 +35,7 @@ Source = tuple[StoredFile, bool]
 """A file, and whether its bytes are there."""
 
 
-class DownloadHandler(BaseHandler):
+class DownloadHandler(ApiHandler):
     """Reply with trees."""
 
     async def reply_tree(

@@ -1,4 +1,4 @@
-"""What the proxy in front of the service says of a request: who sent it, and how."""
+"""Read the client's address and protocol from the headers of the proxies in front."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def is_network(text: str) -> bool:
-    """Whether this is an address, or a network such as ``10.0.0.0/8``."""
+    """Return whether a text is an IP address, or a network such as ``10.0.0.0/8``."""
     with contextlib.suppress(ValueError):
-        return bool(networks([text]))
+        return bool(parse_networks([text]))
     return False
 
 
-def networks(texts: Iterable[str]) -> list[Network]:
-    """Addresses and networks, read. Raises ValueError when one is none."""
+def parse_networks(texts: Iterable[str]) -> list[Network]:
+    """Parse IP addresses and networks. Raises ValueError."""
     return [ipaddress.ip_network(text, strict=False) for text in texts]
 
 
-def believe_proxy(request: HTTPServerRequest, trusted: Sequence[Network] = ()) -> None:
-    """Set ``remote_ip`` and ``protocol`` to what the nearest proxy says, if it does.
+def apply_forwarded_headers(request: HTTPServerRequest, trusted: Sequence[Network] = ()) -> None:
+    """Set a request's ``remote_ip`` and ``protocol`` from the headers of the nearest proxy.
 
-    Tornado can do this itself (``xheaders``), but asks the system's resolver about the
-    address, in every request. The address is for the log and for the
-    limit of rejected tokens, nothing is allowed by it; the protocol decides whether cookies are
-    marked secure.
+    trusted: proxies in front of the Hub's proxy.
 
-    The Hub's proxy adds the address that it sees to ``X-Forwarded-For``, at the end; what
-    stands before, and ``X-Real-Ip``, it passes on as it came, and a client may have written
-    anything there. So the last address counts, or, where that is one of the ``trusted``
-    proxies in front of the Hub's, the one before it. ``X-Real-Ip`` counts only where the
-    other header is missing.
+    The address is used for the log and for the limit of rejected tokens, never for a permission;
+    the protocol decides whether cookies are marked secure. Tornado can do the same (``xheaders``),
+    but asks the system's resolver about the address in every request.
+
+    The Hub's proxy appends the address that it sees to ``X-Forwarded-For``. It passes on earlier
+    addresses, and ``X-Real-Ip``, which a client may have made up. So the last address counts, or
+    the one before it if the last is a trusted proxy. ``X-Real-Ip`` counts only if
+    ``X-Forwarded-For`` is missing.
     """
     headers = request.headers
-    said = headers.get("X-Forwarded-For") or headers.get("X-Real-Ip") or ""
-    for entry in reversed(said.split(",")) if said else ():
-        address = _address(entry.strip())
-        if address is None:  # what is no address is not believed
+    forwarded = headers.get("X-Forwarded-For") or headers.get("X-Real-Ip") or ""
+    for entry in reversed(forwarded.split(",")) if forwarded else ():
+        address = _parse_address(entry.strip())
+        if address is None:  # made up by a client, as everything before it
             break
         request.remote_ip = str(address)
         if not any(address in network for network in trusted):
@@ -52,12 +52,12 @@ def believe_proxy(request: HTTPServerRequest, trusted: Sequence[Network] = ()) -
         request.protocol = last
 
 
-def _address(text: str) -> Address | None:
+def _parse_address(text: str) -> Address | None:
     with contextlib.suppress(ValueError):
-        found = ipaddress.ip_address(text)
-        if isinstance(found, ipaddress.IPv6Address):
-            if found.scope_id:  # which is any text, after a percent sign
+        address = ipaddress.ip_address(text)
+        if isinstance(address, ipaddress.IPv6Address):
+            if address.scope_id:  # any text after a percent sign
                 return None
-            return found.ipv4_mapped or found  # as Node writes them where it listens on ::
-        return found
+            return address.ipv4_mapped or address  # Node maps them when it listens on ::
+        return address
     return None

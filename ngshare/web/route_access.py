@@ -1,4 +1,4 @@
-"""Who may call what: each method of each handler says it, or the service does not start."""
+"""The audience of each route: every method of a handler declares who may call it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ P = ParamSpec("P")
 METHODS = ("get", "post", "delete", "put", "patch", "head", "options")
 
 
-class Who(enum.Enum):
-    """Who may call a method of a route. The rules themselves are in ``actions/access.py``."""
+class Audience(enum.Enum):
+    """The callers that a method of a route is for, for documentation and tests.
+
+    Only :data:`UNIDENTIFIED` changes what happens; ``actions/access.py`` has the permissions.
+    """
 
     PUBLIC = "anyone, without identity"
     ANYONE = "anyone with an identity"
@@ -27,43 +30,44 @@ class Who(enum.Enum):
     METRICS = "tokens with the scope read:metrics, and admins; anyone when it is opened"
 
 
-UNIDENTIFIED = (None, Who.PUBLIC, Who.METRICS)
-"""Whose caller is not asked for before the method runs."""
+UNIDENTIFIED = (None, Audience.PUBLIC, Audience.METRICS)
+"""The audiences of methods that run without identification of the caller. None stands for methods
+that a handler does not implement."""
 
 
-class Opens(Protocol):
-    """A handler that can identify who calls it."""
+class Begins(Protocol):
+    """A handler that prepares a request before one of its methods runs."""
 
-    async def open(self, who: Who) -> None:
-        """Know the caller, before a method that says who may call it runs."""
+    async def begin(self, audience: Audience) -> None:
+        """Parse the request and, depending on the method's audience, identify the caller."""
         ...
 
 
 Method = Callable[Concatenate[Any, P], Awaitable[None]]
 
 
-def allow(who: Who) -> Callable[[Method[P]], Method[P]]:
-    """Declare who may call a handler's method, and have the caller identified before it runs."""
+def allow(audience: Audience) -> Callable[[Method[P]], Method[P]]:
+    """Declare the audience of a handler's method, and call the handler's ``begin`` before it."""
 
     def declare(method: Method[P]) -> Method[P]:
         @functools.wraps(method)
-        async def run(self: Opens, *args: P.args, **kwargs: P.kwargs) -> None:
-            await self.open(who)
+        async def run(self: Begins, *args: P.args, **kwargs: P.kwargs) -> None:
+            await self.begin(audience)
             await method(self, *args, **kwargs)
 
-        run.who = who  # type: ignore[attr-defined]  # read back by declared()
+        run.audience = audience  # type: ignore[attr-defined]  # read back by audience_of()
         return cast("Method[P]", run)
 
     return declare
 
 
-def declared(handler: type[RequestHandler], method: str) -> Who | None:
-    """Who may call this method of a handler; None when the handler does not say."""
-    return getattr(getattr(handler, method), "who", None)
+def audience_of(handler: type[RequestHandler], method: str) -> Audience | None:
+    """Return the audience that a method of a handler declares; None if it declares none."""
+    return getattr(getattr(handler, method), "audience", None)
 
 
-def implemented(handler: type[RequestHandler]) -> list[str]:
-    """The HTTP methods that a handler implements, in lower case."""
+def implemented_methods(handler: type[RequestHandler]) -> list[str]:
+    """Return the HTTP methods that a handler implements, in lower case."""
     return [
         method
         for method in METHODS

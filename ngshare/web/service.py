@@ -22,8 +22,8 @@ from ngshare.web.database_threads import DatabaseThreads
 from ngshare.web.monitoring.counted_blobs import CountedBlobs
 from ngshare.web.monitoring.metrics import Metrics
 from ngshare.web.monitoring.readiness import Readiness
-from ngshare.web.proxy import networks
-from ngshare.web.rate_limit import Rate
+from ngshare.web.proxy import parse_networks
+from ngshare.web.rate_limit import RateLimit
 from ngshare.web.read_log import ReadLog
 from ngshare.web.reservations import Reservations
 from ngshare.web.tree_cache import TreeCache
@@ -91,9 +91,9 @@ class Service:
         self.tree_cache = TreeCache()
         self.max_files = max_files
         self.max_course_bytes = max_course_bytes
-        self.rate = Rate(requests_per_minute)
+        self.rate = RateLimit(requests_per_minute)
         self.open_metrics = open_metrics
-        self.trusted_proxies = networks(trusted_proxies)
+        self.trusted_proxies = parse_networks(trusted_proxies)
         self.metrics = metrics or Metrics()
         self.blobs: BlobStore = CountedBlobs(blobs, self.metrics)
         database.retried = self.metrics.database_retries.inc

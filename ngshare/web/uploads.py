@@ -17,10 +17,10 @@ from ngshare.blobs import BlobStore, BlobUpload
 from ngshare.db.transactions import Action
 from ngshare.errors import BadRequest, TooLarge
 from ngshare.protocol.trees import StoredFile, check_distinct_paths, check_path
-from ngshare.web.base import BaseHandler
-from ngshare.web.bodies.forms import STREAMED, LongValue
 from ngshare.web.bodies.json_stream import take_contents
 from ngshare.web.bodies.json_text import check_json_values, decode_json
+from ngshare.web.bodies.long_values import TREE_FIELD, LongValue
+from ngshare.web.bodies.receive import ApiHandler
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class Content:
     size: int
 
 
-class UploadHandler(BaseHandler):
+class UploadHandler(ApiHandler):
     """Take the tree in the field ``files`` of a request."""
 
     _reserved = 0
@@ -64,11 +64,11 @@ class UploadHandler(BaseHandler):
         limit = service.max_course_bytes
         used = 0
         if limit is not None:
-            used = await self.ask(quota.require_quota_left, course, limit)
+            used = await self.run_read(quota.require_quota_left, course, limit)
 
         def reserve(size: int) -> None:
             if limit is not None:
-                service.reservations.take(course, size, used, limit)
+                service.reservations.reserve(course, size, used, limit)
                 self._reserved += size
 
         place = service.large if isinstance(files, LongValue) else service.file_work.of(self._name)
@@ -79,16 +79,18 @@ class UploadHandler(BaseHandler):
 
     async def keep(self, action: Action[Concatenate[Caller, str, P], T], *args: Any) -> T:
         """Run an action that writes the rows of the stored files, within the course's quota."""
-        self._give_back()  # from here on the transaction counts them
-        return await self.change(quota.enforce_quota(self.service.max_course_bytes, action), *args)
+        self._release_quota()  # from here on the transaction counts them
+        return await self.run_write(
+            quota.enforce_quota(self.service.max_course_bytes, action), *args
+        )
 
-    def _give_back(self) -> None:
+    def _release_quota(self) -> None:
         if self._reserved:
-            self.service.reservations.give_back(self.path_args[0], self._reserved)
+            self.service.reservations.release(self.path_args[0], self._reserved)
             self._reserved = 0
 
     def on_finish(self) -> None:
-        self._give_back()
+        self._release_quota()
         super().on_finish()
 
 
@@ -186,7 +188,7 @@ def read_tree(
     contents: dict[str, T | None] = {}
     if isinstance(files, LongValue):
         rest, contents = take_contents(files.pieces(), add_text, BAD_JSON)
-        files = decode_json(rest, BAD_JSON)[STREAMED] if files.in_body else rest
+        files = decode_json(rest, BAD_JSON)[TREE_FIELD] if files.in_body else rest
     tree: list[tuple[str, bytes | T]] = []
     for path, text in check(decode_entries(files)):
         content = contents[text] if text in contents else decode(text)

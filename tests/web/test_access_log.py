@@ -7,7 +7,7 @@ import logging
 import pytest
 from tornado.web import Application
 
-from ngshare.web.server import KnownAnyway
+from ngshare.web.server import DropXsrfWarnings
 from tests.conftest import Api
 from tests.hubstub import HubStub
 from tests.web.test_auth import login_cookie
@@ -47,6 +47,6 @@ async def test_what_jupyterhub_warns_of_at_every_page_is_dropped(
     assert (await api.send("GET", "", headers=headers)).status == 200
     said = [line for line in caplog.records if "Skipping XSRF check" in line.getMessage()]
     assert said, "else the filter is for nothing"
-    assert not any(KnownAnyway().filter(line) for line in said)
+    assert not any(DropXsrfWarnings().filter(line) for line in said)
     other = logging.LogRecord("tornado.application", logging.WARNING, "", 0, "more", (), None)
-    assert KnownAnyway().filter(other)
+    assert DropXsrfWarnings().filter(other)

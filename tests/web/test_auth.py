@@ -19,7 +19,7 @@ from ngshare.actions import debug_records, users
 from ngshare.db.engine import make_engine
 from ngshare.db.transactions import Database
 from ngshare.web.auth.hub_client import SharedHubAuth
-from ngshare.web.rate_limit import Rate
+from ngshare.web.rate_limit import RateLimit
 from ngshare.web.service import Service
 from tests.conftest import ADMIN, PREFIX, Api, Reply, tree
 from tests.databases import only_sqlite
@@ -354,7 +354,7 @@ async def test_whoever_makes_up_sessions_pushes_nobody_out(
 async def test_the_hub_is_not_asked_for_those_who_send_too_much(
     api: Api, hub: HubStub, hub_auth: SharedHubAuth, hub_service: Service
 ) -> None:
-    hub_service.rate = Rate(3, lambda: 0.0)
+    hub_service.rate = RateLimit(3, lambda: 0.0)
     replies = []
     for number in range(6):
         cookie = f"jupyterhub-session-id={number}; {login_cookie(TOKEN)}"

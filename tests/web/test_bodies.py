@@ -19,7 +19,7 @@ from tornado.web import Application
 
 from ngshare.web.application import routes
 from ngshare.web.bodies import client_limits, receive, spool
-from ngshare.web.route_access import METHODS, UNIDENTIFIED, Who, declared
+from ngshare.web.route_access import METHODS, UNIDENTIFIED, Audience, audience_of
 from ngshare.web.service import Service
 from tests.conftest import PREFIX, Api, tree
 from tests.hubstub import HubStub
@@ -56,7 +56,7 @@ def nobody_is_asked() -> list[str]:
         found |= {
             f"{method.upper()} {path}"
             for method in METHODS
-            if declared(handler, method) in UNIDENTIFIED
+            if audience_of(handler, method) in UNIDENTIFIED
         }
     return sorted(found)
 
@@ -112,7 +112,7 @@ async def works(api: Api) -> None:
 def test_the_list_of_what_anybody_may_ask_is_no_empty_one() -> None:
     lines = nobody_is_asked()
     assert {"GET /healthz", "GET /api/metrics", "POST /api/courses", UNKNOWN} <= set(lines)
-    assert Who.PUBLIC in UNIDENTIFIED
+    assert Audience.PUBLIC in UNIDENTIFIED
     assert "GET /api/courses" not in lines
 
 
@@ -318,9 +318,17 @@ async def test_what_is_only_announced_takes_no_space(api: Api, hub_service: Serv
         assert hub_service.spool.used <= 3 * spool.STEP
 
 
-async def test_a_long_value_of_a_short_field_is_refused(api: Api, hub_service: Service) -> None:
-    body = urlencode({"files": tree(a="1"), "timestamp": "x" * 100_001}).encode()
-    path = f"POST /api/feedback/Physics%20101/{ASSIGNMENT}/{STUDENT}"
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        (f"POST /api/feedback/Physics%20101/{ASSIGNMENT}/{STUDENT}", "timestamp"),
+        (f"GET /api/assignment/Physics%20101/{ASSIGNMENT}", "list_only"),
+        ("GET /api/courses", "after"),
+        ("GET /api/courses", "limit"),
+    ],
+)
+async def test_a_long_value_of_a_short_field_is_refused(api: Api, path: str, field: str) -> None:
+    body = urlencode({"files": tree(a="1"), field: "x" * 100_001}).encode()
     async with Connection(api) as connection:
         connection.send(path, len(body), body, SAM)
         status, reply = await connection.reply()

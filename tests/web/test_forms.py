@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ngshare.errors import BadRequest
-from ngshare.web.bodies.forms import FIELDS, PIECE, parse_body, parse_form
+from ngshare.web.bodies.fields import parse_body
+from ngshare.web.bodies.long_values import BODY_PIECE, MAX_FIELDS
+from ngshare.web.bodies.urlencoded import parse_form
 
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data; boundary=line"
@@ -65,14 +67,14 @@ def test_a_long_value_is_understood_as_a_short_one(odd: str, escapes: list[str])
 @pytest.mark.parametrize("before", [0, 1, 2, 3])
 def test_a_value_of_many_escapes_is_understood_in_little_memory(before: int) -> None:
     # The sign and the odd letters make that the standard library must unescape it.
-    body = b"a==%zz" + b"y" * before + b"%C3%A9" * 4 * PIECE + b"%4"
+    body = b"a==%zz" + b"y" * before + b"%C3%A9" * 4 * BODY_PIECE + b"%4"
     tracemalloc.start()
     try:
         fields = parse_form(body)
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert fields == {"a": "=%zz" + "y" * before + "é" * 4 * PIECE + "%4"}
+    assert fields == {"a": "=%zz" + "y" * before + "é" * 4 * BODY_PIECE + "%4"}
     assert most < 10 * len(body)
 
 
@@ -83,9 +85,9 @@ def test_a_form_is_utf8(body: bytes) -> None:
 
 
 def test_the_fields_of_a_form_are_bounded() -> None:
-    assert len(parse_form(b"&".join(b"%d=1" % n for n in range(FIELDS)))) == FIELDS
-    for body in (b"a=1&" * FIELDS, b"&" * 10_000):
-        with pytest.raises(BadRequest, match=str(FIELDS)):
+    assert len(parse_form(b"&".join(b"%d=1" % n for n in range(MAX_FIELDS)))) == MAX_FIELDS
+    for body in (b"a=1&" * MAX_FIELDS, b"&" * 10_000):
+        with pytest.raises(BadRequest, match=str(MAX_FIELDS)):
             parse_form(body)
 
 

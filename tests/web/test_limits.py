@@ -9,7 +9,7 @@ import pytest
 from ngshare.actions import debug_records
 from ngshare.db.transactions import Database
 from ngshare.errors import TooManyRequests
-from ngshare.web.rate_limit import Rate
+from ngshare.web.rate_limit import RateLimit
 from ngshare.web.service import Service
 from tests.conftest import ADMIN, Api, tree
 from tests.web.world import (
@@ -135,7 +135,7 @@ class Clock:
         return self.now
 
 
-def sent(rate: Rate, user: str, count: int) -> int:
+def sent(rate: RateLimit, user: str, count: int) -> int:
     """How many of so many requests are let through."""
     passed = 0
     for _ in range(count):
@@ -149,7 +149,7 @@ def sent(rate: Rate, user: str, count: int) -> int:
 
 def test_so_many_requests_at_once_and_as_many_again_in_a_minute() -> None:
     clock = Clock()
-    rate = Rate(60, clock)
+    rate = RateLimit(60, clock)
     assert sent(rate, "sam", 100) == 60
     assert sent(rate, "sue", 100) == 60
     clock.now += 10
@@ -161,7 +161,7 @@ def test_so_many_requests_at_once_and_as_many_again_in_a_minute() -> None:
 def test_who_waits_as_long_as_told_gets_through() -> None:
     for per_minute in (1, 7, 60, 1000):
         clock = Clock()
-        rate = Rate(per_minute, clock)
+        rate = RateLimit(per_minute, clock)
         assert sent(rate, "sam", per_minute) == per_minute
         for _ in range(5):
             with pytest.raises(TooManyRequests) as refused:
@@ -174,7 +174,7 @@ def test_who_waits_as_long_as_told_gets_through() -> None:
 
 def test_the_count_of_few_users_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ngshare.web.rate_limit.USERS", 2)
-    rate = Rate(1, Clock())
+    rate = RateLimit(1, Clock())
     for user in ("sam", "sue", "sam", "zoe"):
         sent(rate, user, 1)
     assert sent(rate, "sam", 1) == 0
@@ -183,7 +183,7 @@ def test_the_count_of_few_users_is_kept(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_whether_there_were_too_many_can_be_asked_without_counting() -> None:
     clock = Clock()
-    rate = Rate(2, clock)
+    rate = RateLimit(2, clock)
     for _ in range(5):
         rate.check("sam")
     assert sent(rate, "sam", 5) == 2
@@ -193,16 +193,16 @@ def test_whether_there_were_too_many_can_be_asked_without_counting() -> None:
     rate.check("sue")
     clock.now += 30
     rate.check("sam")
-    Rate(0).check("sam")
+    RateLimit(0).check("sam")
 
 
 def test_without_a_limit_nothing_is_counted() -> None:
-    assert sent(Rate(0), "sam", 10_000) == 10_000
+    assert sent(RateLimit(0), "sam", 10_000) == 10_000
 
 
 @pytest.mark.gen_test
 async def test_too_many_requests(api: Api, service: Service) -> None:
-    service.rate = Rate(2, Clock())
+    service.rate = RateLimit(2, Clock())
     assert (await api.get("courses", user=STUDENT)).status == 200
     assert (await api.get("no such path", user=STUDENT)).status == 404
     assert (await api.get("assignments", COURSE, user=STUDENT)).status == 200

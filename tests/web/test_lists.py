@@ -106,7 +106,7 @@ async def test_a_list_that_is_encoded_piece_by_piece(
     for name in LISTS:
         expected = await ask(api, name), await ask(api, name, limit="6")
         with monkeypatch.context() as patched:
-            patched.setattr(lists, "PIECE", 2)
+            patched.setattr(lists, "ENCODE_STEP", 2)
             assert (await ask(api, name), await ask(api, name, limit="6")) == expected
 
 

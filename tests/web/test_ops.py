@@ -7,12 +7,13 @@ import json
 import threading
 from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from ngshare.actions import debug_records
 from ngshare.db.transactions import Database
-from ngshare.web.api.lists import PIECE
+from ngshare.web.api.lists import ENCODE_STEP
 from ngshare.web.pages import debug_records as records_page
 from tests.conftest import ADMIN, Api, Reply, tree
 from tests.web.test_assignments import full
@@ -83,7 +84,7 @@ async def test_nobody_else_dumps_otherwise(api: Api, user: str) -> None:
 async def test_a_large_dump_is_whole_and_is_made_off_the_event_loop(
     api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    people = [{"username": f"s{n}", **dict.fromkeys(NAMES, "")} for n in range(2 * PIECE + 1)]
+    people = [{"username": f"s{n}", **dict.fromkeys(NAMES, "")} for n in range(2 * ENCODE_STEP + 1)]
     (await api.post("students", COURSE, user=INSTRUCTOR, students=json.dumps(people))).success(
         "status"
     )
@@ -250,6 +251,36 @@ async def test_the_sample_data_replaces_whatever_was_there(api: Api) -> None:
     reply = await api.get("assignment", "course1", "challenge", user="lawrence")
     assert base64.b64decode(reply.json["files"][0]["content"]) == b"22222"
     assert COURSE not in (await api.get("courses", user=ADMIN)).json["courses"]
+
+
+@in_debug_mode
+@pytest.mark.parametrize("action", ["clear", "init"])
+async def test_the_records_are_replaced_by_post_too(
+    api: Api, database: Database, action: str
+) -> None:
+    page = await debugging(api, STRANGER, action="dump", **{"human-readable": "true"})
+    assert f'<input type="hidden" name="user" value="{STRANGER}">' in page.body.decode()
+    before = database.read(debug_records.dump_records)
+    body = urlencode({"user": STRANGER, "action": action})
+    headers = {"Origin": "http://evil.example"}
+    reply = await api.send("POST", "initialize-Data6ase", body=body, headers=headers)
+    assert reply.failure == (403, "Pages of other sites may not use this service")
+    assert database.read(debug_records.dump_records) == before
+    reply = await api.send("POST", "initialize-Data6ase", body=body)
+    reply.success("message")
+    courses = database.read(debug_records.dump_records).get("courses", [])
+    assert [row["id"] for row in courses] == (["course1", "course2"] if action == "init" else [])
+
+
+@in_debug_mode
+async def test_a_browser_is_led_back_to_the_records(api: Api) -> None:
+    body = urlencode({"user": STRANGER, "action": "init"})
+    headers = {"Accept": "text/html", "Origin": api.base_url}
+    reply = await api.send("POST", "initialize-Data6ase", body=body, headers=headers)
+    assert reply.status == 303
+    page = await api.send_to("GET", reply.headers["Location"])
+    assert page.status == 200
+    assert "lawrence" in page.body.decode()
 
 
 @in_debug_mode

@@ -17,7 +17,7 @@ from ngshare.actions import debug_records
 from ngshare.db.transactions import Database
 from ngshare.web.application import make_application, routes
 from ngshare.web.base import BaseHandler
-from ngshare.web.route_access import Who, allow, declared, implemented
+from ngshare.web.route_access import Audience, allow, audience_of, implemented_methods
 from ngshare.web.service import Service
 from tests.conftest import ADMIN, PREFIX, Api, Reply, tree
 from tests.databases import only_sqlite
@@ -59,6 +59,7 @@ GET    /                                    PUBLIC             302 302 302 302 3
 GET    /api                                 PUBLIC             302 302 302 302 302 302 302 302
 GET    /api/                                ANYONE             401 403 200 200 200 200 200 200
 GET    /api/initialize-Data6ase             DEBUG              401 403 403 403 403 403 403 200
+POST   /api/initialize-Data6ase             DEBUG              401 403 403 403 403 403 403 403
 
 GET    /api/courses                         ANYONE             401 403 200 200 200 200 200 200
 POST   /api/course/New                      ADMIN              401 403 403 403 403 403 403 200
@@ -101,6 +102,7 @@ PERSON = {"first_name": "Ada", "last_name": "Abel", "email": "ada@x.edu"}
 ROSTER = '[{"username": "sam", "first_name": "", "last_name": "", "email": ""}]'
 FIELDS = {
     "GET /api/initialize-Data6ase": {"action": "dump"},
+    "POST /api/initialize-Data6ase": {"action": "clear"},
     "GET /api/feedback": {"timestamp": FIRST},
     "POST /api/instructor": PERSON,
     "POST /api/student": PERSON,
@@ -117,7 +119,7 @@ class Row(NamedTuple):
 
     method: str
     path: str
-    who: Who
+    who: Audience
     cells: list[int]
 
     @property
@@ -129,7 +131,12 @@ class Row(NamedTuple):
 def _rows() -> list[Row]:
     lines = [line.split() for line in MATRIX.splitlines()[2:] if line]
     return [
-        Row(method, quote(path.replace("_101", " 101")), Who[who], [int(cell) for cell in cells])
+        Row(
+            method,
+            quote(path.replace("_101", " 101")),
+            Audience[who],
+            [int(cell) for cell in cells],
+        )
         for method, path, who, *cells in lines
     ]
 
@@ -197,7 +204,7 @@ async def test_who_may_change_what(api: Api, row: Row, caller: str) -> None:
 @only_sqlite
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.method} {row.path}")
 async def test_the_field_user_is_ignored_with_a_hub(api: Api, row: Row) -> None:
-    if row.who is Who.PUBLIC:
+    if row.who is Audience.PUBLIC:
         return
     for caller, expected in (("nobody", 401), ("stranger", row.cells[2])):
         fields = {**row.fields, "user": ADMIN}
@@ -211,7 +218,7 @@ def test_every_route_and_method_has_a_row() -> None:
     every = {
         (pattern, method)
         for pattern, handler in routes(PREFIX, hub=True)
-        for method in implemented(handler)
+        for method in implemented_methods(handler)
     }
     covered = {(_route(row.path)[0], row.method.lower()) for row in ROWS}
     assert covered == every
@@ -225,7 +232,7 @@ def test_every_row_has_a_cell_for_every_caller() -> None:
 def test_every_row_says_what_its_handler_declares() -> None:
     for row in ROWS:
         _, handler = _route(row.path)
-        assert declared(handler, row.method.lower()) is row.who, row
+        assert audience_of(handler, row.method.lower()) is row.who, row
 
 
 def test_routes_do_not_overlap() -> None:
@@ -244,7 +251,7 @@ def test_a_method_that_does_not_say_who_may_call_it_stops_the_start(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Forgetful(BaseHandler):
-        @allow(Who.ANYONE)
+        @allow(Audience.ANYONE)
         async def get(self) -> None:
             self.reply()
 

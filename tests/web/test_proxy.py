@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from ngshare.web.proxy import believe_proxy, is_network, networks
+from ngshare.web.proxy import apply_forwarded_headers, is_network, parse_networks
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from ngshare.web.proxy import believe_proxy, is_network, networks
 )
 def test_what_is_believed(headers: dict[str, str], address: str, protocol: str) -> None:
     request = make_request(headers)
-    believe_proxy(request)
+    apply_forwarded_headers(request)
     assert (request.remote_ip, request.protocol) == (address, protocol)
 
 
@@ -47,7 +47,7 @@ def test_what_is_believed(headers: dict[str, str], address: str, protocol: str) 
 )
 def test_trusted_proxies_are_looked_past(said: str, address: str) -> None:
     request = make_request({"X-Forwarded-For": said, "X-Real-Ip": "6.6.6.6"})
-    believe_proxy(request, networks(["10.0.0.0/8", "2001:db8::5"]))
+    apply_forwarded_headers(request, parse_networks(["10.0.0.0/8", "2001:db8::5"]))
     assert request.remote_ip == address
 
 

@@ -53,9 +53,9 @@ def now(monkeypatch: pytest.MonkeyPatch) -> Any:
 def questions(service: Service) -> Iterator[tuple[Question, Question]]:
     """What is asked instead of the database and of the storage."""
     asked = Question(), Question()
-    for part, question in zip(service.readiness._parts, asked, strict=True):
-        part._question = question
-        part._patience = 0.05
+    for check, question in zip(service.readiness._checks, asked, strict=True):
+        check._function = question
+        check._patience = 0.05
     yield asked
     for question in asked:
         question.go_on.set()

@@ -305,7 +305,7 @@ async def test_an_unknown_path_is_not_found(api: Api, method: str, path: str) ->
         ("/api/healthz", "GET"),
         ("/api/", "GET"),
         ("/api/favicon.ico", "GET"),
-        ("/api/initialize-Data6ase", "GET"),
+        ("/api/initialize-Data6ase", "GET POST"),
         ("/api/courses", "GET"),
         ("/api/course/a", "POST DELETE"),
         ("/api/instructors/a", "GET"),

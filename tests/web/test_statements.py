@@ -22,7 +22,7 @@ from ngshare.db.transactions import Database
 from ngshare.db.urls import parse_url
 from ngshare.web.application import make_application, routes
 from ngshare.web.auth.standalone import StandaloneIdentity
-from ngshare.web.route_access import implemented
+from ngshare.web.route_access import implemented_methods
 from ngshare.web.service import Service
 from tests.conftest import ADMIN, PREFIX, Api, Reply, tree
 from tests.databases import Databases
@@ -76,12 +76,14 @@ REQUESTS: dict[str, tuple[str, tuple[str, ...], str, dict[str, str]]] = {
     "log of a course": ("GET", ("log", COURSE), INSTRUCTOR, {"student": STUDENT}),
     "missing": ("GET", ("missing", COURSE, ASSIGNMENT), INSTRUCTOR, {}),
     "usage": ("GET", ("usage", COURSE), INSTRUCTOR, {}),
+    "every record": ("GET", ("initialize-Data6ase",), ADMIN, {"action": "dump"}),
+    "every record, clear": ("POST", ("initialize-Data6ase",), ADMIN, {"action": "clear"}),
 }
 """Method, path, caller and fields of a request for every method of every route of records."""
 
-OTHERS = {"initialize-Data6ase", "healthz", "readyz", "metrics", "/", "/healthz", "/readyz"}
+OTHERS = {"healthz", "readyz", "metrics", "/", "/healthz", "/readyz"}
 OTHERS |= {r"static/style\.css", r"favicon\.ico"}
-"""Routes that ask for no records, and the one that asks for all."""
+"""Routes that ask for no records."""
 
 
 @pytest.fixture(scope="session")
@@ -151,6 +153,7 @@ def served(url: str, blobs: LocalBlobs, http_client: AsyncHTTPClient) -> Iterato
         blobs=blobs,
         identity=StandaloneIdentity(),
         admins=[ADMIN],
+        debug=True,
     )
     application = make_application(service, PREFIX, hub=False, cookie_secret=b"secret")
     server = HTTPServer(application)
@@ -189,4 +192,4 @@ def test_every_route_is_counted() -> None:
     for pattern, handler in routes("", hub=False):
         name = pattern.partition("/([")[0]
         if name not in OTHERS:
-            assert {(method.upper(), name) for method in implemented(handler)} <= counted
+            assert {(method.upper(), name) for method in implemented_methods(handler)} <= counted

@@ -18,7 +18,7 @@ from ngshare.blobs import LocalBlobs
 from ngshare.errors import BadRequest, OverQuota, TooLarge
 from ngshare.protocol.trees import check_path
 from ngshare.web.bodies import json_stream
-from ngshare.web.bodies.forms import LongValue
+from ngshare.web.bodies.long_values import LongValue
 from ngshare.web.reservations import Reservations
 from ngshare.web.uploads import BadContent, decode_pieces, read_tree, store_tree
 from tests.protocol.test_formats import paths
@@ -89,7 +89,7 @@ def test_base64_may_be_broken_into_lines(content: bytes, line_break: str, at_onc
 def test_what_is_no_base64_is_refused(content: str, at_once: int) -> None:
     with pytest.raises(BadRequest, match=r"^Content cannot be base64 decoded$"):
         list(decode_pieces(cut(content, at_once)))
-    long = "A" * json_stream.LONG * 4
+    long = "A" * json_stream.LONG_STRING * 4
     for files in ([entry(content=content)], in_file(json.dumps([entry(content=long + content)]))):
         with pytest.raises(BadRequest):
             parse(files)
@@ -97,7 +97,7 @@ def test_what_is_no_base64_is_refused(content: str, at_once: int) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 500, 10_000])
 def test_long_strings_of_a_tree_in_a_file(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_stream, "LONG", 50)
+    monkeypatch.setattr(json_stream, "LONG_STRING", 50)
     content = bytes(range(256)) * 8
     text = base64.encodebytes(content).decode()
     long_path = "/".join(["ü" * 100] * 9)
@@ -342,7 +342,7 @@ def test_a_file_for_which_there_is_no_room_is_not_written(
     reservations = Reservations()
 
     def reserve(size: int) -> None:
-        reservations.take("c", size, 0, 3 * 2**20)
+        reservations.reserve("c", size, 0, 3 * 2**20)
 
     with pytest.raises(OverQuota):
         store_tree(store, large(b"x" * 2**20, b"y" * 2**20, b"z" * 2**20 + b"z"), 9, reserve)
@@ -352,10 +352,10 @@ def test_a_file_for_which_there_is_no_room_is_not_written(
 
 def test_uploads_in_progress_count_against_the_quota() -> None:
     reservations = Reservations()
-    reservations.take("c", 60, 0, 100)
-    reservations.take("other", 60, 0, 100)
+    reservations.reserve("c", 60, 0, 100)
+    reservations.reserve("other", 60, 0, 100)
     with pytest.raises(OverQuota):
-        reservations.take("c", 41, 0, 100)
-    reservations.take("c", 40, 0, 100)
-    reservations.give_back("c", 60)
-    reservations.take("c", 60, 0, 100)
+        reservations.reserve("c", 41, 0, 100)
+    reservations.reserve("c", 40, 0, 100)
+    reservations.release("c", 60)
+    reservations.reserve("c", 60, 0, 100)

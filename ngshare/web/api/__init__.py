@@ -1,4 +1,4 @@
-"""The handlers of the API, by subject. Each parses, calls one action and replies.
+"""The handlers of the API, by subject: each parses the request, runs one action and replies.
 
 Each file ends with its routes.
 """

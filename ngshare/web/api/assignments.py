@@ -1,44 +1,44 @@
-"""Assignments over HTTP."""
+"""Handlers for assignments: list, fetch, release, remove."""
 
 from __future__ import annotations
 
 import json
 
 from ngshare.actions import assignments
-from ngshare.web.base import BaseHandler
+from ngshare.web.bodies.receive import ApiHandler
 from ngshare.web.downloads import DownloadHandler
-from ngshare.web.route_access import Who, allow
+from ngshare.web.route_access import Audience, allow
 from ngshare.web.uploads import UploadHandler
 
 
-class Assignments(BaseHandler):
-    """The assignments of a course."""
+class Assignments(ApiHandler):
+    """List the assignments of a course."""
 
-    @allow(Who.MEMBER)
+    @allow(Audience.MEMBER)
     async def get(self, course: str) -> None:
         async with self.service.replies.of(self.caller.name):
-            names = await self.ask(assignments.list_assignments, course)
+            names = await self.run_read(assignments.list_assignments, course)
             await self.reply_large(json.dumps({"success": True, "assignments": names}).encode())
 
 
 class Assignment(UploadHandler, DownloadHandler):
-    """One assignment: fetch, release, remove."""
+    """Fetch, release or remove an assignment."""
 
-    @allow(Who.MEMBER)
+    @allow(Audience.MEMBER)
     async def get(self, course: str, assignment: str) -> None:
-        files = await self.ask(assignments.fetch_assignment, course, assignment)
+        files = await self.run_read(assignments.fetch_assignment, course, assignment)
         await self.reply_tree("assignment fetched", files, popular=True)
 
-    @allow(Who.INSTRUCTOR)
+    @allow(Audience.INSTRUCTOR)
     async def post(self, course: str, assignment: str) -> None:
-        await self.ask(assignments.authorize_release, course, assignment)
+        await self.run_read(assignments.authorize_release, course, assignment)
         files = await self.store_files()
         await self.keep(assignments.release_assignment, course, assignment, files)
         self.reply()
 
-    @allow(Who.INSTRUCTOR)
+    @allow(Audience.INSTRUCTOR)
     async def delete(self, course: str, assignment: str) -> None:
-        await self.change(assignments.remove_assignment, course, assignment)
+        await self.run_write(assignments.remove_assignment, course, assignment)
         self.reply()
 
 

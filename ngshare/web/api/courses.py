@@ -1,4 +1,4 @@
-"""Courses over HTTP."""
+"""Handlers for courses: list, create, remove."""
 
 from __future__ import annotations
 
@@ -7,38 +7,41 @@ from ngshare.errors import BadRequest
 from ngshare.protocol.names import check_name
 from ngshare.web.api.lists import ListHandler
 from ngshare.web.api.name_warnings import warn_of_names
-from ngshare.web.base import BaseHandler
 from ngshare.web.bodies.json_text import decode_json
-from ngshare.web.route_access import Who, allow
+from ngshare.web.bodies.receive import ApiHandler
+from ngshare.web.route_access import Audience, allow
 
 
 class Courses(ListHandler):
-    """The caller's courses."""
+    """List the caller's courses; an admin's are all of them."""
 
-    @allow(Who.ANYONE)
+    @allow(Audience.ANYONE)
     async def get(self) -> None:
-        await self.reply_list("courses", courses.list_courses, form=str, key=str)
+        await self.reply_list("courses", courses.list_courses, format_entry=str, key=str)
 
 
-class Course(BaseHandler):
-    """One course."""
+class Course(ApiHandler):
+    """Create or remove a course."""
 
-    @allow(Who.ADMIN)
+    @allow(Audience.ADMIN)
     async def post(self, course: str) -> None:
-        await self.ask(courses.authorize_creation, course)
+        await self.run_read(courses.authorize_creation, course)
         instructors = await self.service.on_files(parse_instructors, self.value("instructors"))
-        odd = await self.ask(users.find_suspicious_names, instructors)
-        await self.change(courses.create_course, course, instructors)
-        self.reply(**warn_of_names(self, course, odd))
+        suspicious = await self.run_read(users.find_suspicious_names, instructors)
+        await self.run_write(courses.create_course, course, instructors)
+        self.reply(**warn_of_names(self, course, suspicious))
 
-    @allow(Who.ADMIN)
+    @allow(Audience.ADMIN)
     async def delete(self, course: str) -> None:
-        await self.change(courses.remove_course, course)
+        await self.run_write(courses.remove_course, course)
         self.reply()
 
 
 def parse_instructors(names: object) -> list[str]:
-    """The names of a new course's instructors: a JSON text, the list itself, or None for nobody."""
+    """Return the names of a new course's instructors. Raises BadRequest.
+
+    names: a list, the JSON text of one, or None for no instructors.
+    """
     if names is None:
         return []
     if isinstance(names, str):

@@ -1,28 +1,28 @@
-"""Feedback over HTTP."""
+"""Handler for feedback on submissions."""
 
 from __future__ import annotations
 
 from ngshare.actions import feedback
 from ngshare.protocol.times import format_time
 from ngshare.web.downloads import DownloadHandler
-from ngshare.web.route_access import Who, allow
+from ngshare.web.route_access import Audience, allow
 from ngshare.web.uploads import UploadHandler
 
 
 class Feedback(UploadHandler, DownloadHandler):
-    """The feedback on one submission."""
+    """Give or fetch the feedback on a submission."""
 
-    @allow(Who.INSTRUCTOR)
+    @allow(Audience.INSTRUCTOR)
     async def post(self, course: str, assignment: str, student: str) -> None:
         submission = (course, assignment, student, self.field("timestamp"))
-        await self.ask(feedback.authorize_feedback, *submission)
+        await self.run_read(feedback.authorize_feedback, *submission)
         files = await self.store_files()
         await self.keep(feedback.give_feedback, *submission, files)
         self.reply()
 
-    @allow(Who.INSTRUCTOR_OR_SELF)
+    @allow(Audience.INSTRUCTOR_OR_SELF)
     async def get(self, course: str, assignment: str, student: str) -> None:
-        moment, files = await self.ask(
+        moment, files = await self.run_read(
             feedback.fetch_feedback,
             *(course, assignment, student, self.field("timestamp")),
             removed=self.flag("removed"),

@@ -1,4 +1,4 @@
-"""Health, readiness and metrics over HTTP."""
+"""Handlers for probes and Prometheus: health, readiness, metrics."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ import asyncio
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from ngshare.errors import Forbidden
-from ngshare.web.base import BaseHandler
-from ngshare.web.route_access import Who, allow
+from ngshare.web.bodies.receive import ApiHandler
+from ngshare.web.route_access import Audience, allow
 
 
-class Health(BaseHandler):
-    """Says that the process runs. It asks nobody, so it answers when nothing else does."""
+class Health(ApiHandler):
+    """Reply that the process runs, without asking the database, the storage or the Hub."""
 
-    @allow(Who.PUBLIC)
+    @allow(Audience.PUBLIC)
     async def get(self) -> None:
         self.reply()
 
 
-class Ready(BaseHandler):
-    """Says whether database and storage answer, and which of them does not."""
+class Ready(ApiHandler):
+    """Reply whether database and storage are ready, with 503 and their names if not."""
 
-    @allow(Who.PUBLIC)
+    @allow(Audience.PUBLIC)
     async def get(self) -> None:
-        ill = await self.service.readiness.ill()
-        if ill:
-            self.fail(503, f"Not ready: {' and '.join(ill)}")
+        failed = await self.service.readiness.find_failed()
+        if failed:
+            self.fail(503, f"Not ready: {' and '.join(failed)}")
         else:
             self.reply()
 
 
-class Metrics(BaseHandler):
-    """What Prometheus collects."""
+class Metrics(ApiHandler):
+    """Return the metrics in Prometheus' text format."""
 
-    @allow(Who.METRICS)
+    @allow(Audience.METRICS)
     async def get(self) -> None:
         service = self.service
         if not (service.open_metrics or await service.identity.may_read_metrics(self)):
-            await self.know_caller()
+            await self.set_caller()
             if not self.caller.admin:
                 raise Forbidden("Metrics are for admins, and tokens with the scope read:metrics")
         page = await asyncio.to_thread(service.metrics.page)

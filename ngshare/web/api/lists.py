@@ -9,56 +9,56 @@ from typing import Any, TypeVar
 from ngshare.actions.paging import UNPAGED, PageRequest
 from ngshare.errors import BadRequest
 from ngshare.protocol.names import is_storable_text
-from ngshare.web.base import BaseHandler
+from ngshare.web.bodies.receive import ApiHandler
 
 T = TypeVar("T")
 
-MOST = 10_000
+MAX_PAGE_SIZE = 10_000
 """The most entries of one page."""
 
-PIECE = 500
+ENCODE_STEP = 500
 """The most entries that are encoded at once; nothing else runs in this process meanwhile."""
 
 
-class ListHandler(BaseHandler):
-    """Answers with a list."""
+class ListHandler(ApiHandler):
+    """Reply with a list."""
 
     async def reply_list(
         self,
         name: str,
         action: Callable[..., list[T]],
         *args: Any,
-        form: Callable[[T], Any],
+        format_entry: Callable[[T], Any],
         key: Callable[[T], str],
-        read_key: Callable[[str], Any] = str,
+        parse_key: Callable[[str], Any] = str,
         **kwargs: Any,
     ) -> None:
-        """Reply with the entries that the action lists, each converted by ``form``.
+        """Reply with the entries that the action lists, each converted by ``format_entry``.
 
         They are in the field ``name``. If a page was asked for, the field ``next`` has the key of
-        its last entry, to be sent as ``after``; None on the last page. ``read_key`` converts that
+        its last entry, to be sent as ``after``; None on the last page. ``parse_key`` converts that
         text to the key that the action takes, or raises ValueError.
         """
-        page = self._page_request(read_key)
+        page = self._page_request(parse_key)
         async with self.service.replies.of(self.caller.name):
             if page.limit is None:
-                entries, more = await self.ask(action, *args, **kwargs), {}
+                entries, more = await self.run_read(action, *args, **kwargs), {}
             else:
                 # One entry more than the page has tells whether another page follows.
                 with_next = PageRequest(page.limit + 1, page.after)
-                entries = await self.ask(action, *args, page=with_next, **kwargs)
+                entries = await self.run_read(action, *args, page=with_next, **kwargs)
                 followed = len(entries) > page.limit
                 entries = entries[: page.limit]
                 more = {"next": key(entries[-1]) if followed else None}
-            if len(entries) <= PIECE:
-                encoded = _encode(name, entries, form, more)
+            if len(entries) <= ENCODE_STEP:
+                encoded = _encode(name, entries, format_entry, more)
             else:
-                encoded = await self.service.on_files(_encode, name, entries, form, more)
+                encoded = await self.service.on_files(_encode, name, entries, format_entry, more)
             del entries
             await self.reply_large(encoded)
 
     def number(self, name: str) -> int | None:
-        """A field that is a whole number, above 0; None when absent. Raises BadRequest."""
+        """Return a field that is a positive integer; None if it is absent. Raises BadRequest."""
         value = self.value(name)
         text = str(value) if isinstance(value, int) else self.field(name)
         if not text:
@@ -67,8 +67,9 @@ class ListHandler(BaseHandler):
             raise BadRequest(f"{name} should be a whole number, above 0")
         return int(text)
 
-    def _page_request(self, read_key: Callable[[str], Any]) -> PageRequest[Any]:
-        limit, after = self.number("limit"), self.value("after")
+    def _page_request(self, parse_key: Callable[[str], Any]) -> PageRequest[Any]:
+        """Return the page that the request asks for. Raises BadRequest."""
+        limit, after = self.number("limit"), self.short_value("after")
         if limit is None and not after:
             return UNPAGED
         key = None
@@ -76,19 +77,19 @@ class ListHandler(BaseHandler):
             try:
                 if not isinstance(after, str) or not is_storable_text(after):
                     raise ValueError("no text")
-                key = read_key(after)
+                key = parse_key(after)
             except ValueError:
                 raise BadRequest("after should be what the part before said in next") from None
-        return PageRequest(min(limit or MOST, MOST), key)
+        return PageRequest(min(limit or MAX_PAGE_SIZE, MAX_PAGE_SIZE), key)
 
 
 def _encode(
-    name: str, entries: Sequence[T], form: Callable[[T], Any], more: Mapping[str, Any]
+    name: str, entries: Sequence[T], format_entry: Callable[[T], Any], more: Mapping[str, Any]
 ) -> bytes:
-    """The reply as JSON, made piece by piece, so that the event loop has its turns meanwhile."""
-    pieces = [
-        json.dumps([form(entry) for entry in entries[start : start + PIECE]])[1:-1].encode()
-        for start in range(0, len(entries), PIECE)
-    ]
+    """Return the reply as JSON, encoded in pieces so that the event loop can run in between."""
+    pieces = []
+    for start in range(0, len(entries), ENCODE_STEP):
+        formatted = [format_entry(entry) for entry in entries[start : start + ENCODE_STEP]]
+        pieces.append(json.dumps(formatted)[1:-1].encode())
     head = json.dumps({"success": True, **more, name: []}).encode()
     return b"%s%s]}" % (head.removesuffix(b"]}"), b", ".join(pieces))

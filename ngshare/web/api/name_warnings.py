@@ -1,4 +1,4 @@
-"""Warn of user names that were added to a course and may be those of no user."""
+"""Warn of names that were added to a course and may belong to no user of the Hub."""
 
 from __future__ import annotations
 
@@ -8,30 +8,37 @@ from collections.abc import Sequence
 from typing import Any
 
 from ngshare.actions.users import SuspiciousName
-from ngshare.web.base import BaseHandler
+from ngshare.web.bodies.receive import ApiHandler
 
 log = logging.getLogger("ngshare")
 
-LOGGED = 5
+MAX_LOGGED = 5
 """The most names in one line of the log."""
 
 
 def warn_of_names(
-    handler: BaseHandler, course: str, odd: Sequence[SuspiciousName]
+    handler: ApiHandler, course: str, names: Sequence[SuspiciousName]
 ) -> dict[str, Any]:
-    """Log these names, which the request added; return the reply's field if it asked for it."""
-    if odd:
-        named = [f"{json.dumps(one.username)} {', '.join(one.warnings)}" for one in odd[:LOGGED]]
-        if len(odd) > LOGGED:
-            named.append(f"and {len(odd) - LOGGED} more")
+    """Log suspicious names that a request added, and return the reply's field ``warnings``.
+
+    Return no field unless the request asked for it with ``warnings=true``.
+    """
+    if names:
+        listed = [
+            f"{json.dumps(name.username)} {', '.join(name.warnings)}" for name in names[:MAX_LOGGED]
+        ]
+        if len(names) > MAX_LOGGED:
+            listed.append(f"and {len(names) - MAX_LOGGED} more")
         log.warning(
             "%s added to the course %s who may be no users of the Hub: %s",
             handler.caller.name,
             course,
-            "; ".join(named),
+            "; ".join(listed),
         )
     if not handler.flag("warnings"):
         return {}
     return {
-        "warnings": [{"username": one.username, "message": ", ".join(one.warnings)} for one in odd]
+        "warnings": [
+            {"username": name.username, "message": ", ".join(name.warnings)} for name in names
+        ]
     }

@@ -1,4 +1,4 @@
-"""Submissions over HTTP."""
+"""Handlers for submissions: list, submit, collect."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ngshare.errors import BadRequest
 from ngshare.protocol.times import format_time, parse_time
 from ngshare.web.api.lists import ListHandler
 from ngshare.web.downloads import DownloadHandler
-from ngshare.web.route_access import Who, allow
+from ngshare.web.route_access import Audience, allow
 from ngshare.web.uploads import UploadHandler
 
 
-def _form(submission: SubmissionSummary) -> dict[str, str]:
+def _format(submission: SubmissionSummary) -> dict[str, str]:
     return {"student_id": submission.student, "timestamp": submission.timestamp}
 
 
@@ -23,50 +23,50 @@ def _key(submission: SubmissionSummary) -> str:
     return f"{submission.timestamp} {submission.id}"
 
 
-def _read_key(text: str) -> tuple[datetime, int]:
+def _parse_key(text: str) -> tuple[datetime, int]:
     moment, _, row = text.rpartition(" ")
     if len(row) > 18:
-        raise ValueError("not a row of ours")
+        raise ValueError("not the id of a row")
     try:
         return parse_time(moment), int(row)
     except BadRequest as error:
         raise ValueError("not a time") from error
 
 
-LISTED: Any = {"form": _form, "key": _key, "read_key": _read_key}
-"""What a list of submissions looks like."""
+LIST_FORMAT: Any = {"format_entry": _format, "key": _key, "parse_key": _parse_key}
+"""The arguments of :meth:`ListHandler.reply_list` for a list of submissions."""
 
 
 class AllSubmissions(ListHandler):
-    """Every submission to an assignment."""
+    """List the submissions of all students to an assignment."""
 
-    @allow(Who.INSTRUCTOR)
+    @allow(Audience.INSTRUCTOR)
     async def get(self, course: str, assignment: str) -> None:
         await self.reply_list(
-            "submissions", submissions.list_submissions, course, assignment, **LISTED
+            "submissions", submissions.list_submissions, course, assignment, **LIST_FORMAT
         )
 
 
-class OwnSubmissions(ListHandler):
-    """One student's submissions to an assignment."""
+class StudentSubmissions(ListHandler):
+    """List one student's submissions to an assignment."""
 
-    @allow(Who.INSTRUCTOR_OR_SELF)
+    @allow(Audience.INSTRUCTOR_OR_SELF)
     async def get(self, course: str, assignment: str, student: str) -> None:
         await self.reply_list(
             "submissions",
             submissions.list_student_submissions,
             *(course, assignment, student),
             removed=self.flag("removed"),
-            **LISTED,
+            **LIST_FORMAT,
         )
 
 
 class Submit(UploadHandler):
-    """Where the caller hands in."""
+    """Take a submission of the caller."""
 
-    @allow(Who.MEMBER)
+    @allow(Audience.MEMBER)
     async def post(self, course: str, assignment: str) -> None:
-        await self.ask(submissions.authorize_submission, course, assignment)
+        await self.run_read(submissions.authorize_submission, course, assignment)
         files = await self.store_files()
         moment = await self.keep(submissions.submit, course, assignment, files)
         self.service.metrics.submissions.inc()
@@ -74,11 +74,11 @@ class Submit(UploadHandler):
 
 
 class Submission(DownloadHandler):
-    """One submission, to collect."""
+    """Collect a submission."""
 
-    @allow(Who.INSTRUCTOR)
+    @allow(Audience.INSTRUCTOR)
     async def get(self, course: str, assignment: str, student: str) -> None:
-        moment, files = await self.ask(
+        moment, files = await self.run_read(
             submissions.collect,
             # An empty time means the latest here, as in ngshare 0.6.
             *(course, assignment, student, self.field("timestamp") or None),
@@ -89,7 +89,7 @@ class Submission(DownloadHandler):
 
 routes = [
     (r"submissions/([^/]+)/([^/]+)", AllSubmissions),
-    (r"submissions/([^/]+)/([^/]+)/([^/]+)", OwnSubmissions),
+    (r"submissions/([^/]+)/([^/]+)/([^/]+)", StudentSubmissions),
     (r"submission/([^/]+)/([^/]+)", Submit),
     (r"submission/([^/]+)/([^/]+)/([^/]+)", Submission),
 ]

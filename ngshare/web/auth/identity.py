@@ -29,11 +29,11 @@ much later once more when the Hub did not answer."""
 class Identity(Protocol):
     """Identifies the sender of a request, without blocking the event loop."""
 
-    reads_body: bool
-    """Whether it needs the fields of the request."""
+    reads_fields: bool
+    """True if identification needs the fields of the request, and so its body."""
 
     login_by_redirect: bool
-    """Whether a browser without an identity can be redirected to a login."""
+    """True if a browser without an identity can be redirected to a login."""
 
     async def identify(self, handler: RequestHandler) -> str:
         """Return the caller's name.
@@ -44,7 +44,7 @@ class Identity(Protocol):
         ...
 
     async def may_read_metrics(self, handler: RequestHandler) -> bool:
-        """Return whether the caller's token has the scope for metrics, whoever its owner is.
+        """Return whether the caller's token has the scope for metrics. Its owner does not matter.
 
         Raises what ``identify`` raises, except Forbidden.
         """
@@ -66,7 +66,7 @@ class Identity(Protocol):
 class HubIdentity:
     """Identify callers by asking the Hub, and check that they may use this service."""
 
-    reads_body = False
+    reads_fields = False
     login_by_redirect = True
 
     def __init__(self, hub_auth: SharedHubAuth, service_name: str) -> None:

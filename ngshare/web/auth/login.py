@@ -16,7 +16,7 @@ from jupyterhub.services.auth import HubOAuth
 from tornado.web import RequestHandler
 
 UNFINISHED_LOGINS = 5
-"""How many unfinished logins one browser may have."""
+"""The most unfinished logins of one browser."""
 
 NEXT_URL_LENGTH = 1000
 """The longest URL, in characters, to which a login returns; instead of a longer one, the start

@@ -12,21 +12,21 @@ import ipaddress
 from collections.abc import AsyncIterator
 
 from ngshare.errors import TooManyRequests, Unavailable
-from ngshare.web.rate_limit import Rate
+from ngshare.web.rate_limit import RateLimit
 
 UNKNOWN_AT_ONCE = 6
 KNOWN_AT_ONCE = 4
-"""How many lookups are sent to the Hub at once by one process: of tokens that it never confirmed,
-and of those that it did.
+"""The most lookups that one process sends to the Hub at once: of tokens that the Hub never
+confirmed, and of those that it did.
 
 Together ten, because JupyterHub 5's HTTP client keeps further requests in one queue of its own,
 where those of known tokens would wait behind the others. More would not be faster: see above."""
 
 MAX_WAITING = 1000
-"""How many lookups of unknown tokens may wait for their turn."""
+"""The most lookups of unknown tokens that may wait."""
 
 REJECTED_PER_MINUTE = 120
-"""How many tokens that the Hub rejects one address may send at once, and again in each minute.
+"""The most tokens rejected by the Hub that one address may send at once, and again in each minute.
 
 Valid tokens do not count, so a class that logs in from one address is not limited. It is more
 than a class needs whose servers all hold expired tokens; the Hub spends about a second on it."""
@@ -39,7 +39,7 @@ class LookupLimits:
         self._known = asyncio.Semaphore(KNOWN_AT_ONCE)
         self._unknown = asyncio.Semaphore(UNKNOWN_AT_ONCE)
         self._waiting = 0
-        self._rejected = Rate(rejected_per_minute)
+        self._rejected = RateLimit(rejected_per_minute)
 
     @contextlib.asynccontextmanager
     async def slot(self, address: str, *, known: bool) -> AsyncIterator[None]:

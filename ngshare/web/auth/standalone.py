@@ -22,7 +22,7 @@ from ngshare.web.monitoring.metrics import Metrics
 class StandaloneIdentity:
     """Take the caller's name from the parameter ``user``. It proves nothing: for evaluation."""
 
-    reads_body = True
+    reads_fields = True
     login_by_redirect = False
 
     def __init__(self, names: OwnNames | None = None) -> None:

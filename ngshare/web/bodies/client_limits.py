@@ -1,4 +1,4 @@
-"""Limits on what one user and one connection may hold: concurrency, idle time, least speed."""
+"""Limits on one user's concurrency, and on the idle time and least speed of a transfer."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from collections.abc import AsyncIterator, Callable
 from weakref import WeakValueDictionary
 
 CHECK_SECONDS = 2.0
-"""How often the speed of connections is looked at."""
+"""The seconds between two checks of all transfers."""
 
 GRACE_SECONDS = 60.0
-"""How long a transfer may take before its average speed counts."""
+"""The seconds after which the average speed of a transfer counts."""
 
 
 class PerUser:
-    """Let each user do at most ``limit`` things at once; the others of that user wait in order."""
+    """A semaphore for each user: at most ``limit`` operations of one user run at once.
+
+    Further ones of that user wait in order.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        # A semaphore is dropped as soon as no task waits for it or holds it.
+        # A semaphore is dropped as soon as no task waits for it or has acquired it.
         self._semaphores: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     @contextlib.asynccontextmanager
     async def of(self, user: str | None) -> AsyncIterator[None]:
-        """Wait for a place of this user. Without a user there is no limit."""
+        """Acquire the user's semaphore for a block. Without a user there is no limit."""
         if user is None:
             yield
             return
@@ -37,13 +40,17 @@ class PerUser:
 
 
 class Transfer:
-    """A body or a reply on its way: when it began, when it last moved, and how many bytes have."""
+    """A body or a reply in transfer.
 
-    __slots__ = ("began", "bytes", "close", "moved_at")
+    began_at, moved_at: when it began, and when bytes last moved, by the monotonic clock. bytes: the
+    bytes that have moved. close: closes the connection.
+    """
+
+    __slots__ = ("began_at", "bytes", "close", "moved_at")
 
     def __init__(self, close: Callable[[], None]) -> None:
         self.close = close
-        self.began = self.moved_at = time.monotonic()
+        self.began_at = self.moved_at = time.monotonic()
         self.bytes = 0
 
     def moved(self, size: int) -> None:
@@ -53,10 +60,11 @@ class Transfer:
 
 
 class SlowConnections:
-    """Close connections whose client stands still, or is slower on average than is of use.
+    """Close connections whose client stands still, or is too slow.
 
-    idle_seconds: how long a transfer may stand still.
-    least_speed: bytes a second, on average after :data:`GRACE_SECONDS`.
+    idle_seconds: the seconds that a transfer may stand still. A reply moves when the client has
+    taken a whole piece (:data:`ngshare.web.in_flight.REPLY_PIECE`). least_speed: bytes a second, on
+    average after :data:`GRACE_SECONDS`.
     """
 
     def __init__(self, idle_seconds: float, least_speed: float) -> None:
@@ -87,7 +95,7 @@ class SlowConnections:
             self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check)
 
     def _is_slow(self, transfer: Transfer, now: float) -> bool:
-        seconds = now - transfer.began - GRACE_SECONDS
+        seconds = now - transfer.began_at - GRACE_SECONDS
         return (
             now - transfer.moved_at > self.idle_seconds
             or transfer.bytes < seconds * self.least_speed

@@ -1,7 +1,7 @@
-"""Read a large JSON text in pieces: the contents of files are streamed, the rest is kept.
+"""Parse a large JSON text in pieces: stream the contents of files, and keep the rest in memory.
 
-A tree with its contents is a few short strings around very long ones. A general streaming parser
-builds each of those in memory, and ijson's fastest one reads it again for every piece.
+A tree with its contents consists of a few short strings and very long ones. A general streaming
+parser builds each long one in memory, and ijson's fastest backend reads it again for every piece.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from ngshare.errors import BadRequest, TooLarge
 from ngshare.web.bodies.json_text import JSON_VALUES
 
 KEY = b"content"
-"""Of this key long values are streamed."""
+"""The key whose long values are streamed."""
 
-LONG = 1000
-"""Values of more bytes are long."""
+LONG_STRING = 1000
+"""The size in bytes above which a value is streamed."""
 
-LONGEST_REST = 32 * 2**20
-"""The most bytes that all the rest may have, which is kept in memory."""
+MAX_REST = 32 * 2**20
+"""The most bytes besides the streamed values. They are kept in memory."""
 
 _INSIDE = re.compile(rb'[^"\\]*(?:\\[\s\S][^"\\]*)*')
-"""What stands in a string, without half an escape at the end."""
+"""The inside of a string, up to its end or an incomplete escape."""
 
 _ESCAPE_LENGTH = 12
-"""The longest escape: a surrogate pair."""
+"""The length of the longest escape, a surrogate pair."""
 
 T = TypeVar("T")
 
@@ -36,17 +36,21 @@ T = TypeVar("T")
 def take_contents(
     pieces: Iterator[bytes], take: Callable[[Iterator[str]], T], message: str
 ) -> tuple[bytes, dict[str, T]]:
-    """Return the JSON text with a mark for each long content, and what ``take`` made of each.
+    """Return the JSON text with a mark in place of each long content, and results by mark.
 
-    ``take`` is called with the text of a content in pieces; what it leaves unread is skipped.
+    pieces: the JSON text. take: is called with each long content, decoded, in pieces; its result is
+    returned, and pieces that it leaves unread are skipped. A mark is a string that no client can
+    guess. The returned text is valid JSON if the original was.
 
-    A mark is a string that no client can guess. The text is JSON if it was before. Raises
-    BadRequest with ``message`` when it ends within a string, and TooLarge when too much is left.
+    Raises BadRequest with ``message`` when the text ends within a string, and TooLarge when more
+    than :data:`MAX_REST` bytes are left.
     """
     return _Reader(pieces, take, message).read()
 
 
 class _Reader(Generic[T]):
+    """The state of :func:`take_contents` between two pieces."""
+
     def __init__(
         self, pieces: Iterator[bytes], take: Callable[[Iterator[str]], T], message: str
     ) -> None:
@@ -55,7 +59,8 @@ class _Reader(Generic[T]):
         self._message = message
         self._buffer = b""
         self._at = 0
-        """What is before is done with. It is not cut off for each string: that took the square."""
+        """Everything before this position in the buffer is consumed. It is cut off once for each
+        piece: to do so for each string would take time by the square of the piece."""
         self._rest = bytearray()
         self._taken: dict[str, T] = {}
         self._token = secrets.token_hex(16)
@@ -66,7 +71,7 @@ class _Reader(Generic[T]):
         while self._at < len(self._buffer) or self._fill():
             quote = self._buffer.find(b'"', self._at)
             end = len(self._buffer) if quote < 0 else quote
-            # A piece may end between the key and its value.
+            # Kept across pieces, because one may end between the key and its value.
             before = (before + self._buffer[self._at : end].strip())[:2]
             self._keep(end if quote < 0 else end + 1)
             if quote >= 0:
@@ -78,17 +83,17 @@ class _Reader(Generic[T]):
         return bytes(self._rest), self._taken
 
     def _read_string(self, is_content: bool) -> None:
-        """Read until after the quotation mark that ends a string; the buffer is inside of it."""
+        """Consume a string and the quotation mark that ends it; the position is inside of it."""
         string = b""
         while True:
-            end = self._inside()
-            if is_content and end - self._at > LONG:
+            end = self._end_of_inside()
+            if is_content and end - self._at > LONG_STRING:
                 break
             if self._buffer[end : end + 1] == b'"':
                 self._key = string + self._buffer[self._at : end]
                 self._keep(end + 1)
                 return
-            if not is_content:  # however long it is, each byte of it is looked at once
+            if not is_content:  # consumed at once, so that each byte is scanned once
                 string = (string + self._buffer[self._at : end])[: len(KEY) + 1]
                 self._keep(end)
             self._need_more()
@@ -100,9 +105,9 @@ class _Reader(Generic[T]):
         self._rest += mark.encode() + b'"'
 
     def _text(self) -> Iterator[str]:
-        """Yield the text of a long string, and go past its end."""
+        """Yield the decoded text of a long string in pieces, and consume its end."""
         while True:
-            end = self._inside()
+            end = self._end_of_inside()
             ended = self._buffer[end : end + 1] == b'"'
             # A pair of escaped surrogates must not be cut in two.
             cut = end if ended else self._before_escape(end)
@@ -115,43 +120,47 @@ class _Reader(Generic[T]):
             self._need_more()
 
     def _before_escape(self, end: int) -> int:
+        """Return ``end``, or the start of an escape before it that may be one of a pair."""
         at = self._buffer.find(b"\\", max(end - _ESCAPE_LENGTH, self._at), end)
         if at < 0:
             return end
-        # It begins an escape unless an odd number of others is right before it. (To go back to the
-        # first of them would keep all of a long run in memory, and read it again for each piece.)
+        # This backslash begins an escape unless an odd number of others precedes it. (To go back to
+        # the first of a long run would keep the run in memory, and scan it again for each piece.)
         before = self._buffer[self._at : at]
         return at - (len(before) - len(before.rstrip(b"\\"))) % 2
 
     def _unescape(self, inside: bytes) -> str:
         try:
             text: str = json.loads(b'"' + inside + b'"')
-        except UnicodeDecodeError:  # a piece may end within a character; base64 has none of those
+        except UnicodeDecodeError:  # a piece may end within a character, but base64 is ASCII
             return "\ufffd"
         except ValueError:
             raise BadRequest(self._message) from None
         return text
 
-    def _inside(self) -> int:
-        found = _INSIDE.match(self._buffer, self._at)
-        assert found is not None, "it matches nothing too"
-        return found.end()
+    def _end_of_inside(self) -> int:
+        """Return where the inside of the current string ends in the buffer."""
+        match = _INSIDE.match(self._buffer, self._at)
+        assert match is not None, "it matches the empty text too"
+        return match.end()
 
     def _need_more(self) -> None:
+        """Read another piece. Raises BadRequest when there is none."""
         if not self._fill():
             raise BadRequest(self._message)
 
     def _fill(self) -> bool:
+        """Read another piece into the buffer; return False when there is none."""
         piece = next(self._pieces, b"")
         self._buffer = self._buffer[self._at :] + piece
         self._at = 0
         return bool(piece)
 
     def _keep(self, end: int) -> None:
-        """Keep what stands before ``end`` in the buffer, and go there."""
+        """Consume the buffer up to ``end`` and keep it as part of the returned text."""
         self._rest += memoryview(self._buffer)[self._at : end]
         self._at = end
-        if len(self._rest) > LONGEST_REST:
+        if len(self._rest) > MAX_REST:
             raise TooLarge(
-                f"The request has over {LONGEST_REST // 2**20} MiB besides the contents of files"
+                f"The request has over {MAX_REST // 2**20} MiB besides the contents of files"
             )

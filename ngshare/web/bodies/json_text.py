@@ -1,4 +1,4 @@
-"""Decode JSON that a client sent, within a limit on how many values it has."""
+"""Decode JSON that a client sent, with a limit on the number of values."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from ngshare.errors import BadRequest
 
 JSON_VALUES = 500_000
-"""The most values in a JSON text: a roster of 100,000 students, a tree of as many files."""
+"""The most values in a JSON text: enough for a roster of 100,000 students, or as many files."""
 
 
 def decode_json(text: str | bytes, message: str) -> Any:
-    """Decode JSON, or raise BadRequest with ``message``.
+    """Decode JSON. Raises BadRequest with ``message``, or when there are too many values.
 
-    Decoding holds up everything else in this process, and a list of nothing takes
-    twenty times its text in memory: so there is an end to how many values there may be.
+    The number of values is limited because nothing else runs in this process while JSON is
+    decoded, and a list of empty values takes twenty times its text in memory.
     """
     check_json_values(text)
     try:
@@ -28,19 +28,19 @@ def decode_json(text: str | bytes, message: str) -> Any:
 
 def check_json_values(text: str | bytes) -> None:
     """Raise BadRequest when a JSON text may have more values than a request may."""
-    if len(text) > JSON_VALUES and _values(text) > JSON_VALUES:
+    if len(text) > JSON_VALUES and _count_values(text) > JSON_VALUES:
         raise BadRequest(f"The request has more than {JSON_VALUES} JSON values")
 
 
-def _values(text: str | bytes) -> int:
-    """At least as many as there are values in a JSON text."""
+def _count_values(text: str | bytes) -> int:
+    """Return an upper bound of the number of values in a JSON text."""
     if isinstance(text, bytes):
         return text.count(b",") + text.count(b"[") + text.count(b"{")
     return text.count(",") + text.count("[") + text.count("{")
 
 
 def _parse_integer(digits: str) -> int:
-    # No field holds a number, and reading a long one takes the square of its length.
+    # No field is a number, and the time to parse one grows with the square of its length.
     if len(digits) > 20:
         raise ValueError("an integer that is too long")
     return int(digits)

@@ -1,4 +1,4 @@
-"""Keep request bodies while they arrive: small ones in memory, the others in temporary files."""
+"""Spool request bodies as they arrive: small ones in memory, others in temporary files."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from typing import IO, Any
 from ngshare.errors import OutOfSpace, Unavailable
 
 SMALL = 2**20
-"""Bodies of at most so many bytes are kept in memory."""
+"""The largest body, in bytes, that is kept in memory."""
 
 MEMORY = 64 * 2**20
-"""The most bytes of all bodies that are in memory at once; further small ones go to files too."""
+"""The most bytes of all bodies in memory at once. Beyond it small bodies go to files, too."""
 
 WRITE = 512 * 1024
-"""How many bytes are written to a file at once."""
+"""The bytes that are collected before they are written to a file."""
 
 STEP = 2**20
-"""In steps of so many bytes a body reserves space as it arrives: only announced, it takes none."""
+"""The bytes of space that a body reserves at a time, as it arrives. A length that is only announced
+reserves no more than one step."""
 
 RunInThread = Callable[..., Awaitable[Any]]
 
 
 class Spool:
-    """The space that request bodies may take.
+    """The memory and disk space for request bodies.
 
-    folder: where temporary files are made; None for the system's folder. They have no name, so
-    a process that is killed leaves none behind.
-    limit: the most bytes of all of them.
+    folder: where temporary files are created; None for the system's folder. They have no name, so
+    a process that is killed leaves none behind. limit: the most bytes of all files together.
+    in_thread: runs a function in a worker thread. used, in_memory: the bytes that are reserved.
     """
 
     def __init__(self, folder: Path | None, limit: int, in_thread: RunInThread) -> None:
@@ -41,11 +42,11 @@ class Spool:
         self.in_memory = 0
 
     def has_memory(self, size: int) -> bool:
-        """Whether a body of ``size`` bytes may be kept in memory now."""
+        """Return whether a body of ``size`` bytes may be kept in memory now."""
         return size <= SMALL and self.in_memory + size <= MEMORY
 
     def reserve(self, size: int) -> None:
-        """Take ``size`` bytes of the space. Raises Unavailable when there are not as many left."""
+        """Reserve ``size`` bytes of disk. Raises Unavailable when there are not as many left."""
         if self.used + size > self.limit:
             raise Unavailable(
                 "The exchange is receiving too many large requests; please try again",
@@ -54,14 +55,15 @@ class Spool:
         self.used += size
 
     def release(self, size: int) -> None:
-        """Give bytes back."""
+        """Release ``size`` reserved bytes of disk."""
         self.used -= size
 
 
 class Body:
-    """The body of one request as it arrives. Close it.
+    """The body of one request as it arrives. It must be closed.
 
-    length: how many bytes were announced; None when that is not known.
+    length: the announced size in bytes; None if it is unknown. size: the bytes that have arrived.
+    file: the temporary file of a spooled body, once something is written.
     Raises Unavailable when the spool has no space for it.
     """
 
@@ -81,7 +83,10 @@ class Body:
             spool.in_memory += expected
 
     def add(self, chunk: bytes) -> Awaitable[None] | None:
-        """Keep a chunk; return what to await before the next, None for nothing."""
+        """Append a chunk; return what must be awaited before the next, or None.
+
+        Raises Unavailable when the spool has no space left; awaited, also OutOfSpace.
+        """
         self.size += len(chunk)
         self._buffer += chunk
         if not self.spooled:
@@ -93,18 +98,18 @@ class Body:
         return self._write() if len(self._buffer) >= WRITE else None
 
     async def complete(self) -> None:
-        """Write what is still in memory of a spooled body. Raises what :meth:`add` does."""
+        """Write the rest of a spooled body to its file. Raises what :meth:`add` raises."""
         if self.spooled:
             await self._write()
 
     def content(self) -> bytes:
-        """Take the content of a body that is in memory out of it."""
+        """Return the content of a body in memory, and free that memory."""
         content = bytes(self._buffer)
         self._buffer.clear()
         return content
 
     def close(self) -> None:
-        """Give back what the body takes. It can be closed more than once."""
+        """Release the body's memory, space and file. It may be called more than once."""
         if self._closed:
             return
         self._closed = True
@@ -112,7 +117,7 @@ class Body:
         self._spool.release(self._reserved)
         self._spool.in_memory -= self._in_memory
         if self.file is not None and not self._writing:
-            # While a thread writes, the number of its file must not be given to another file.
+            # Not while a thread writes: the system might reuse the file's descriptor meanwhile.
             self.file.close()
 
     def _reserve(self, size: int) -> None:
@@ -144,7 +149,7 @@ class Body:
 
 
 def _append(file: IO[bytes] | None, folder: Path | None, content: bytearray) -> IO[bytes]:
-    """Write to the end of a file, which is made if there is none yet. Runs in a thread."""
+    """Append to a temporary file, and create it if there is none yet. Blocks."""
     if file is None:
         file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  # closed by Body
     with memoryview(content) as view:

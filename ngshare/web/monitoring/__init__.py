@@ -1,1 +1,1 @@
-"""What operators see of the service: metrics, readiness, the log of requests."""
+"""Monitoring for operators: metrics, readiness, the access log."""

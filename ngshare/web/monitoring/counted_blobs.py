@@ -1,4 +1,4 @@
-"""The blob store, with its failures counted for the metrics."""
+"""A wrapper around the blob store that counts its failures for the metrics."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class CountedBlobs:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Count what is raised, by its kind."""
+        """Count what the block raises, by its kind."""
         try:
             yield
         except OutOfSpace:

@@ -1,4 +1,4 @@
-"""Fields of a log line besides its message, for the JSON format of the log."""
+"""Add fields to a line of the log, for its JSON format."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from typing import Any
 
 
 def fields(**values: Any) -> dict[str, Any]:
-    """The ``extra`` of a log call: what the JSON object of that line holds besides."""
+    """Return the argument ``extra`` of a log call that adds these fields to the line's JSON."""
     return {"fields": values}

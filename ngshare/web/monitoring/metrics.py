@@ -1,7 +1,7 @@
 """Prometheus metrics of the service.
 
-They are counted in this process alone, or, when several workers share the port, in files
-of one folder, so that the worker that is scraped answers for all of them.
+One process counts them in memory. Several workers that share a port count them in files of one
+folder, so that the worker that Prometheus happens to reach replies for all of them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from prometheus_client import (
 from ngshare import __version__
 
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable by which the client library knows the shared folder."""
+"""The environment variable that names the shared folder to Prometheus' client library."""
 
 METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "PUT", "PATCH", "OPTIONS"})
-"""Methods that are counted by name; a client can invent others without end."""
+"""The methods that are counted by name. Clients can make up any number of others."""
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -85,7 +85,7 @@ class Metrics:
             "ngshare_reads_not_logged", "Reads that the audit log lacks, for want of a database"
         )
         self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        """Found once: what has these labels takes longer to find than to count up."""
+        """The counters by labels, cached because looking them up takes longer than incrementing."""
         build = Gauge(
             "ngshare_build_info",
             "The version that runs; always 1",
@@ -102,7 +102,11 @@ class Metrics:
     def answered(
         self, method: str, route: str, status: int, seconds: float, received: int, sent: int
     ) -> None:
-        """Count one request: its route as a pattern, never a path, and its bodies' bytes."""
+        """Count a request that was answered.
+
+        route: the name of the route, never the path. received, sent: the sizes of the bodies, in
+        bytes.
+        """
         if method not in METHODS:
             method = "other"
         kind = (method, route, status)
@@ -118,13 +122,13 @@ class Metrics:
         self.sent_bytes.inc(sent)
 
     def page(self) -> bytes:
-        """Every metric, of all workers, in Prometheus' text format 0.0.4. Reads files."""
+        """Return the metrics of all workers in Prometheus' text format 0.0.4. Blocks."""
         folder = os.environ.get(SHARED_FOLDER)
         if not folder:
             return generate_latest(self._own)
-        every = CollectorRegistry()
-        multiprocess.MultiProcessCollector(every, folder)  # type: ignore[no-untyped-call]  # it has no types
-        return generate_latest(every)
+        all_workers = CollectorRegistry()
+        multiprocess.MultiProcessCollector(all_workers, folder)  # type: ignore[no-untyped-call]  # it has no types
+        return generate_latest(all_workers)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, labels, registry=self._own)

@@ -1,8 +1,8 @@
-"""Whether the service can do its work now: whether database and storage answer in time.
+"""Check whether database and storage answer in time.
 
-Each is asked in a thread of its own, over a connection of its own, so that the
-answer comes also when all that serve requests are stuck. However often it is asked
-for, each is asked one question at a time, and at most one a second.
+Each check runs in a thread of its own, over a connection of its own, so that it ends even when all
+threads that serve requests are stuck. Each runs one at a time, and at most once a second, however
+often readiness is asked for.
 """
 
 from __future__ import annotations
@@ -22,87 +22,95 @@ from ngshare.db.transactions import Database
 log = logging.getLogger("ngshare")
 
 FRESH_SECONDS = 1.0
-"""For how long an answer is believed."""
+"""The seconds for which a result is reused."""
 
 
 class Readiness:
-    """Asks the database and the storage how they are. Use it on one event loop."""
+    """The checks of database and storage. Use it on one event loop.
+
+    patience: the seconds that a request for readiness waits for them.
+    """
 
     def __init__(self, database: Database, blobs: BlobStore, patience: float) -> None:
         self._database = Database(database.url)
-        # Now: a newer version may be installed while this one runs.
+        # Read now, because a newer version may be installed while this one runs.
         check_database = functools.partial(
             self._database.read, revision.check_revision, migrate.head()
         )
-        self._parts = [
-            _Part("database", check_database, patience),
-            _Part("storage", blobs.check, patience),
+        self._checks = [
+            _Check("database", check_database, patience),
+            _Check("storage", blobs.check, patience),
         ]
 
-    async def ill(self) -> list[str]:
-        """Which parts do not answer, or not in time; none when all is well."""
-        well = await asyncio.gather(*(part.well() for part in self._parts))
-        return [part.name for part, fine in zip(self._parts, well, strict=True) if not fine]
+    async def find_failed(self) -> list[str]:
+        """Return the names of the checks that fail, or do not end in time."""
+        passed = await asyncio.gather(*(check.passes() for check in self._checks))
+        return [check.name for check, ok in zip(self._checks, passed, strict=True) if not ok]
 
     def close(self) -> None:
-        """Close the connection of its own."""
+        """Close the connection of the database check."""
         self._database.close()
 
 
-class _Part:
-    """One part of the service, and the last that was heard of it."""
+class _Check:
+    """One check, and its last result.
 
-    def __init__(self, name: str, question: Callable[[], object], patience: float) -> None:
+    function: raises an exception if the check fails. It is called in a thread.
+    """
+
+    def __init__(self, name: str, function: Callable[[], object], patience: float) -> None:
         self.name = name
-        self._question = question
+        self._function = function
         self._patience = patience
-        self._asked: asyncio.Future[bool] | None = None
-        self._asked_at = 0.0
-        self._answered_at = float("-inf")
-        self._was_well = True
+        self._running: asyncio.Future[bool] | None = None
+        self._started_at = 0.0
+        self._ended_at = float("-inf")
+        self._passed = True
 
-    async def well(self) -> bool:
-        fresh = time.monotonic() - self._answered_at < FRESH_SECONDS
-        if self._asked is None or (self._asked.done() and not fresh):
-            self._asked = self._ask()
-            self._asked_at = time.monotonic()
-        # Whoever comes when it is overdue already does not wait for it again.
-        left = self._asked_at + self._patience - time.monotonic()
-        done, _ = await asyncio.wait([self._asked], timeout=max(0.0, left))
-        well = bool(done) and self._asked.result()
+    async def passes(self) -> bool:
+        """Return whether the check passes in time; run it unless there is a fresh result."""
+        fresh = time.monotonic() - self._ended_at < FRESH_SECONDS
+        if self._running is None or (self._running.done() and not fresh):
+            self._running = self._start()
+            self._started_at = time.monotonic()
+        # A check that is overdue already is not waited for again.
+        left = self._started_at + self._patience - time.monotonic()
+        done, _ = await asyncio.wait([self._running], timeout=max(0.0, left))
+        passed = bool(done) and self._running.result()
         if not done:
-            self._tell(False, "no answer")
-        return well
+            self._log_change(False, "no answer")
+        return passed
 
-    def _ask(self) -> asyncio.Future[bool]:
+    def _start(self) -> asyncio.Future[bool]:
+        """Run the check in a thread; return a future of whether it passes."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[bool] = loop.create_future()
+        result: asyncio.Future[bool] = loop.create_future()
 
-        def tell(well: bool, reason: str) -> None:
-            self._answered_at = time.monotonic()
-            self._tell(well, reason)
-            if not answer.done():
-                answer.set_result(well)
+        def set_result(passed: bool, reason: str) -> None:
+            self._ended_at = time.monotonic()
+            self._log_change(passed, reason)
+            if not result.done():
+                result.set_result(passed)
 
-        def ask() -> None:
+        def run() -> None:
             try:
-                self._question()
-                well, reason = True, ""
-            except Exception as error:  # whatever it is, the part does not work
-                well, reason = False, f"{type(error).__name__}: {error}"
+                self._function()
+                passed, reason = True, ""
+            except Exception as error:  # of any kind: the check fails
+                passed, reason = False, f"{type(error).__name__}: {error}"
             try:
-                loop.call_soon_threadsafe(tell, well, reason)
+                loop.call_soon_threadsafe(set_result, passed, reason)
             except RuntimeError:  # the service has stopped meanwhile
                 log.debug("Nobody waits for the readiness of the %s any more", self.name)
 
-        # A daemon: a question that is never answered must not keep the process from ending.
-        threading.Thread(target=ask, name=f"readiness of {self.name}", daemon=True).start()
-        return answer
+        # A daemon: a check that never ends must not keep the process from ending.
+        threading.Thread(target=run, name=f"readiness of {self.name}", daemon=True).start()
+        return result
 
-    def _tell(self, well: bool, reason: str) -> None:
-        """Write a line when something has changed."""
-        if well and not self._was_well:
+    def _log_change(self, passed: bool, reason: str) -> None:
+        """Log a line when the result differs from the one before."""
+        if passed and not self._passed:
             log.info("The %s answers again", self.name)
-        elif not well and self._was_well:
+        elif not passed and self._passed:
             log.error("Not ready: the %s does not work (%s)", self.name, reason)
-        self._was_well = well
+        self._passed = passed

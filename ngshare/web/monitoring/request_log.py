@@ -1,4 +1,4 @@
-"""Count and log each request when it is answered."""
+"""Write the access log, and count requests for the metrics."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ log = logging.getLogger("ngshare.access")
 
 
 def log_request(handler: RequestHandler) -> None:
-    """Count each request, and write one line. Never its query string, which may hold a secret."""
+    """Count an answered request and log one line, without the query, which may hold a secret."""
     assert isinstance(handler, BaseHandler)
     status = handler.get_status()
     level = logging.INFO if status < 400 else logging.WARNING if status < 500 else logging.ERROR
     if status < 400 and isinstance(handler, (health.Health, health.Ready, health.Metrics)):
         level = logging.DEBUG
-    if status == 401 and isinstance(handler, start.StartPage) and _sent_nothing(handler):
-        level = logging.DEBUG  # the Hub, which looks every minute whether its service answers
+    if status == 401 and isinstance(handler, start.StartPage) and _has_no_credentials(handler):
+        level = logging.DEBUG  # the Hub, which checks every minute that its service answers
     request = handler.request
     seconds = request.request_time()
     handler.service.metrics.answered(
@@ -61,7 +61,7 @@ def log_request(handler: RequestHandler) -> None:
     )
 
 
-def _sent_nothing(handler: BaseHandler) -> bool:
-    """Whether a request came without anything that could say who sent it."""
+def _has_no_credentials(handler: BaseHandler) -> bool:
+    """Return whether a request has no credentials at all."""
     headers = handler.request.headers
     return "Authorization" not in headers and "Cookie" not in headers

@@ -1,1 +1,1 @@
-"""The pages that people see: handlers, templates, static files."""
+"""The pages for people with a browser: handlers, templates, static files."""

@@ -6,31 +6,55 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from ngshare.actions import debug_records
 from ngshare.errors import BadRequest, Forbidden
-from ngshare.web.api.lists import PIECE
+from ngshare.web.api.lists import ENCODE_STEP
 from ngshare.web.pages.base import PageHandler
-from ngshare.web.route_access import Who, allow
+from ngshare.web.route_access import Audience, allow
 
 log = logging.getLogger("ngshare")
 
 
 class DebugRecords(PageHandler):
-    """Dumps the records; in debug mode also clears them or loads the sample data."""
+    """Dump the records; in debug mode also clear them or load the sample data."""
 
-    @allow(Who.DEBUG)
+    @allow(Audience.DEBUG)
     async def get(self) -> None:
         action = self.field("action")
         if action == "dump":
             await self._dump()
             return
-        if not self.service.debug:
-            raise Forbidden("Debug mode is off")
+        self._require_debug_mode()
         self._refuse_other_sites()
         if action not in ("clear", "init"):
             raise BadRequest("action should be clear, init, or dump")
-        mode = {"debug": self.service.debug, "hub": self.service.behind_hub}
+        await self._replace(action)
+        self.reply(message="done")
+
+    @allow(Audience.DEBUG)
+    async def post(self) -> None:
+        self._require_debug_mode()
+        action = self.field("action")
+        if action not in ("clear", "init"):
+            raise BadRequest("action should be clear or init")
+        await self._replace(action)
+        if self.wants_html:
+            fields = {"action": "dump", "human-readable": "true"}
+            if not self.service.behind_hub:
+                fields["user"] = self.caller.name
+            self.redirect(f"{self.request.path}?{urlencode(fields)}", status=303)
+        else:
+            self.reply(message="done")
+
+    def _require_debug_mode(self) -> None:
+        if not self.service.debug:
+            raise Forbidden("Debug mode is off")
+
+    async def _replace(self, action: str) -> None:
+        """Delete every record, and with ``init`` load the sample data. Raises Forbidden."""
+        mode = self._mode()
         debug_records.authorize_replacement(self.caller, **mode)  # before any file is stored
         if action == "clear":
             await self.service.write(debug_records.clear_records, self.caller, **mode)
@@ -41,13 +65,17 @@ class DebugRecords(PageHandler):
             await self.service.write(debug_records.load_sample_data, self.caller, files, **mode)
         log.warning("%s deleted every record (action=%s, debug mode)", self.caller.name, action)
         self.service.forget_seen()
-        self.reply(message="done")
+
+    def _mode(self) -> dict[str, bool]:
+        return {"debug": self.service.debug, "hub": self.service.behind_hub}
 
     def _refuse_other_sites(self) -> None:
-        """Refuse what another site may have made a browser send: for a GET a link is enough.
+        """Raise Forbidden for a GET that a link on another site may have made a browser send.
 
-        Browsers tell a Hub without HTTPS less: there a login counts only with the address of
-        the page that it comes from. A token in a header is nothing that a browser adds.
+        POST needs no such check: a login counts only with the form's hidden field ``_xsrf``, and
+        without a Hub the header ``Origin``, which browsers add, is checked. To a Hub without HTTPS
+        browsers do not send ``Sec-Fetch-Site``: there a login counts only with the address of the
+        page that the request comes from. A token in a header is never added by a browser.
         """
         headers = self.request.headers
         site = headers.get("Sec-Fetch-Site")
@@ -66,21 +94,28 @@ class DebugRecords(PageHandler):
         debug_records.authorize_dump(self.caller, debug=self.service.debug)
         async with self.service.replies.of(self.caller.name):
             tables = await self.service.read(debug_records.dump_records)
-            # Every record of a site: too much to be made into a reply on the event loop.
+            # Every record of a site: too many to be encoded on the event loop.
             if not self.flag("human-readable"):
                 await self.reply_large(await self.service.on_files(_encode, tables))
                 return
-            page = await self.service.on_files(self.render_string, "records.html", tables=tables)
+            page = await self.service.on_files(
+                self.render_string,
+                "records.html",
+                tables=tables,
+                user=self.caller.name,
+                xsrf_field=self.xsrf_field(),
+                may_replace=debug_records.may_replace(self.caller, **self._mode()),
+            )
             await self.reply_large(page, "text/html; charset=UTF-8")
 
 
 def _encode(tables: Mapping[str, Sequence[Any]]) -> bytes:
-    """The reply as JSON, made piece by piece, so that the event loop has its turns meanwhile."""
+    """Return the reply as JSON, encoded in pieces so that the event loop can run in between."""
     fields = [b'"success": true']
     for name, rows in tables.items():
         pieces = (
-            json.dumps(rows[start : start + PIECE])[1:-1].encode()
-            for start in range(0, len(rows), PIECE)
+            json.dumps(rows[start : start + ENCODE_STEP])[1:-1].encode()
+            for start in range(0, len(rows), ENCODE_STEP)
         )
         fields.append(b"%s: [%s]" % (json.dumps(name).encode(), b", ".join(pieces)))
     return b"{%s}" % b", ".join(fields)

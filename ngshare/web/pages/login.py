@@ -1,4 +1,4 @@
-"""The end of a login at the Hub."""
+"""The handler that finishes a login at the Hub (OAuth)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tornado.web import HTTPError
 from ngshare.errors import BadRequest, Forbidden, Unavailable
 from ngshare.web.auth.hub_client import HubError
 from ngshare.web.pages.base import PageHandler
-from ngshare.web.route_access import Who, allow
+from ngshare.web.route_access import Audience, allow
 
 
 class OAuthCallback(HubOAuthCallbackHandler, PageHandler):  # type: ignore[misc]  # untyped
-    """Where the Hub sends a browser back to after its login."""
+    """Finish the login of a browser that the Hub redirected here."""
 
-    @allow(Who.PUBLIC)
+    @allow(Audience.PUBLIC)
     async def get(self) -> None:
         try:
             await self.hub_auth.with_patience(self._finish_login())
@@ -29,11 +29,11 @@ class OAuthCallback(HubOAuthCallbackHandler, PageHandler):  # type: ignore[misc]
                 ) from error
             if status < 500:
                 raise BadRequest("This login did not complete; please try again") from error
-            # What the Hub refused and what it failed to answer look the same here.
+            # JupyterHub's client reports a refusal and a missing answer in the same way.
             raise Unavailable("The Hub did not finish this login; please try again") from error
 
     async def _finish_login(self) -> None:
-        # Known before JupyterHub's handler asks in its blocking way.
+        # Cached here, because JupyterHub's handler would ask in its blocking way.
         self._cached_hub_user = await self.hub_auth.get_user(self, sync=False)
         await HubOAuthCallbackHandler.get(self)
 
