@@ -43,9 +43,9 @@ def fetch_assignment(
 def authorize_release(
     connection: Connection, caller: Caller, course: str, assignment: str
 ) -> Access:
-    """Return the caller's access to the course. Raise unless they may release under this name.
+    """Return the caller's access to the course. Raise Forbidden unless they may release.
 
-    Raises Forbidden, and Conflict when an assignment of this name is released. Requests call it
+    Raises Conflict when an assignment of this name is released. Requests call it
     before their files are stored.
     """
     access = require_capability(connection, caller, course, Capability.RELEASE, assignment)

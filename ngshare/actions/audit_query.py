@@ -53,7 +53,7 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
-    """Which entries of the log to return, in which order, and how many at once.
+    """A query of the log: conditions, order, and size of the page.
 
     ``since`` and ``until`` are times, both inclusive. ``before`` and ``after`` are ids of entries:
     only entries that come earlier, or later, in the log than that one are returned. A client that

@@ -27,7 +27,7 @@ from ngshare.protocol.times import format_time
 
 @dataclass(slots=True)
 class PurgeCounts:
-    """How many rows of each kind were purged."""
+    """The number of purged rows of each kind."""
 
     courses: int = 0
     assignments: int = 0

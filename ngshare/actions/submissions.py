@@ -85,10 +85,10 @@ _LATEST_TIME = select(func.max(Submission.submitted_at)).where(
 def authorize_submission(
     connection: Connection, caller: Caller, course: str, assignment: str
 ) -> Access:
-    """Return the caller's access to the course. Raise unless they may submit to the assignment.
+    """Return the caller's access to the course. Raise Forbidden unless they may submit.
 
-    Raises NotFound when the course or the assignment does not exist, and Forbidden. Requests call
-    it before their files are stored.
+    Raises NotFound when the course or the assignment does not exist. Requests call it before
+    their files are stored.
     """
     access = require_member(connection, caller, course, assignment)
     access.require_assignment()

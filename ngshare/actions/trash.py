@@ -77,7 +77,7 @@ def list_trash(
     ]
 
 
-def find_removed_course(connection: Connection, caller: Caller, key: str) -> TrashItem:
+def get_removed_course(connection: Connection, caller: Caller, key: str) -> TrashItem:
     """Return the removed course with this key; for admins. Raise NotFound for any other key."""
     require_admin(caller)
     if not re.fullmatch(r"c[1-9][0-9]{0,17}", key):
@@ -246,5 +246,5 @@ def _course_fields(row: Any) -> tuple[int, str, bool]:
 
 
 def _equals(column: InstrumentedAttribute[int], value: int | None) -> list[ColumnElement[bool]]:
-    """Return the condition that a column has this value; none for None."""
+    """Return the condition that a column has this value, or no condition if it is None."""
     return [] if value is None else [column == value]

@@ -1,7 +1,6 @@
 """Users: remember who sent requests, and find names that may match no user of the Hub.
 
-A user gets a row with the first request, or when somebody first names them, in a roster for
-example.
+A user gets a row with their first request, or earlier when another user adds them to a roster.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ def ensure_users(connection: Connection, names: Iterable[str]) -> dict[str, int]
 def find_suspicious_names(
     connection: Connection, caller: Caller, names: Sequence[str]
 ) -> list[SuspiciousName]:
-    """Return those of these names that may match no user, in their order.
+    """Return the names that may match no user, in the given order.
 
     For callers who may add the names to a course: the result only reveals which of the names
     belong to users who sent requests.

@@ -70,7 +70,7 @@ def require_exportable(connection: Connection, caller: Caller, course: str) -> E
         if not caller.admin:
             raise
         with suppress(NotFound):
-            removed = trash.find_removed_course(connection, caller, course)
+            removed = trash.get_removed_course(connection, caller, course)
             return ExportableCourse(removed.course_id, removed.course, removed.at)
         keys = [item.key for item in trash.find_removed_courses(connection, caller, course)]
         if not keys:

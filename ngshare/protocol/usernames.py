@@ -12,11 +12,11 @@ _INVISIBLE = frozenset({"Cf", "Zl", "Zp"})
 
 
 def name_warnings(name: str) -> list[str]:
-    """Return the reasons why no user may have this name, as phrases that follow the name.
+    """Return the reasons why a name is unlikely to match a user, as phrases that follow the name.
 
     By default JupyterHub makes names lower-case and refuses blanks around them. Services of the
     Hub, here named ``service:NAME``, keep their capitals. Invisible characters and other Unicode
-    forms are typing errors that nobody sees.
+    forms are typing errors that cannot be seen.
     """
     warnings = []
     if name != name.strip():

@@ -1,4 +1,4 @@
-"""A course to act in, and a way to act: ``act(action, caller, ...)`` is one transaction."""
+"""A database with one course, and ``act(action, caller, ...)``, which runs one transaction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Act = Callable[..., Any]
 
 @pytest.fixture
 def act(database: Database) -> Act:
-    """Run an action, in a transaction of its own, on a database with one course in it."""
+    """Return a function that runs an action in its own transaction, on a database with a course."""
     database.write(courses.create_course, ADMIN, COURSE, [INSTRUCTOR.name])
     database.write(roster.put_student, INSTRUCTOR, COURSE, STUDENT.name, "Sam", "Sun", "")
     return database.write

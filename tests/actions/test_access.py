@@ -1,4 +1,4 @@
-"""The permission rules, each for everybody it could be asked about."""
+"""Every permission rule, for every kind of caller."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def act(act: Act) -> Act:
 
 
 @pytest.mark.parametrize("capability", Capability)
-def test_who_has_a_capability(act: Act, capability: Capability) -> None:
+def test_capabilities_of_each_caller(act: Act, capability: Capability) -> None:
     for caller in EVERYBODY:
         if caller in (ADMIN, INSTRUCTOR) or (
             capability is Capability.PARTICIPATE and caller in (STUDENT, CLASSMATE)
@@ -55,7 +55,7 @@ def test_who_has_a_capability(act: Act, capability: Capability) -> None:
             assert not act(access.get_access, caller, COURSE).may(capability)
 
 
-def test_who_is_a_member(act: Act) -> None:
+def test_require_member(act: Act) -> None:
     for caller in EVERYBODY:
         if caller in (ADMIN, INSTRUCTOR, STUDENT, CLASSMATE):
             assert act(access.require_member, caller, COURSE)
@@ -66,7 +66,7 @@ def test_who_is_a_member(act: Act) -> None:
 
 
 @pytest.mark.parametrize("capability", OF_INSTRUCTORS)
-def test_who_may_ask_about_a_student(act: Act, capability: Capability) -> None:
+def test_require_capability_or_self(act: Act, capability: Capability) -> None:
     for caller in EVERYBODY:
         if caller in (ADMIN, INSTRUCTOR, STUDENT):
             assert act(access.require_capability_or_self, caller, COURSE, capability, STUDENT.name)
@@ -81,7 +81,7 @@ def test_who_may_ask_about_a_student(act: Act, capability: Capability) -> None:
             assert denied.value.reason == NOT_INSTRUCTOR
 
 
-def test_a_role_that_is_not_known_grants_nothing() -> None:
+def test_an_unknown_role_grants_nothing() -> None:
     unknown = Access(1, COURSE, "role of a later release", False, 1, None)
     assert not any(unknown.may(capability) for capability in Capability)
 
@@ -107,7 +107,7 @@ def require_grading_or_self(connection: Connection, caller: Caller, course: str)
 @pytest.mark.parametrize(
     "rule", [access.get_access, access.require_member, require_grading, require_grading_or_self]
 )
-def test_whether_the_course_exists_comes_first(act: Act, rule: Rule) -> None:
+def test_the_existence_of_the_course_is_checked_first(act: Act, rule: Rule) -> None:
     act(courses.remove_course, ADMIN, "Other")
     for caller in EVERYBODY:
         for course in ("No such course", "Other", COURSE.lower(), ""):
@@ -115,7 +115,7 @@ def test_whether_the_course_exists_comes_first(act: Act, rule: Rule) -> None:
                 act(rule, caller, course)
 
 
-def test_what_somebody_is_in_a_course(act: Act) -> None:
+def test_role_in_a_course(act: Act) -> None:
     def role(caller: Caller) -> str | None:
         found: Access = act(access.get_access, caller, COURSE)
         return found.role
@@ -130,7 +130,7 @@ def test_an_admin_need_not_be_known_to_the_database(act: Act) -> None:
     assert act(require_grading, Caller("never seen", admin=True), COURSE)
 
 
-def test_the_assignment_that_is_looked_up_with_a_course(act: Act) -> None:
+def test_the_assignment_looked_up_with_a_course(act: Act) -> None:
     def named(course: str, assignment: str | None) -> access.AssignmentRef | None:
         released: access.AssignmentRef | None = act(
             access.get_access, INSTRUCTOR, course, assignment
@@ -147,15 +147,15 @@ def test_the_assignment_that_is_looked_up_with_a_course(act: Act) -> None:
         assert named(COURSE, missing) is None
 
 
-def test_a_stranger_hears_nothing_of_an_assignment(act: Act) -> None:
-    """Else anybody could find out what will be in an examination of another course."""
+def test_a_stranger_cannot_find_out_whether_an_assignment_exists(act: Act) -> None:
+    """Names of assignments may reveal the subject of an examination."""
     act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", [])
     for assignment in ("ps1", "no such assignment"):
         with pytest.raises(Forbidden):
             act(assignments.fetch_assignment, STRANGER, COURSE, assignment)
 
 
-def test_whoever_is_in_the_course_is_a_participant(act: Act) -> None:
+def test_members_of_a_course_are_participants(act: Act) -> None:
     def participant(caller: Caller, student: str) -> bool:
         def require(connection: Connection) -> None:
             found = access.get_access(connection, caller, COURSE)

@@ -1,4 +1,4 @@
-"""Every change leaves a row that says who did what, when and where; a refusal leaves none."""
+"""Every change writes an entry into the audit log; a refused request writes none."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def last_entry(connection: Connection) -> AuditEntry:
 
 @pytest.fixture
 def act(act: Act, monkeypatch: pytest.MonkeyPatch) -> Act:
-    """The course, with an assignment that the student handed in."""
+    """The course, with an assignment to which the student submitted."""
     monkeypatch.setattr("ngshare.actions.audit.now", lambda: NOW)
     act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", FILES)
     act(submissions.submit, STUDENT, COURSE, "ps1", FILES)
@@ -74,7 +74,7 @@ def act(act: Act, monkeypatch: pytest.MonkeyPatch) -> Act:
         ),
     ],
 )
-def test_a_change_leaves_a_row(
+def test_a_change_is_logged_and_a_refusal_is_not(
     act: Act,
     action: Callable[..., Any],
     caller: Caller,
@@ -101,14 +101,14 @@ def test_a_change_leaves_a_row(
     assert entry.course_id is not None
 
 
-def test_a_row_says_what_its_event_needs_besides(act: Act) -> None:
+def test_detail_of_entries(act: Act) -> None:
     act(roster_import.import_students, INSTRUCTOR, COURSE, [roster.Person("b"), roster.Person("a")])
     assert act(last_entry).detail == {"count": 2, "changed": 2}
     act(feedback.give_feedback, INSTRUCTOR, COURSE, "ps1", "sam", format_time(NOW), FILES)
     assert act(last_entry).detail == {"files": 1, "timestamp": format_time(NOW)}
 
 
-def test_a_new_course_leaves_a_row_for_each_instructor(act: Act) -> None:
+def test_a_new_course_has_an_entry_for_each_instructor(act: Act) -> None:
     act(courses.create_course, ADMIN, "New", ["b", "a", "b"])
     query = select(AuditEntry.event, AuditEntry.actor, AuditEntry.at, AuditEntry.detail)
     query = query.where(AuditEntry.course == "New").order_by(AuditEntry.id)
@@ -120,7 +120,7 @@ def test_a_new_course_leaves_a_row_for_each_instructor(act: Act) -> None:
     ]
 
 
-def test_no_row_of_a_new_course_grows_with_its_instructors(act: Act) -> None:
+def test_entries_of_a_new_course_do_not_grow_with_the_number_of_instructors(act: Act) -> None:
     act(courses.create_course, ADMIN, "New", [f"instructor {number}" for number in range(2000)])
     query = select(AuditEntry.detail).where(AuditEntry.course == "New")
     details = act(lambda connection: list(connection.scalars(query)))
@@ -133,7 +133,7 @@ def students_added(connection: Connection) -> list[str | None]:
     return list(connection.scalars(query.order_by(AuditEntry.id)))
 
 
-def test_an_import_leaves_a_row_for_each_student_who_is_new_or_changed(act: Act) -> None:
+def test_an_import_has_an_entry_for_each_student_who_is_new_or_changed(act: Act) -> None:
     before = act(students_added)
     people = [roster.Person(name, "", "", "") for name in ("b", "a", "b")]
     act(roster_import.import_students, INSTRUCTOR, COURSE, people)
@@ -146,7 +146,7 @@ def test_an_import_leaves_a_row_for_each_student_who_is_new_or_changed(act: Act)
     assert act(last_entry).detail == {"count": 2, "changed": 0}
 
 
-def test_the_row_of_an_import_does_not_grow_with_it(act: Act) -> None:
+def test_the_entry_of_an_import_does_not_grow_with_the_number_of_students(act: Act) -> None:
     names = (f"student {number}" for number in range(2000))
     act(roster_import.import_students, INSTRUCTOR, COURSE, [roster.Person(name) for name in names])
     assert act(last_entry).detail == {"count": 2000, "changed": 2000}

@@ -1,4 +1,4 @@
-"""Reading the audit log: pages, their order, what is looked for."""
+"""Queries of the audit log: filters, order, pages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def at(number: int) -> datetime:
 
 
 def put(connection: Connection, *moments: int, **values: object) -> None:
-    """Write entries of these moments, in this order, with these values."""
+    """Write entries of these times, in this order, with these values."""
     course_id = get_access(connection, ADMIN, COURSE).course_id
     connection.execute(
         insert(AuditEntry),
@@ -45,14 +45,14 @@ def put(connection: Connection, *moments: int, **values: object) -> None:
 
 @pytest.fixture
 def act(act: Act) -> Act:
-    """The course, with ten entries more in its log, which were not written in order."""
+    """The course, with ten more entries in its log, not written in the order of their times."""
     act(put, *range(0, 10, 2))
     act(put, *range(1, 10, 2))
     return act
 
 
-def test_who_follows_the_log_with_an_overlap_misses_no_late_entry(act: Act) -> None:
-    """As docs/api.md says: what is written late stands before what was seen already."""
+def test_a_client_that_polls_with_an_overlap_misses_no_late_entry(act: Act) -> None:
+    """The method of docs/api.md: a late entry comes before entries that the client has seen."""
     seen = act(list_log, ADMIN, LogFilter(oldest_first=True)).entries
     newest = max(entry.at for entry in seen)
     late = newest - timedelta(seconds=3)
@@ -70,8 +70,8 @@ def students(page: LogPage) -> list[str]:
     return [entry.student or "" for entry in page.entries]
 
 
-def everything(act: Act, **wanted: object) -> list[str]:
-    """What one sees who goes on to the last page."""
+def read_all_pages(act: Act, **wanted: object) -> list[str]:
+    """Return the students of the entries of all pages."""
     direction = "after" if wanted.get("oldest_first") else "before"
     seen, place = [], None
     while True:
@@ -88,10 +88,10 @@ TESTED = [f"s{number}" for number in range(10)]
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 9, 10, 11, 1000])
 @pytest.mark.parametrize("oldest_first", [True, False])
-def test_page_by_page_everything_comes_once_and_in_order(
+def test_pages_together_have_every_entry_once_and_in_order(
     act: Act, limit: int, oldest_first: bool
 ) -> None:
-    seen = everything(act, event="tested", limit=limit, oldest_first=oldest_first)
+    seen = read_all_pages(act, event="tested", limit=limit, oldest_first=oldest_first)
     assert seen == (TESTED if oldest_first else TESTED[::-1])
 
 
@@ -103,14 +103,14 @@ def test_a_page_has_at_least_one_entry_and_at_most_a_thousand(act: Act, limit: i
     assert page.next == page.entries[-1].id
 
 
-def test_entries_of_one_moment_are_all_seen(act: Act) -> None:
+def test_pages_have_every_entry_of_one_time(act: Act) -> None:
     act(put, *[20] * 7, event="same")
     for oldest_first in (True, False):
-        seen = everything(act, event="same", limit=2, oldest_first=oldest_first)
+        seen = read_all_pages(act, event="same", limit=2, oldest_first=oldest_first)
         assert seen == ["s20"] * 7
 
 
-def test_what_is_before_and_after_an_entry_does_not_depend_on_the_order_shown(act: Act) -> None:
+def test_before_and_after_do_not_depend_on_the_order_of_the_page(act: Act) -> None:
     page = act(list_course_log, INSTRUCTOR, COURSE, LogFilter(event="tested", student="s4"))
     (entry,) = page.entries
     for oldest_first in (True, False):
@@ -122,7 +122,7 @@ def test_what_is_before_and_after_an_entry_does_not_depend_on_the_order_shown(ac
         assert sorted(seen) == TESTED[5:]
 
 
-def test_moments_bound_what_is_seen_themselves_included(act: Act) -> None:
+def test_since_and_until_are_inclusive(act: Act) -> None:
     wanted = LogFilter(since=at(3), until=at(6), oldest_first=True)
     assert students(act(list_course_log, INSTRUCTOR, COURSE, wanted)) == TESTED[3:7]
 
@@ -131,7 +131,7 @@ def test_moments_bound_what_is_seen_themselves_included(act: Act) -> None:
     ("field", "value"),
     [("assignment", "ps7"), ("student", "sue"), ("actor", "sue"), ("event", "looked for")],
 )
-def test_only_what_is_wanted_is_seen(act: Act, field: str, value: str) -> None:
+def test_each_filter_selects_matching_entries(act: Act, field: str, value: str) -> None:
     act(put, 42, **{"student": "s42", field: value})
     page = act(list_course_log, INSTRUCTOR, COURSE, LogFilter(**{field: value}))  # type: ignore[arg-type]
     (entry,) = page.entries
@@ -139,19 +139,17 @@ def test_only_what_is_wanted_is_seen(act: Act, field: str, value: str) -> None:
     assert getattr(entry, field) == value
 
 
-def test_what_is_rare_is_found_however_many_pages_it_takes(
-    act: Act, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rare_match_is_found_on_a_later_page(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ngshare.actions.audit_query.MAX_SCANNED_ENTRIES", 3)
     first = act(list_course_log, INSTRUCTOR, COURSE, LogFilter(student="s0"))
     assert (first.entries, first.next is None) == ([], False)
-    assert everything(act, student="s0") == ["s0"]
-    assert everything(act, student="s9", oldest_first=True) == ["s9"]
-    assert everything(act, student="nobody") == []
-    assert everything(act, event="tested", limit=2) == TESTED[::-1]
+    assert read_all_pages(act, student="s0") == ["s0"]
+    assert read_all_pages(act, student="s9", oldest_first=True) == ["s9"]
+    assert read_all_pages(act, student="nobody") == []
+    assert read_all_pages(act, event="tested", limit=2) == TESTED[::-1]
 
 
-def test_an_instructor_sees_the_log_of_the_course_and_no_other(act: Act) -> None:
+def test_an_instructor_sees_the_log_of_no_other_course(act: Act) -> None:
     act(courses.create_course, ADMIN, "Other", [STRANGER.name])
     page = act(list_course_log, INSTRUCTOR, COURSE, LogFilter())
     assert {entry.course for entry in page.entries} == {COURSE}
@@ -165,7 +163,7 @@ def test_an_instructor_sees_the_log_of_the_course_and_no_other(act: Act) -> None
             act(list_course_log, INSTRUCTOR, COURSE, wanted)
 
 
-def test_a_course_that_took_the_name_of_a_removed_one_has_a_log_of_its_own(act: Act) -> None:
+def test_a_new_course_with_the_name_of_a_removed_one_has_its_own_log(act: Act) -> None:
     act(courses.remove_course, ADMIN, COURSE)
     with pytest.raises(NotFound):
         act(list_course_log, INSTRUCTOR, COURSE, LogFilter())
@@ -176,7 +174,7 @@ def test_a_course_that_took_the_name_of_a_removed_one_has_a_log_of_its_own(act: 
     assert students(page) == ["s3"]
 
 
-def test_who_may_read_it(act: Act) -> None:
+def test_permissions(act: Act) -> None:
     for caller in (STUDENT, STRANGER):
         with pytest.raises(Forbidden):
             act(list_course_log, caller, COURSE, LogFilter())
@@ -186,14 +184,14 @@ def test_who_may_read_it(act: Act) -> None:
     act(list_course_log, ADMIN, COURSE, LogFilter())
 
 
-# Reads, which are written later
+# Reads, whose entries are written later
 
 
 def read(number: int, course: str = COURSE) -> ReadEvent:
     return ReadEvent(at(number), "sam", "assignment fetched", course, "ps1", None, {"files": 1})
 
 
-def test_reads_stand_in_the_log_where_they_happened(act: Act) -> None:
+def test_reads_are_listed_at_their_time(act: Act) -> None:
     act(record_reads, [read(4), read(20)])
     page = act(
         list_course_log, INSTRUCTOR, COURSE, LogFilter(actor="sam", since=at(4), until=at(5))
@@ -202,8 +200,8 @@ def test_reads_stand_in_the_log_where_they_happened(act: Act) -> None:
     assert page.entries[1].detail == {"files": 1}
 
 
-def test_reads_belong_to_the_course_that_has_the_name(act: Act) -> None:
-    """Not to a newer one of that name, which was removed before the older was restored."""
+def test_reads_belong_to_the_live_course_of_that_name(act: Act) -> None:
+    """Not to a newer course of that name that was removed before the older one was restored."""
     act(courses.remove_course, ADMIN, COURSE)
     act(courses.create_course, ADMIN, COURSE, [])
     act(courses.remove_course, ADMIN, COURSE)
@@ -214,7 +212,7 @@ def test_reads_belong_to_the_course_that_has_the_name(act: Act) -> None:
     assert [entry.actor for entry in page.entries] == ["sam"]
 
 
-def test_reads_of_a_course_that_was_just_removed_are_its_own(act: Act) -> None:
+def test_reads_belong_to_the_course_removed_since(act: Act) -> None:
     act(courses.remove_course, ADMIN, COURSE)
     act(record_reads, [read(40)])
     act(trash_restore.restore_item, ADMIN, "c1")
@@ -222,7 +220,7 @@ def test_reads_of_a_course_that_was_just_removed_are_its_own(act: Act) -> None:
     assert [entry.actor for entry in page.entries] == ["sam"]
 
 
-def test_reads_of_a_course_that_was_removed_since_are_kept(act: Act) -> None:
+def test_reads_of_a_removed_or_unknown_course_are_kept(act: Act) -> None:
     act(courses.remove_course, ADMIN, COURSE)
     act(record_reads, [read(30), read(31, "Never was")])
     page = act(list_log, ADMIN, LogFilter(event="assignment fetched"))

@@ -1,4 +1,4 @@
-"""Who has not handed in, or not in time."""
+"""Students who have not submitted, or not in time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture
 def act(act: Act, monkeypatch: pytest.MonkeyPatch) -> Act:
-    """An assignment, and students who handed in early, late, both, at the deadline and never."""
+    """An assignment, and students who submitted early, late, both, at the deadline and never."""
     act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", [])
     act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps2", [])
     for name, moments in (
@@ -38,13 +38,13 @@ def act(act: Act, monkeypatch: pytest.MonkeyPatch) -> Act:
     return act
 
 
-def test_who_never_handed_in(act: Act) -> None:
+def test_students_without_a_submission(act: Act) -> None:
     assert act(list_missing, INSTRUCTOR, COURSE, "ps1", None) == [
         MissingStudent("sam", "Sam", "Sun", "", None)
     ]
 
 
-def test_who_had_not_handed_in_by_the_deadline(act: Act) -> None:
+def test_students_without_a_submission_by_the_deadline(act: Act) -> None:
     assert act(list_missing, INSTRUCTOR, COURSE, "ps1", DEADLINE) == [
         MissingStudent("late", "Late", "X", "late@x.edu", DEADLINE + MINUTE),
         MissingStudent("sam", "Sam", "Sun", "", None),
@@ -53,7 +53,7 @@ def test_who_had_not_handed_in_by_the_deadline(act: Act) -> None:
     assert [one.username for one in missing] == ["both", "early", "late", "punctual", "sam"]
 
 
-def test_who_may_ask(act: Act) -> None:
+def test_permissions(act: Act) -> None:
     for caller in (STUDENT, STRANGER):
         with pytest.raises(Forbidden):
             act(list_missing, caller, COURSE, "ps1", None)

@@ -1,4 +1,4 @@
-"""Moments that are read as text are the same to the letter as those that are read as moments."""
+"""A time read from the database as text equals the formatted time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOMENTS = [
 
 
 @pytest.mark.parametrize("moment", MOMENTS, ids=str)
-def test_as_clients_compare_them(act: Act, moment: datetime) -> None:
+def test_the_text_has_the_format_that_clients_compare(act: Act, moment: datetime) -> None:
     act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", [])
     act(submissions.submit, STUDENT, COURSE, "ps1", [])
 
@@ -35,7 +35,7 @@ def test_as_clients_compare_them(act: Act, moment: datetime) -> None:
     assert act(submissions.collect, INSTRUCTOR, COURSE, "ps1", STUDENT.name, None)[0] == moment
 
 
-def test_none_is_none(act: Act) -> None:
+def test_null_is_none(act: Act) -> None:
     def read(connection: Connection) -> object:
         return connection.scalar(select(type_coerce(literal_column("NULL"), UtcText)))
 
@@ -43,7 +43,7 @@ def test_none_is_none(act: Act) -> None:
 
 
 @only_sqlite
-def test_one_that_another_program_wrote_without_its_microseconds(act: Act) -> None:
+def test_a_time_that_another_program_stored_without_microseconds(act: Act) -> None:
     def read(connection: Connection) -> object:
         written = literal_column("'2026-01-01 10:00:00'")
         return connection.scalar(select(type_coerce(written, UtcText)))
@@ -52,7 +52,7 @@ def test_one_that_another_program_wrote_without_its_microseconds(act: Act) -> No
 
 
 @only_postgresql
-def test_one_that_the_server_tells_in_a_zone_of_its_own(act: Act) -> None:
+def test_a_time_that_postgresql_returns_in_another_zone(act: Act) -> None:
     def read(connection: Connection) -> object:
         connection.execute(text("SET LOCAL TIME ZONE 'America/New_York'"))
         written = literal_column("TIMESTAMPTZ '2026-01-01 10:00:00.5+00'")

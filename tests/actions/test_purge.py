@@ -1,4 +1,4 @@
-"""Purge deletes what has been in the trash for long, with all that is in it, and nothing else."""
+"""A purge deletes old items of the trash with their contents, and nothing else."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tests.actions.conftest import ADMIN, COURSE, INSTRUCTOR, STUDENT, Act
 
 SHELL = Caller("shell:root", admin=True)
 KEPT = "Kept"
-"""A course like the first, of which nothing is ever removed."""
+"""A course like the first, from which nothing is removed."""
 
 
 def tree(content: bytes) -> list[StoredFile]:
@@ -63,7 +63,7 @@ def filled(act: Act) -> None:
 
 
 def counts(connection: Connection) -> dict[str, int]:
-    """How many rows each table has, but for users and the audit log."""
+    """Return the number of rows of each table, except users and audit log."""
     return {
         name: connection.scalar(select(func.count()).select_from(table)) or 0
         for name, table in Base.metadata.tables.items()
@@ -72,7 +72,7 @@ def counts(connection: Connection) -> dict[str, int]:
 
 
 def of_course(connection: Connection, course: str) -> dict[str, int]:
-    """How many rows one course has."""
+    """Return the number of rows of one course by table."""
     [course_id] = connection.scalars(select(Course.id).where(Course.name == course))
     of = {
         "assignments": (Assignment, Assignment.course_id == course_id),
@@ -116,7 +116,7 @@ def test_only_for_admins(act: Act) -> None:
         act(purge.purge_items, INSTRUCTOR, [], audit.now())
 
 
-def test_nothing_that_is_not_removed(act: Act, filled: None) -> None:
+def test_rows_that_are_not_removed_are_not_purged(act: Act, filled: None) -> None:
     before = act(counts)
     assert purge_all(act) == PurgeCounts()
     everything = [f"{kind}{number}" for kind in "camt" for number in range(1, 40)]
@@ -126,7 +126,7 @@ def test_nothing_that_is_not_removed(act: Act, filled: None) -> None:
     assert act(counts) == before
 
 
-def test_a_course_with_all_that_is_in_it(act: Act, filled: None) -> None:
+def test_a_course_with_its_contents(act: Act, filled: None) -> None:
     kept = act(of_course, KEPT)
     act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps2")
     act(courses.remove_course, ADMIN, COURSE)
@@ -172,7 +172,7 @@ def test_an_assignment_with_its_submissions(act: Act, filled: None) -> None:
 
 
 @pytest.mark.parametrize("role", ["student", "instructor"])
-def test_a_member_whose_submissions_stay(act: Act, filled: None, role: str) -> None:
+def test_a_member_but_not_their_submissions(act: Act, filled: None, role: str) -> None:
     name = STUDENT.name if role == "student" else INSTRUCTOR.name
     remove = roster.remove_student if role == "student" else roster.remove_instructor
     act(remove, ADMIN, COURSE, name)
@@ -183,7 +183,7 @@ def test_a_member_whose_submissions_stay(act: Act, filled: None, role: str) -> N
     assert act(last_events, 1)[0][0] == f"{role} purged"
 
 
-def test_what_newer_trees_replaced(act: Act, filled: None) -> None:
+def test_replaced_trees(act: Act, filled: None) -> None:
     act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
     act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", tree(b"newer release"))
     moment = act(submissions.list_submissions, INSTRUCTOR, COURSE, "ps1")[0].timestamp
@@ -197,7 +197,7 @@ def test_what_newer_trees_replaced(act: Act, filled: None) -> None:
     assert found[1] == tree(b"newer feedback")
 
 
-def test_what_was_replaced_in_an_assignment_goes_with_it(act: Act, filled: None) -> None:
+def test_an_assignment_with_its_replaced_trees(act: Act, filled: None) -> None:
     before = act(counts)
     for _ in range(2):
         act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
@@ -216,7 +216,7 @@ def test_what_was_replaced_in_an_assignment_goes_with_it(act: Act, filled: None)
     }
 
 
-def test_a_replaced_tree_that_something_points_to_stays(act: Act, filled: None) -> None:
+def test_a_replaced_tree_that_is_still_referenced_is_not_purged(act: Act, filled: None) -> None:
     def mark_all(connection: Connection) -> None:
         ids = select(Tree.id, literal(audit.now(), UtcDateTime()))
         columns = ["tree_id", "replaced_at"]
@@ -228,7 +228,7 @@ def test_a_replaced_tree_that_something_points_to_stays(act: Act, filled: None) 
     assert act(counts) == before
 
 
-def test_what_was_removed_later_stays(act: Act, filled: None) -> None:
+def test_items_removed_later_are_not_purged(act: Act, filled: None) -> None:
     act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
     act(roster.remove_student, INSTRUCTOR, COURSE, STUDENT.name)
     between = audit.now()
@@ -243,7 +243,7 @@ def test_what_was_removed_later_stays(act: Act, filled: None) -> None:
     assert {item.key for item in act(trash.list_trash, SHELL)} == later
 
 
-def test_what_was_restored_meanwhile_stays(act: Act, filled: None) -> None:
+def test_restored_items_are_not_purged(act: Act, filled: None) -> None:
     act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
     act(courses.remove_course, ADMIN, KEPT)
     before = act(counts)
@@ -254,7 +254,7 @@ def test_what_was_restored_meanwhile_stays(act: Act, filled: None) -> None:
     assert act(counts) == before
 
 
-def test_files_that_a_live_tree_names_too_are_still_named(act: Act, filled: None) -> None:
+def test_files_with_the_same_content_in_live_trees_are_not_purged(act: Act, filled: None) -> None:
     act(courses.remove_course, ADMIN, COURSE)
     purge_all(act)
     digests = act(lambda connection: set(connection.scalars(select(File.sha256))))

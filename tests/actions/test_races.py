@@ -1,4 +1,4 @@
-"""Two who do something at the same moment, on PostgreSQL: the second waits, and then knows.
+"""Races on PostgreSQL: the second transaction waits for the first, and sees its changes.
 
 SQLite lets one transaction write at a time, so there is nothing to wait for there.
 """
@@ -59,7 +59,7 @@ def tree(name: str) -> list[StoredFile]:
 
 
 class Race:
-    """Two transactions, of which the second begins when the first is at its end."""
+    """Two transactions, of which the second begins before the first commits."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -145,7 +145,7 @@ def events(database: Database, event: str) -> int:
 
 
 def replaced(database: Database) -> dict[str, bool]:
-    """Whether each tree is marked as replaced, by the name of its one file."""
+    """Return for each tree, by the name of its only file, whether it is marked as replaced."""
     query = select(File.path, ReplacedTree.tree_id.is_not(None)).outerjoin(
         ReplacedTree, ReplacedTree.tree_id == File.tree_id
     )
@@ -231,10 +231,10 @@ def purge_all(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("removal", [remove, step(courses.remove_course, ADMIN, COURSE)])
-def test_a_submission_to_what_is_removed_and_purged_meanwhile(
+def test_a_submission_while_its_assignment_or_course_is_purged(
     race: Race, database: Database, removal: Step
 ) -> None:
-    """Its rows would refer to rows that do not exist any more."""
+    """Without a retry it would fail with a violated foreign key."""
     submit = step(submissions.submit, STUDENT, COURSE, ASSIGNMENT, tree("first"))
     assert isinstance(race.run(steps(removal, purge_all), submit), NotFound)
     assert race.waited
@@ -242,7 +242,7 @@ def test_a_submission_to_what_is_removed_and_purged_meanwhile(
     assert events(database, "submission handed in") == 0
 
 
-def test_feedback_on_what_is_removed_and_purged_meanwhile(race: Race, act: Act) -> None:
+def test_feedback_while_its_assignment_is_purged(race: Race, act: Act) -> None:
     moment = act(submissions.submit, STUDENT, COURSE, ASSIGNMENT, tree("submitted"))
     place = (INSTRUCTOR, COURSE, ASSIGNMENT, STUDENT.name, format_time(moment))
     give = step(feedback.give_feedback, *place, tree("feedback"))
@@ -277,13 +277,13 @@ def test_feedback_that_waited_is_checked_again(race: Race, act: Act) -> None:
     assert race.waited
 
 
-def test_submissions_of_two_students_wait_for_nobody(race: Race) -> None:
+def test_submissions_of_two_students_do_not_wait_for_each_other(race: Race) -> None:
     other = step(submissions.submit, INSTRUCTOR, COURSE, ASSIGNMENT, tree("second"))
     race.run(step(submissions.submit, STUDENT, COURSE, ASSIGNMENT, tree("first")), other)
     assert not race.waited
 
 
-def test_two_who_together_exceed_the_quota_of_their_course(race: Race, act: Act) -> None:
+def test_two_submissions_that_together_exceed_the_quota(race: Race, act: Act) -> None:
     used = act(quota.get_usage, INSTRUCTOR, COURSE)
     submit = quota.enforce_quota(used + 1, submissions.submit)
     result = race.run(
@@ -295,7 +295,7 @@ def test_two_who_together_exceed_the_quota_of_their_course(race: Race, act: Act)
     assert act(quota.get_usage, INSTRUCTOR, COURSE) == used + 1
 
 
-def test_two_within_the_quota_of_their_course(race: Race, act: Act, database: Database) -> None:
+def test_two_submissions_within_the_quota(race: Race, act: Act, database: Database) -> None:
     submit = quota.enforce_quota(act(quota.get_usage, INSTRUCTOR, COURSE) + 2, submissions.submit)
     race.run(
         step(submit, STUDENT, COURSE, ASSIGNMENT, tree("first")),
@@ -306,7 +306,7 @@ def test_two_within_the_quota_of_their_course(race: Race, act: Act, database: Da
     assert events(database, "submission handed in") == 2
 
 
-def test_a_submission_waits_for_no_roster(race: Race) -> None:
+def test_a_submission_does_not_wait_for_an_import(race: Race) -> None:
     race.run(
         step(
             roster_import.import_students, INSTRUCTOR, COURSE, [Person("new"), Person(STUDENT.name)]
@@ -324,7 +324,7 @@ def test_a_release_twice(race: Race, database: Database) -> None:
 
 
 def test_a_release_by_force_twice(race: Race, act: Act, database: Database) -> None:
-    """Both removed it before: the first brings it back, the second is too late."""
+    """It was removed before: the first release restores it, the second gets a conflict."""
     database.write(remove)
     result = race.run(release("first"), release("second"))
     assert race.waited
@@ -333,8 +333,10 @@ def test_a_release_by_force_twice(race: Race, act: Act, database: Database) -> N
     assert act(assignments.fetch_assignment, STUDENT, COURSE, ASSIGNMENT) == tree("first")
 
 
-def test_a_release_that_was_removed_once_more_meanwhile(race: Race, database: Database) -> None:
-    """What the second brings back is what the first left, whose files it replaces."""
+def test_a_release_of_an_assignment_that_is_released_and_removed_meanwhile(
+    race: Race, database: Database
+) -> None:
+    """The second release restores the assignment, and replaces the files of the first."""
     database.write(remove)
     assert race.run(steps(release("first"), remove), release("second")) is None
     assert race.waited
@@ -373,7 +375,7 @@ def test_a_student_is_removed_once(race: Race, database: Database) -> None:
     assert events(database, "student removed") == 1
 
 
-def test_who_was_just_made_an_instructor_is_no_student(race: Race, database: Database) -> None:
+def test_adding_a_student_who_was_just_made_an_instructor(race: Race, database: Database) -> None:
     result = race.run(
         step(roster.put_instructor, ADMIN, COURSE, STUDENT.name, "", "", ""),
         step(roster.put_student, INSTRUCTOR, COURSE, STUDENT.name, "", "", ""),
@@ -383,7 +385,7 @@ def test_who_was_just_made_an_instructor_is_no_student(race: Race, database: Dat
     assert role(database, STUDENT.name) == "instructor"
 
 
-def test_an_import_leaves_alone_who_was_just_made_an_instructor(
+def test_importing_a_student_who_was_just_made_an_instructor(
     race: Race, database: Database
 ) -> None:
     [status] = race.run(
@@ -394,7 +396,7 @@ def test_an_import_leaves_alone_who_was_just_made_an_instructor(
     assert role(database, STUDENT.name) == "instructor"
 
 
-def test_who_was_just_removed_does_not_bring_themselves_back(
+def test_an_instructor_who_was_just_removed_cannot_add_themselves(
     race: Race, database: Database
 ) -> None:
     result = race.run(
@@ -407,7 +409,7 @@ def test_who_was_just_removed_does_not_bring_themselves_back(
 
 
 @pytest.mark.parametrize("first", ["purge", "add"])
-def test_who_is_added_while_they_are_purged_is_in_the_course(
+def test_a_student_added_during_their_purge_is_in_the_course(
     race: Race, act: Act, database: Database, first: str
 ) -> None:
     act(roster.remove_student, INSTRUCTOR, COURSE, STUDENT.name)
@@ -421,7 +423,7 @@ def test_who_is_added_while_they_are_purged_is_in_the_course(
     assert events(database, "student purged") == (1 if first == "purge" else 0)
 
 
-def test_rosters_in_opposite_orders(race: Race) -> None:
+def test_two_imports_of_the_same_students_in_opposite_orders(race: Race) -> None:
     names = [f"student {number}" for number in range(20)]
     people = [Person(name) for name in names]
     assert race.run(
@@ -432,8 +434,10 @@ def test_rosters_in_opposite_orders(race: Race) -> None:
     assert race.retries == 0
 
 
-def test_new_users_named_in_opposite_orders(race: Race, postgres_cluster: Cluster) -> None:
-    """Were they inserted as they are named, each would wait for the other."""
+def test_inserting_the_same_users_in_opposite_orders_does_not_deadlock(
+    race: Race, postgres_cluster: Cluster
+) -> None:
+    """Users are inserted sorted by name; in the given order each would wait for the other."""
     deadlocks = postgres_cluster.log.count("deadlock detected")
     first, second = (step(users.ensure_users, names) for names in (["a"], ["b", "a"]))
     race.run(first, second, then=step(users.ensure_users, ["b"]))

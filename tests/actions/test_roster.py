@@ -1,4 +1,4 @@
-"""Rosters of the size that large courses have, and what becomes of members over time."""
+"""Rosters of large courses, imports, and changes of roles."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def count(connection: Connection, model: Any) -> int:
     return connection.scalar(select(func.count()).select_from(model)) or 0
 
 
-def test_two_thousand_names_with_every_kind_of_trouble_in_them(act: Act) -> None:
+def test_an_import_of_two_thousand_lines_with_every_kind_of_error(act: Act) -> None:
     names = [f"student{number:04}" for number in range(2000)]
     people = [person(name) for name in names]
     people[100] = person(INSTRUCTOR.name)
@@ -52,7 +52,7 @@ def test_two_thousand_names_with_every_kind_of_trouble_in_them(act: Act) -> None
     assert act(roster.get_instructor, INSTRUCTOR, COURSE, INSTRUCTOR.name)
 
 
-def test_importing_again_changes_names_and_doubles_nobody(act: Act) -> None:
+def test_importing_again_changes_names_and_adds_no_rows(act: Act) -> None:
     names = [f"student{number}" for number in range(1200)]
     act(roster_import.import_students, INSTRUCTOR, COURSE, [person(name) for name in names])
     before = act(count, User), act(count, Membership)
@@ -62,19 +62,19 @@ def test_importing_again_changes_names_and_doubles_nobody(act: Act) -> None:
     assert all(enrolled[name].email == "@" for name in names)
 
 
-def test_an_import_leaves_out_nobody_who_was_there(act: Act) -> None:
+def test_an_import_removes_no_students(act: Act) -> None:
     act(roster_import.import_students, INSTRUCTOR, COURSE, [person("new")])
     assert students(act).keys() == {STUDENT.name, "new"}
 
 
-def test_who_was_removed_is_brought_back_by_an_import(act: Act) -> None:
+def test_an_import_restores_a_removed_student(act: Act) -> None:
     act(roster.remove_student, INSTRUCTOR, COURSE, STUDENT.name)
     assert students(act) == {}
     act(roster_import.import_students, INSTRUCTOR, COURSE, [person(STUDENT.name)])
     assert students(act) == {STUDENT.name: person(STUDENT.name)}
 
 
-def test_an_import_of_nobody_changes_nothing(act: Act) -> None:
+def test_an_import_without_acceptable_lines_changes_nothing(act: Act) -> None:
     assert act(roster_import.import_students, INSTRUCTOR, COURSE, []) == []
     people = [person("a/b"), person(INSTRUCTOR.name)]
     statuses = act(roster_import.import_students, INSTRUCTOR, COURSE, people)
@@ -82,7 +82,7 @@ def test_an_import_of_nobody_changes_nothing(act: Act) -> None:
     assert students(act).keys() == {STUDENT.name}
 
 
-def test_names_are_taken_to_the_letter(act: Act) -> None:
+def test_names_are_stored_exactly(act: Act) -> None:
     names = ["A", "a", "ä", "a\u0308", "%", "_", "'; DROP TABLE users --", "a b", " a", "NULL"]
     statuses = act(
         roster_import.import_students, INSTRUCTOR, COURSE, [person(name) for name in names]
@@ -91,14 +91,14 @@ def test_names_are_taken_to_the_letter(act: Act) -> None:
     assert students(act).keys() == {*names, STUDENT.name}
 
 
-def test_nobody_else_may_import(act: Act) -> None:
+def test_only_instructors_may_import(act: Act) -> None:
     for caller in (STUDENT, STRANGER):
         with pytest.raises(Forbidden):
             act(roster_import.import_students, caller, COURSE, [person("new")])
     assert students(act).keys() == {STUDENT.name}
 
 
-def test_what_fails_later_undoes_the_import(act: Act) -> None:
+def test_an_error_rolls_the_import_back(act: Act) -> None:
     def import_and_fail(connection: Connection) -> None:
         roster_import.import_students(connection, INSTRUCTOR, COURSE, [person("new")])
         raise BadRequest("after all")
@@ -110,7 +110,7 @@ def test_what_fails_later_undoes_the_import(act: Act) -> None:
     assert students(act).keys() == {STUDENT.name}
 
 
-def test_users_come_into_being_once(act: Act) -> None:
+def test_ensure_users_inserts_each_user_once(act: Act) -> None:
     names = [f"user{number}" for number in range(2500)]
     ids = act(users.ensure_users, [*names, *names])
     assert len(ids) == len(set(ids.values())) == 2500
@@ -119,7 +119,7 @@ def test_users_come_into_being_once(act: Act) -> None:
     assert act(users.ensure_users, names[:1]) == {names[0]: ids[names[0]]}
 
 
-def test_somebody_has_one_role_in_a_course(act: Act) -> None:
+def test_a_user_has_one_role_in_a_course(act: Act) -> None:
     act(roster.put_instructor, ADMIN, COURSE, STUDENT.name, "", "", "")
     assert students(act) == {}
     assert len(act(roster.list_instructors, STUDENT, COURSE)) == 2
@@ -129,7 +129,7 @@ def test_somebody_has_one_role_in_a_course(act: Act) -> None:
     assert len(act(roster.list_instructors, STUDENT, COURSE)) == 1
 
 
-def test_somebody_may_teach_one_course_and_take_another(act: Act) -> None:
+def test_a_user_may_have_different_roles_in_two_courses(act: Act) -> None:
     act(courses.create_course, ADMIN, "Other", [STUDENT.name])
     assert act(courses.list_roles, STUDENT) == [("Other", "instructor"), (COURSE, "student")]
     assert act(courses.list_courses, STUDENT) == ["Other", COURSE]

@@ -1,4 +1,4 @@
-"""What was removed can be listed and brought back as it was; what is in its way is explained."""
+"""Items of the trash can be listed and restored as they were; errors say what prevents it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OLD, NEW = tree(b"old"), tree(b"new")
 
 @pytest.fixture
 def handed_in(act: Act) -> datetime:
-    """An assignment, with a submission of this moment that has feedback."""
+    """An assignment with a submission that has feedback. Return the time of the submission."""
     act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", OLD)
     moment: datetime = act(submissions.submit, STUDENT, COURSE, "ps1", OLD)
     act(feedback.give_feedback, INSTRUCTOR, COURSE, "ps1", "sam", format_time(moment), OLD)
@@ -191,7 +191,9 @@ def test_old_feedback(act: Act, handed_in: datetime) -> None:
     )
 
 
-def test_what_is_in_a_removed_course_waits_for_it(act: Act, handed_in: datetime) -> None:
+def test_items_in_a_removed_course_cannot_be_restored_before_it(
+    act: Act, handed_in: datetime
+) -> None:
     act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
     act(courses.remove_course, ADMIN, COURSE)
     course, assignment = listed(act)
@@ -203,7 +205,7 @@ def test_what_is_in_a_removed_course_waits_for_it(act: Act, handed_in: datetime)
     assert fetched(act) == OLD
 
 
-def test_only_some(act: Act, handed_in: datetime) -> None:
+def test_filters(act: Act, handed_in: datetime) -> None:
     act(courses.create_course, ADMIN, "Other", [])
     act(courses.remove_course, ADMIN, "Other")
     between = audit.now()
@@ -215,25 +217,25 @@ def test_only_some(act: Act, handed_in: datetime) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "c", "c0", "7", "x7", "c-1", "c1 ", "c1;", "c" + "9" * 30])
-def test_what_is_no_key(act: Act, key: str) -> None:
+def test_an_invalid_key(act: Act, key: str) -> None:
     with pytest.raises(BadRequest, match="no key of the trash"):
         act(trash_restore.restore_item, SHELL, key)
 
 
 @pytest.mark.parametrize("key", ["c9999", "a9999", "m9999", "t9999", "c" + "9" * 18])
-def test_what_is_not_in_the_trash(act: Act, key: str) -> None:
+def test_a_key_of_no_item(act: Act, key: str) -> None:
     with pytest.raises(NotFound, match=f"There is no {key} in the trash"):
         act(trash_restore.restore_item, SHELL, key)
 
 
-def test_a_name_can_be_given_to_courses_only(act: Act, handed_in: datetime) -> None:
+def test_only_courses_can_be_renamed(act: Act, handed_in: datetime) -> None:
     act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
     [item] = listed(act)
     with pytest.raises(BadRequest, match="Only a course"):
         act(trash_restore.restore_item, SHELL, item.key, "ps2")
 
 
-def test_what_is_back_keeps_no_trace_of_its_removal(act: Act, handed_in: datetime) -> None:
+def test_a_restored_row_is_as_before_its_removal(act: Act, handed_in: datetime) -> None:
     def removed_by(connection: Connection) -> list[str]:
         tables = (Course, Assignment, Membership)
         return [
@@ -259,7 +261,7 @@ def test_what_is_back_keeps_no_trace_of_its_removal(act: Act, handed_in: datetim
     assert act(removed_by) == []
 
 
-def test_restored_by_two_at_once(act: Act, database: Database, handed_in: datetime) -> None:
+def test_two_restores_at_the_same_time(act: Act, database: Database, handed_in: datetime) -> None:
     act(courses.remove_course, ADMIN, COURSE)
     [item] = listed(act)
     outcomes: list[str] = []

@@ -1,4 +1,4 @@
-"""What is replaced or removed is kept: nothing handed in is destroyed by one request."""
+"""Replaced and removed trees are kept: no single request destroys submitted work."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def act(act: Act) -> Act:
 
 
 def replaced(connection: Connection) -> list[str]:
-    """The paths of trees that nothing points to any more."""
+    """Return the paths of files in trees without references."""
     query = select(File.path).join(ReplacedTree, ReplacedTree.tree_id == File.tree_id)
     return sorted(connection.scalars(query))
 
@@ -36,21 +36,21 @@ def count(connection: Connection, model: Any) -> int:
     return connection.scalar(select(func.count()).select_from(model)) or 0
 
 
-def test_files_come_in_the_order_of_their_paths(act: Act) -> None:
+def test_files_are_sorted_by_path(act: Act) -> None:
     tree = [file("b", b"22"), file("a/c"), file("a", b""), file("Z")]
     act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps2", tree)
     fetched = act(assignments.fetch_assignment, STUDENT, COURSE, "ps2")
     assert fetched == sorted(tree, key=lambda one: one.path)
 
 
-def test_one_content_may_have_many_names(act: Act) -> None:
+def test_several_files_may_have_the_same_content(act: Act) -> None:
     tree = [file("a"), file("b"), file("c")]
     act(submissions.submit, STUDENT, COURSE, "ps1", tree)
     act(submissions.submit, STUDENT, COURSE, "ps1", tree)
     assert act(count, Submission) == 2
 
 
-def test_an_assignment_that_is_released_again_keeps_the_old_files(act: Act) -> None:
+def test_releasing_again_keeps_the_old_files(act: Act) -> None:
     act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps1")
     assert act(replaced) == []
     act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", [file("better")])
@@ -59,7 +59,7 @@ def test_an_assignment_that_is_released_again_keeps_the_old_files(act: Act) -> N
     assert act(assignments.fetch_assignment, STUDENT, COURSE, "ps1") == [file("better")]
 
 
-def test_a_release_that_is_refused_leaves_no_tree(act: Act) -> None:
+def test_a_refused_release_leaves_no_tree(act: Act) -> None:
     before = act(count, Tree)
     with pytest.raises(Conflict):
         act(assignments.release_assignment, INSTRUCTOR, COURSE, "ps1", [file("other")])
@@ -67,7 +67,7 @@ def test_a_release_that_is_refused_leaves_no_tree(act: Act) -> None:
     assert act(replaced) == []
 
 
-def test_feedback_that_is_given_again_keeps_the_old_files(act: Act) -> None:
+def test_giving_feedback_again_keeps_the_old_files(act: Act) -> None:
     moment = format_time(act(submissions.submit, STUDENT, COURSE, "ps1", [file("work")]))
     place = (COURSE, "ps1", STUDENT.name, moment)
     act(feedback.give_feedback, INSTRUCTOR, *place, [file("first")])
@@ -77,7 +77,7 @@ def test_feedback_that_is_given_again_keeps_the_old_files(act: Act) -> None:
     assert act(feedback.fetch_feedback, STUDENT, *place)[1] == [file("second")]
 
 
-def test_a_removed_course_keeps_everything_apart_from_its_successor(act: Act) -> None:
+def test_a_new_course_with_the_name_of_a_removed_one_is_empty(act: Act) -> None:
     act(submissions.submit, STUDENT, COURSE, "ps1", [file("work")])
     act(courses.remove_course, ADMIN, COURSE)
     act(courses.create_course, ADMIN, COURSE, [INSTRUCTOR.name])
@@ -89,7 +89,7 @@ def test_a_removed_course_keeps_everything_apart_from_its_successor(act: Act) ->
     assert act(count, Submission) == 1
 
 
-def test_a_course_may_be_removed_and_created_any_number_of_times(act: Act) -> None:
+def test_a_course_may_be_removed_and_created_repeatedly(act: Act) -> None:
     for _ in range(3):
         act(courses.remove_course, ADMIN, COURSE)
         act(courses.create_course, ADMIN, COURSE, [])

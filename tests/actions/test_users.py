@@ -1,4 +1,4 @@
-"""Who was seen, and which members may never be."""
+"""Users who were seen, and names that may match no user."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_user_is_first_seen_once(act: Act) -> None:
     assert not act(users.was_seen, INSTRUCTOR.name)
 
 
-def test_names_of_users_who_were_seen_are_not_odd(act: Act) -> None:
+def test_names_of_users_who_were_seen_are_not_suspicious(act: Act) -> None:
     names = ["fine", "JDoe", " u6 "]
     odd = (
         SuspiciousName("JDoe", [CAPITALS]),
@@ -47,7 +47,7 @@ def test_names_of_users_who_were_seen_are_not_odd(act: Act) -> None:
     assert [one.username for one in found] == many[:1100] + many[1101:]
 
 
-def test_members_who_never_came_and_nearly_match_one_who_did(act: Act) -> None:
+def test_members_never_seen_whose_names_resemble_a_user_who_was(act: Act) -> None:
     act(roster_import.import_students, INSTRUCTOR, COURSE, [Person("JDoe"), Person("left")])
     act(roster.remove_student, INSTRUCTOR, COURSE, "left")
     act(courses.create_course, ADMIN, "Other", ["jdoe"])

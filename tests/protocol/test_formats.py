@@ -28,7 +28,7 @@ moments = st.datetimes(timezones=st.just(utc))
     ["a", " ", "Physics 101", "Ökonomie II", "O'Hara", "a@b.edu", ".", "..", "\\", "🎓", "\u0301",
      "\u202e", "n" * 255, "ü" * 255],
 )  # fmt: skip
-def test_a_name_is_any_text_without_a_slash(name: str) -> None:
+def test_legal_names(name: str) -> None:
     assert is_legal_name(name)
     assert check_name(name) == name
 
@@ -51,13 +51,13 @@ def test_a_name_is_any_text_without_a_slash(name: str) -> None:
         "n" * 256,
     ],
 )
-def test_a_name_has_no_slash_and_nothing_that_cannot_be_kept_or_shown(name: str) -> None:
+def test_illegal_names(name: str) -> None:
     assert not is_legal_name(name)
     with pytest.raises(BadRequest, match="Illegal name"):
         check_name(name)
 
 
-def test_text_is_what_every_database_can_keep() -> None:
+def test_storable_text() -> None:
     assert is_storable_text("")
     assert is_storable_text("ü\n\t🎓")
     assert not is_storable_text("a\0")
@@ -125,7 +125,7 @@ def test_other_spellings_of_a_time(text: str, moment: datetime) -> None:
      "2020-01-01 00:00:00\0", "2020-01-01 00:00:60", "2020-1-1 0:0:0",
      "2020-01-01 00:00:00 +99:99:99"],
 )  # fmt: skip
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_invalid_times_are_refused(text: str) -> None:
     with pytest.raises(BadRequest, match=r"^Time format incorrect$"):
         parse_time(text)
 
@@ -136,7 +136,7 @@ def test_a_time_must_be_supplied() -> None:
 
 
 @given(st.text())
-def test_any_text_is_a_time_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
         assert parse_time(text).tzinfo is utc
     except BadRequest as error:
@@ -189,7 +189,7 @@ def test_an_illegal_path(path: str) -> None:
         ("a/" * 1024 + "b", '"' + "a/" * 100 + '..." is longer than 2048 bytes'),
     ],
 )
-def test_the_log_is_told_which_path_is_illegal_and_why(path: str, reason: str) -> None:
+def test_the_log_has_the_illegal_path_and_the_reason(path: str, reason: str) -> None:
     with pytest.raises(BadRequest) as raised:
         check_path(path)
     assert raised.value.log_reason == reason
@@ -198,7 +198,7 @@ def test_the_log_is_told_which_path_is_illegal_and_why(path: str, reason: str) -
 
 @given(paths)
 def test_a_path_is_legal_only_if_unpacking_it_stays_inside(path: str) -> None:
-    """The rule again, in other words than the code's."""
+    """Check the rule against another formulation of it."""
     legal = (
         path != ""
         and all(part.strip(".") or len(part) > 2 for part in path.split("/"))
@@ -214,7 +214,7 @@ def test_a_path_is_legal_only_if_unpacking_it_stays_inside(path: str) -> None:
     assert accepted is legal
 
 
-def test_a_path_can_be_kept_and_indexed() -> None:
+def test_the_longest_path_can_be_stored_and_indexed() -> None:
     longest = ("n" * 255 + "/") * 8
     assert check_path(longest[:MAX_PATH_BYTES].rstrip("/"))
     with pytest.raises(BadRequest):
@@ -226,7 +226,7 @@ def test_a_path_can_be_kept_and_indexed() -> None:
 
 @pytest.mark.parametrize("kind", [str, bytes])
 @pytest.mark.parametrize("value", ["[]", "{}", "0", '""', '{"a": 0}', "[[]]"])
-def test_how_many_values_a_json_text_may_have_is_bounded(kind: type, value: str) -> None:
+def test_the_number_of_values_in_a_json_text_is_limited(kind: type, value: str) -> None:
     def text(count: int) -> Any:
         joined = "[" + ", ".join([value] * count) + "]"
         return joined if kind is str else joined.encode()
@@ -236,13 +236,13 @@ def test_how_many_values_a_json_text_may_have_is_bounded(kind: type, value: str)
         decode_json(text(JSON_VALUES + 1), "wrong")
 
 
-def test_a_long_json_text_of_few_values_is_fine() -> None:
+def test_a_long_json_text_with_few_values_is_accepted() -> None:
     content = "," * 10 + "A" * 3 * JSON_VALUES
     assert decode_json(json.dumps({"content": content}), "wrong") == {"content": content}
 
 
 @pytest.mark.parametrize("digits", ["1" * 21, "-" + "1" * 1000, "9" * 100_000])
-def test_an_integer_of_json_is_not_longer_than_any_that_means_something(digits: str) -> None:
+def test_the_length_of_json_integers_is_limited(digits: str) -> None:
     with pytest.raises(BadRequest, match="wrong"):
         decode_json(f"[{digits}]", "wrong")
     assert decode_json("[12345678901234567890, -1]", "wrong") == [12345678901234567890, -1]

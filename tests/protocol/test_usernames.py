@@ -1,4 +1,4 @@
-"""Which user names may be those of no user of a Hub, and which look alike."""
+"""Warnings about usernames, and keys of names that look alike."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CAPITALS = "has capitals, and JupyterHub makes names lower-case by default"
 @pytest.mark.parametrize(
     "name", ["u6", "j.doe@x.edu", "jürgen", "o'hara", "a b", "service:Grader", "王小明", "🎓"]
 )
-def test_a_name_as_the_hub_has_it(name: str) -> None:
+def test_names_without_warnings(name: str) -> None:
     assert name_warnings(name) == []
 
 
@@ -31,7 +31,7 @@ def test_a_name_as_the_hub_has_it(name: str) -> None:
         (" JDoe", ["begins or ends with a blank", CAPITALS]),
     ],
 )
-def test_a_name_that_may_be_no_users(name: str, warnings: list[str]) -> None:
+def test_names_with_warnings(name: str, warnings: list[str]) -> None:
     assert name_warnings(name) == warnings
 
 
