@@ -1,4 +1,4 @@
-"""Names that every system can unpack, of which no two become the same."""
+"""Paths in an archive are valid on every system, and no two of them collide."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ngshare.admin.archive_paths import MAX_NAME_BYTES, PortablePaths, portable_
         ("", "_"),
     ],
 )
-def test_one_part(name: str, safe: str) -> None:
+def test_portable_name(name: str, safe: str) -> None:
     assert portable_name(name) == safe
 
 

@@ -31,8 +31,8 @@ from tests.require import require
 CONTENTS = (b"the release", b"the same for all", b"the work of sam", b"the feedback")
 
 
-def saw_event(database: Database) -> None:
-    """Let the audit log have an entry that is newer than all that was stored."""
+def record_event(database: Database) -> None:
+    """Add an entry to the audit log, so that it is newer than every blob."""
     database.write(audit.record, ADMIN, "test")
 
 
@@ -41,7 +41,7 @@ def quarantined(blobs: LocalBlobs) -> set[bytes]:
 
 
 def make_expired(blobs: LocalBlobs) -> None:
-    """Let what is in the quarantine have been moved there eight days ago."""
+    """Date the move of the blobs in the quarantine back by eight days."""
     moment = datetime.now(timezone.utc) - timedelta(days=8, hours=1)
     for blob in list(blobs.quarantined()):
         folder = blobs.folder / "quarantine" / moment.strftime("%Y-%m-%dT%HZ")
@@ -54,7 +54,7 @@ def test_what_nothing_names_is_moved_away_and_deleted_days_later(
 ) -> None:
     blobs.put([b"old and nobody's", b"young and nobody's"])
     make_old(blobs, b"old and nobody's", b"the work of sam")
-    saw_event(database)
+    record_event(database)
     cut_off = blobs.incoming / "cut-off"
     cut_off.write_bytes(b"half")
     os.utime(cut_off, (0, 0))
@@ -131,7 +131,7 @@ def test_a_disk_without_a_free_byte_is_when_it_is_needed(
 ) -> None:
     blobs.put([b"left by a request"])
     make_old(blobs, b"left by a request")
-    saw_event(database)
+    record_event(database)
     with (
         (small_storage / "of-others").open("wb", buffering=0) as others,
         pytest.raises(OSError, match="No space left"),
@@ -193,7 +193,7 @@ def test_another_age(run: Run, database: Database, blobs: LocalBlobs, course: st
     make_old(blobs, b"nobody's", b"the work of sam")
     assert "Nothing to collect" in run("storage", "gc", "--yes", "--hours=72").stdout
     assert "Moved 1 file" in run("storage", "gc", "--yes", "--hours", "1").stdout
-    saw_event(database)
+    record_event(database)
     assert "Moved 1 file" in run("storage", "gc", "--yes", "--hours=0").stdout
     assert quarantined(blobs) == {sha256(b"nobody's"), sha256(b"young")}
 
@@ -242,7 +242,7 @@ def test_an_old_copy_of_the_database_takes_away_nothing_that_came_since(
     told = run("storage", "gc", "--yes", "--hours=0", "--database", f"sqlite:///{copy}").stdout
     assert f"2 files ({len(newer) + 8} bytes) older than 0 hours are kept" in told
     assert quarantined(blobs) == set()
-    saw_event(database)
+    record_event(database)
     assert "Moved 1 file, 8 bytes" in run("storage", "gc", "--yes", "--hours=0").stdout
 
 
