@@ -9,22 +9,26 @@ HUB_PORT ?= 8000
 JOBS ?= $(shell expr 1 + $$(nproc)) # test processes: some of them always wait
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench hub clean
+.PHONY: help install demo test check lint docs bench hub clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(READY) ## Set up the venv of the other targets, which they do by themselves too
 
 demo: $(READY) ## One class over HTTP, with nothing to set up; shows what happened
 	@$(BIN)/python docs/examples/demo.py
 
 test: $(READY) ## Every test; those whose programs are missing are skipped and say how to get them
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-check: $(READY) ## Lint, format, types, models equal to migrations, import rules, documented names
+check: lint ## Lint, format, types, models equal to migrations, import rules, documented names
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_docs.py tests/db/test_migrate.py tests/db/test_schema.py
+
+lint: $(READY) ## Lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_docs.py tests/db/test_migrate.py tests/db/test_schema.py
 
 docs: $(READY) ## Build the documentation into docs/_build; warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build

@@ -45,8 +45,24 @@ ON_DISK = (
     "legacy06/test_killed.py",
     "blobs/test_local.py",
     "process/test_crash.py",
+    "test_benchmarks.py",  # which refuse to measure in memory
 )
-"""Tests of durability, by the beginning of their path: their temporary folders are on a disk."""
+"""Tests of durability and of disks, by the beginning of their path: their folders are on a disk."""
+
+SLOW = (
+    "hub/",
+    "process/",
+    "test_packaging.py",
+    "legacy06/",
+    "commands/test_backup.py",
+    "db/test_safe_upgrades.py",
+    "test_benchmarks.py",
+)
+"""Files of long tests, by the beginning of their path, the longest first.
+
+They run before all others: a long file that begins last would keep one of several test processes
+busy when the others have ended.
+"""
 
 FOLDER = "ngshare-tests-"
 """What a run's folder there is called, followed by the id of its process."""
@@ -67,6 +83,16 @@ def pytest_configure(config: pytest.Config) -> None:
     # The same examples in every run, and no failure because a machine is slow.
     settings.register_profile("ngshare", derandomize=True, deadline=None, max_examples=60)
     settings.load_profile("ngshare")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(tests).as_posix()
+        return next((place for place, slow in enumerate(SLOW) if path.startswith(slow)), len(SLOW))
+
+    items.sort(key=rank)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -199,7 +199,7 @@ def _client_of(server: Server, worker: int) -> Client:
 
 
 IN_A_HURRY = """
-from ngshare import serving, workers
+from ngshare.runtime import serving, workers
 serving.DRAIN_SECONDS, serving.EXIT_SECONDS, workers.KILL_SECONDS = {seconds}
 from ngshare.blobs import LocalBlobs
 LocalBlobs.size = lambda blobs, digest: open(blobs.folder.parent / "stuck").read()

@@ -14,7 +14,7 @@ from tests.process.site import PATIENCE
 
 SUPERVISE = """
 import os, signal, sys
-from ngshare.workers import supervise
+from ngshare.runtime.workers import supervise
 
 def work(alive):
     os.write(1, f"{os.getpid()}\\n".encode())
