@@ -106,7 +106,7 @@ def _count_kept(
     report: CollectionReport,
     entries: Sequence[BlobEntry],
     database: Database,
-    select_kept: gc.Named,
+    select_kept: gc.SelectReferenced,
     known_until: float,
 ) -> None:
     """Count those of ``entries`` that are kept although ``database`` references none of them."""

@@ -49,7 +49,7 @@ _FOLDER = "%Y-%m-%dT%HZ"
 
 T = TypeVar("T")
 
-Named = Callable[[Sequence[bytes]], Collection[bytes]]
+SelectReferenced = Callable[[Sequence[bytes]], Collection[bytes]]
 """Returns those of some digests that a committed row names."""
 
 
@@ -62,7 +62,12 @@ class Deleted:
 
 
 def quarantine(
-    store: ManagedBlobStore, shard: int, before: float, named: Named, *, dry: bool = False
+    store: ManagedBlobStore,
+    shard: int,
+    before: float,
+    select_referenced: SelectReferenced,
+    *,
+    dry: bool = False,
 ) -> Amount:
     """Move the blobs of a shard that no row names and that are older than ``before``.
 
@@ -72,7 +77,7 @@ def quarantine(
     old = (entry for entry in store.list(bytes([shard])) if entry.modified < before)
     for batch in _batches(old):
         digests = [entry.digest for entry in batch if entry.digest is not None]
-        kept = set(named(digests)) if digests else set()
+        kept = set(select_referenced(digests)) if digests else set()
         for entry in batch:
             if entry.digest is None or entry.digest in kept:
                 continue
@@ -82,7 +87,7 @@ def quarantine(
 
 
 def delete_expired(
-    store: ManagedBlobStore, days: int, named: Named, *, dry: bool = False
+    store: ManagedBlobStore, days: int, select_referenced: SelectReferenced, *, dry: bool = False
 ) -> Deleted:
     """Delete blobs that were in the quarantine for ``days``; move back those that a row names now.
 
@@ -92,7 +97,7 @@ def delete_expired(
     until = _now() - max(timedelta(days=days), GRACE)
     expired = (blob for blob in store.quarantined() if _moved_before(blob.folder) <= until)
     for batch in _batches(expired):
-        kept = set(named([blob.digest for blob in batch]))
+        kept = set(select_referenced([blob.digest for blob in batch]))
         for blob in batch:
             if blob.digest in kept:
                 result.put_back.add(blob.size)

@@ -102,7 +102,7 @@ class BaseHandler(HubOAuthenticated, InFlightHandler):  # type: ignore[misc]  # 
         name = await self.identify()
         for each in (name, *self.path_args):
             names.check_name(each)
-        self.caller = await self.service.see(name)
+        self.caller = await self.service.make_caller(name)
 
     async def identify(self) -> str:
         """Return the caller's name, and count the request against the caller's limit, once.

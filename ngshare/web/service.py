@@ -33,23 +33,27 @@ T = TypeVar("T")
 
 
 FILE_THREADS = 8
-"""How many threads write, read and decode files."""
+"""The number of threads that read, write, hash and decode files."""
 
 REPLIES = 8
-"""How many lists and kept trees one user is sent at once; each takes up to a few MiB."""
+"""The most lists and cached trees that one user is sent at once; each takes up to a few MiB."""
 
 
 class Service:
-    """What every handler works with: the parts of the running service.
+    """The running service, as every handler uses it.
 
-    The limits: ``max_body`` in bytes of one request, ``max_files`` of one tree,
-    ``max_course_bytes`` of all the trees of a course (None: no limit), and
-    ``requests_per_minute`` of one user (0: no limit). Of bodies larger than a MiB, one user sends
-    ``uploads_per_user`` at once, and all together may take ``max_spool`` bytes in ``spool_folder``
-    (None: the system's). A client that stands still for ``idle_seconds``, or moves fewer than
-    ``least_speed`` bytes a second on average, is cut off. With ``open_metrics`` anyone may
-    read the metrics. ``readiness_patience`` is for how many seconds readiness waits.
-    ``trusted_proxies`` are addresses or networks of proxies in front of the nearest one.
+    max_body: the most bytes of one request.
+    max_files: the most files of one tree.
+    max_course_bytes: the most bytes of all trees of a course; None: no limit.
+    requests_per_minute: the limit of one user; 0: no limit.
+    spool_folder: the folder for bodies larger than 1 MiB; None: the system's temporary folder.
+    max_spool: the most bytes of all bodies in that folder.
+    uploads_per_user: the most bodies larger than 1 MiB that one user sends at once.
+    idle_seconds: a transfer without progress is cut off after this time.
+    least_speed: a slower transfer is cut off, in bytes per second on average.
+    open_metrics: anyone may read the metrics.
+    readiness_patience: the timeout of the readiness checks, in seconds.
+    trusted_proxies: addresses or networks of proxies in front of the nearest one.
     """
 
     def __init__(
@@ -86,7 +90,7 @@ class Service:
         self.file_work = PerUser(FILE_THREADS // 2)
         self.slow_connections = SlowConnections(idle_seconds, least_speed)
         self.large = asyncio.Semaphore(1)
-        """Held while a body that is in a file is parsed, so that it is done one at a time."""
+        """Allows one body that is in a file to be parsed at a time, which bounds memory."""
         self.reservations = Reservations()
         self.tree_cache = TreeCache()
         self.max_files = max_files
@@ -101,10 +105,10 @@ class Service:
         self.reads = ReadLog(self._write_reads, self.metrics.reads_not_logged.inc)
         self.readiness = Readiness(database, blobs, readiness_patience)
         self._database_threads = DatabaseThreads(threads)
-        # A read waits for the writes before it only, and one that finds the database locked waits
-        # outside: all of those that a class sends at once must not stand in front of it.
+        # Few writes are queued for the threads, so that a read does not wait behind all of those
+        # that a class sends at once.
         self._writing = asyncio.Semaphore(threads + 1)
-        # Hashing, syncing and base64 let go of the interpreter's lock, and mostly wait.
+        # Hashing, syncing and base64 release the interpreter lock.
         self._file_threads = ThreadPoolExecutor(FILE_THREADS, "files")
         self._seen: set[str] = set()
         self._in_flight = 0
@@ -113,7 +117,7 @@ class Service:
 
     @property
     def behind_hub(self) -> bool:
-        """Whether a Hub says who the callers are; else every request is believed."""
+        """True if a Hub identifies the callers; a stand-alone service believes every request."""
         return self.identity.login_by_redirect
 
     def begin_request(self) -> None:
@@ -123,7 +127,7 @@ class Service:
         self._idle.clear()
 
     def end_request(self) -> None:
-        """Count it off again."""
+        """Count the end of a request."""
         self._in_flight -= 1
         self.metrics.requests_in_flight.dec()
         if self._in_flight == 0:
@@ -134,21 +138,21 @@ class Service:
         await self._idle.wait()
 
     async def read(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run an action that changes nothing, off the event loop."""
+        """Run an action that only reads, in a database thread."""
         return await self._on_database(self.database.try_read(action, *args, **kwargs))
 
     async def write(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run an action that changes something, off the event loop, durably."""
+        """Run an action that writes, in a database thread. Its commit is durable."""
         async with self._writing:
             return await self._on_database(self.database.try_write(action, *args, **kwargs))
 
     async def on_files(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run something that computes or waits for the disk, off the event loop."""
+        """Run a function that computes or waits for the disk, in a file thread."""
         call = functools.partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._file_threads, call)
 
-    async def see(self, name: str) -> Caller:
-        """The caller of this name, remembered in the database when seen for the first time."""
+    async def make_caller(self, name: str) -> Caller:
+        """Return the caller of this name, and record a first request in the database."""
         if name not in self._seen:
             if not await self.read(users.was_seen, name):
                 await self.write(users.mark_seen, name)
@@ -156,15 +160,15 @@ class Service:
         return Caller(name, name in self.admins)
 
     def forget_seen(self) -> None:
-        """Look again whether users are known; for after the database was cleared."""
+        """Forget which users are recorded; call it after the database was cleared."""
         self._seen.clear()
 
     async def finish(self) -> None:
-        """Write what is still kept in memory."""
+        """Write the buffered entries of the audit log."""
         await self.reads.flush()
 
     def close(self) -> None:
-        """Wait until the worker threads have ended, however long, and close the database."""
+        """Wait for the worker threads to end, without a timeout, and close the database."""
         self._database_threads.shutdown()
         self._file_threads.shutdown()
         self.readiness.close()
@@ -187,7 +191,7 @@ class Service:
 
 
 def _try(attempts: Attempts[T]) -> tuple[float | None, T | None]:
-    """Try once: the seconds until the next try, or None and the result."""
+    """Make one attempt. Return the seconds until the next one, or None and the result."""
     try:
         return next(attempts), None
     except StopIteration as done:
@@ -195,7 +199,7 @@ def _try(attempts: Attempts[T]) -> tuple[float | None, T | None]:
 
 
 def _kind(error: OutOfSpace | Unavailable) -> str:
-    """What the metrics call a failure of the database or the storage."""
+    """Return the label of a failure for the metrics."""
     if isinstance(error, OutOfSpace):
         return "full"
     return "gave_up" if error.message == BUSY else "failed"

@@ -26,7 +26,11 @@ def nothing(digests: Sequence[bytes]) -> Collection[bytes]:
 
 
 def quarantine_all(
-    blobs: LocalBlobs, named: gc.Named = nothing, *, before: float | None = None, dry: bool = False
+    blobs: LocalBlobs,
+    named: gc.SelectReferenced = nothing,
+    *,
+    before: float | None = None,
+    dry: bool = False,
 ) -> Amount:
     """Look through every shard; without ``before`` blobs of any age are moved."""
     total = Amount()
