@@ -14,6 +14,7 @@ from ngshare.admin import copy_rows
 from ngshare.blobs.store import PIECE
 from ngshare.db import migrate
 from ngshare.db.models import File
+from ngshare.errors import StartError
 from ngshare.files import atomic_write
 from ngshare.protocol.times import format_time
 
@@ -21,8 +22,8 @@ FORMAT = 1
 MANIFEST_FILE = "manifest.json"
 
 
-class BackupError(Exception):
-    """A backup cannot be made in a folder, or cannot be used. One line that says what to do."""
+class BackupError(StartError):
+    """A backup cannot be made in a folder, or cannot be used."""
 
 
 @dataclass(slots=True)

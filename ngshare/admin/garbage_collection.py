@@ -23,13 +23,14 @@ from ngshare.blobs.gc import SHARDS
 from ngshare.db import snapshots
 from ngshare.db.models import AuditEntry
 from ngshare.db.transactions import Database
+from ngshare.errors import StartError
 
 ASIDE = "aside"
 """The folder in the storage for databases that restores put aside; they reference blobs too."""
 
 
-class UnreadableDatabase(Exception):
-    """An old database cannot be read, so its references are unknown. One line with what to do."""
+class UnreadableDatabase(StartError):
+    """An old database cannot be read, so its references are unknown."""
 
 
 @dataclass(slots=True)

@@ -16,8 +16,6 @@ from traitlets import Bool, Unicode
 from traitlets.config import Config
 
 from ngshare.actions.access import Caller
-from ngshare.admin.backup_manifest import BackupError
-from ngshare.admin.garbage_collection import UnreadableDatabase
 from ngshare.admin.progress import StartProgress
 from ngshare.app import (
     DATABASE_VARIABLE,
@@ -27,10 +25,9 @@ from ngshare.app import (
     SiteApplication,
 )
 from ngshare.blobs import ManagedBlobStore, open_folder_store
-from ngshare.commands.owner import CannotSwitchUser, Owner, find_owner, switch_user
+from ngshare.commands.owner import Owner, find_owner, switch_user
 from ngshare.db import migrate
 from ngshare.db.progress import Progress
-from ngshare.db.snapshots import CorruptDatabase, DiskFull
 from ngshare.db.transactions import Database
 from ngshare.db.urls import parse_url, show_url
 from ngshare.errors import ExchangeError, StartError
@@ -85,7 +82,7 @@ class Command(SiteApplication):
             raise CommandError(text) from error
 
     def start(self) -> None:
-        """Run the command, and end the process with its exit code. Raises CommandError."""
+        """Run the command, and end the process with its exit code. Raises StartError."""
         if self.subapp is not None:
             self.subapp.start()
             return
@@ -103,8 +100,6 @@ class Command(SiteApplication):
             if isinstance(error.__cause__, OSError):
                 raise self._explain(error.__cause__) from error
             raise CommandError(error.message) from error
-        except (BackupError, DiskFull, CorruptDatabase, UnreadableDatabase) as error:
-            raise CommandError(str(error)) from error
         except OSError as error:
             raise self._explain(error) from error
         self.exit(code)
@@ -158,7 +153,7 @@ class Command(SiteApplication):
         return Caller(f"shell:{name}", admin=True)
 
     def _switch_to_owner(self) -> None:
-        """Switch from root to the owner of the site. Raises CommandError when that fails."""
+        """Switch from root to the owner of the site. Raises CannotSwitchUser."""
         if os.geteuid() != 0:
             return
         paths = [Path(self.storage, "blobs"), Path(self.storage)]
@@ -170,10 +165,7 @@ class Command(SiteApplication):
         owner = find_owner(paths)
         if owner is None or owner.uid == 0:
             return
-        try:
-            switch_user(owner)
-        except CannotSwitchUser as error:
-            raise CommandError(str(error)) from error
+        switch_user(owner)
         self._owner = owner
         self.print_note(f"The site belongs to {owner.name}: this runs as that user, not as root.")
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ngshare.db import migrate
+from ngshare.errors import StartError
 
 
-class CannotSwitchUser(Exception):
-    """Root cannot become the owner of the site. The message is one line that says what to do."""
+class CannotSwitchUser(StartError):
+    """Root cannot become the owner of the site."""
 
 
 @dataclass(frozen=True, slots=True)

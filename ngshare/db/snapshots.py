@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from ngshare.errors import StartError
 from ngshare.files import durable_rename
 
 MAX_BACKUPS = 5
@@ -31,11 +32,11 @@ _NAME = re.compile(r"\.backup-(?P<made_at>[0-9]{8}T[0-9]{6}\.[0-9]{3}Z)-(?P<revi
 _UNFINISHED = re.compile(rf"{_NAME.pattern}\.part(-journal)?")
 
 
-class DiskFull(Exception):
-    """The disk has no space for a copy. The message is one line: how much is needed, and where."""
+class DiskFull(StartError):
+    """The disk has no space for a copy."""
 
 
-class CorruptDatabase(Exception):
+class CorruptDatabase(StartError):
     """The integrity check of a copy failed, so its source is corrupt too."""
 
 
