@@ -16,7 +16,7 @@ SUPERVISE = """
 import os, signal, sys
 from ngshare.runtime.workers import supervise
 
-def work(alive):
+def work(parent_pipe):
     os.write(1, f"{os.getpid()}\\n".encode())
     signal.pause()
 
