@@ -69,6 +69,26 @@ def test_whoever_is_logged_in_at_the_hub_need_not_log_in_again(
     assert "You are in no course yet" in page.text
 
 
+def test_a_form_is_accepted_only_with_the_xsrf_token_of_the_login(
+    hub: RunningHub, browser: Browser, admin: str
+) -> None:
+    browser.visit_and_log_in(hub.ngshare, "ada")
+    (xsrf,) = [
+        cookie.value
+        for cookie in browser.session.cookies
+        if cookie.name == "_xsrf" and cookie.path == hub.prefix
+    ]
+    for token, message in (
+        (xsrf, "Debug mode is off"),
+        ("guessed", "load the page again"),
+        (None, "load the page again"),
+    ):
+        form = {"action": "clear", "_xsrf": token}
+        page = browser.session.post(f"{hub.ngshare}initialize-Data6ase", data=form, timeout=30)
+        assert page.status_code == 403
+        assert message in page.text
+
+
 def test_a_login_carries_a_state_and_a_challenge(hub: RunningHub, browser: Browser) -> None:
     reply = browser.visit(hub.ngshare, allow_redirects=False)
     assert reply.status_code == 302
