@@ -13,7 +13,7 @@ from ngshare.errors import StartError
 from ngshare.runtime.commandline import invalid_setting
 from ngshare.web.auth.hub_client import SharedHubAuth, missing_overridden
 from ngshare.web.auth.identity import HubIdentity
-from ngshare.web.auth.login import derive_secret
+from ngshare.web.auth.login_state import derive_secret
 
 HUB_VARIABLES = (
     "JUPYTERHUB_API_TOKEN",

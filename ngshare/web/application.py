@@ -10,7 +10,7 @@ from typing import Any
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, RequestHandler
 
-from ngshare.web.api import assignments, audit, courses, feedback, health, roster, submissions
+from ngshare.web.api import assignments, courses, feedback, health, reports, roster, submissions
 from ngshare.web.bodies.receive import ApiHandler, body_length
 from ngshare.web.monitoring.request_log import log_request
 from ngshare.web.pages import debug_records, login, start
@@ -22,7 +22,7 @@ Route = tuple[str, type[RequestHandler]]
 
 
 class WebApplication(Application):
-    """Tornado's application, with limits on the bodies that Tornado reads: those of pages."""
+    """Tornado's application with limits on the forms of pages, which Tornado reads itself."""
 
     def get_handler_delegate(
         self,
@@ -31,11 +31,12 @@ class WebApplication(Application):
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """Return what receives a request, when its headers have arrived.
+        """Return Tornado's delegate for a request of which only the headers have arrived.
 
-        For a page the handler itself is created when the whole body is there, so another one
-        refuses a form that is too large. One in chunks, which no browser sends, is cut off by
-        Tornado at the same limit.
+        Tornado creates a page's handler after it has read the body, and closes the connection
+        without a reply when the body is too large. So :class:`TooLargeForm` takes the handler's
+        place when the announced length exceeds the limit. Tornado replies to a larger body in
+        chunks, which browsers do not send, with a bare 400.
         """
         if not issubclass(target_class, ApiHandler):
             connection: Any = request.connection
@@ -79,7 +80,7 @@ def make_application(
 def routes(prefix: str, *, hub: bool) -> list[Route]:
     """Return every path, as a pattern, with its handler. ``hub`` adds the login at the Hub."""
     modules = (
-        *(start, courses, roster, assignments, submissions, feedback, audit, health),
+        *(start, courses, roster, assignments, submissions, feedback, reports, health),
         debug_records,
     )
     relative: list[Route] = [route for module in modules for route in module.routes]

@@ -39,7 +39,7 @@ class InFlightHandler(RequestHandler):
 
     @property
     def sent(self) -> int:
-        """The size of the reply's body in bytes, once the reply is finished."""
+        """Return the size of the reply's body in bytes, once the reply is finished."""
         return int(self._headers.get("Content-Length", 0))
 
     async def send(self, *bodies: bytes) -> None:
@@ -94,7 +94,7 @@ class InFlightHandler(RequestHandler):
         self.service.end_request()
 
     def _watch(self) -> None:
-        """Have the connection closed if the client is too slow from now on."""
+        """Close the connection if the client becomes too slow from now on."""
         self._stop_watching()
         if self._in_flight:
             self._transfer = self.service.slow_connections.watch(self._cut_off)

@@ -15,7 +15,7 @@ METHODS = ("get", "post", "delete", "put", "patch", "head", "options")
 
 
 class Audience(enum.Enum):
-    """The callers that a method of a route is for, for documentation and tests.
+    """The callers that may use a method of a route, as documentation and tests state them.
 
     Only :data:`UNIDENTIFIED` changes what happens; ``actions/access.py`` has the permissions.
     """

@@ -8,7 +8,7 @@ import pytest
 from jupyterhub.services.auth import HubOAuth
 
 from ngshare.web.auth.hub_client import OVERRIDDEN, SharedHubAuth, missing_overridden
-from ngshare.web.auth.login import StatelessLogin
+from ngshare.web.auth.login_state import StatelessLogin
 
 
 def test_jupyterhub_has_everything_that_is_overridden() -> None:

@@ -17,7 +17,7 @@ from tornado.web import HTTPError, RequestHandler
 from traitlets import Float, Integer
 
 from ngshare.errors import ExchangeError
-from ngshare.web.auth.login import StatelessLogin
+from ngshare.web.auth.login_state import StatelessLogin
 from ngshare.web.auth.lookup_limits import LookupLimits
 from ngshare.web.monitoring.metrics import Metrics
 
@@ -58,7 +58,7 @@ us in between, does not pass it on."""
 
 
 class HubError(Exception):
-    """The Hub gave no answer, or one that makes no sense. The message says what came instead."""
+    """The Hub gave no answer or an invalid one. The message describes it."""
 
 
 @dataclass(slots=True)

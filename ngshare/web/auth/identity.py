@@ -27,7 +27,7 @@ much later once more when the Hub did not answer."""
 
 
 class Identity(Protocol):
-    """Identifies the sender of a request, without blocking the event loop."""
+    """An object that identifies the sender of a request without blocking the event loop."""
 
     reads_fields: bool
     """True if identification needs the fields of the request, and so its body."""

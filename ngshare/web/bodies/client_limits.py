@@ -1,4 +1,4 @@
-"""Limits on one user's concurrency, and on the idle time and least speed of a transfer."""
+"""Limit the concurrent operations of a user, and the idle time and least speed of a transfer."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ FORM_SECONDS = 60.0
 
 
 class PageHandler(BaseHandler):
-    """A page, and what its HTML forms send with POST.
+    """The base of a page: ``get`` renders it, ``post`` handles its HTML form.
 
     Tornado reads the body (at most :data:`FORM_SIZE` bytes) before the handler is created, and the
     caller is identified after it: JupyterHub accepts a browser's login for a POST only with the
@@ -105,7 +105,7 @@ class PageHandler(BaseHandler):
         return bool(self.hub_auth.get_token(self))
 
     def _has_xsrf_token(self) -> bool:
-        """Return whether JupyterHub's XSRF check accepts the request, or does not concern it."""
+        """Return whether JupyterHub's XSRF check accepts the request or does not apply to it."""
         try:
             self.check_xsrf_cookie()
         except HTTPError:
@@ -114,9 +114,9 @@ class PageHandler(BaseHandler):
 
 
 class TooLargeForm(PageHandler, ApiHandler):
-    """Refuse a form that is too large, whatever page it is for, without receiving it.
+    """Refuse a form that is too large, without receiving it.
 
-    Tornado itself would close the connection without a reply that says why.
+    ``WebApplication`` puts it in the place of the page's handler.
     """
 
     async def prepare(self) -> None:

@@ -53,7 +53,7 @@ class DebugRecords(PageHandler):
             raise Forbidden("Debug mode is off")
 
     async def _replace(self, action: str) -> None:
-        """Delete every record, and with ``init`` load the sample data. Raises Forbidden."""
+        """Delete every record; with ``init`` load sample data instead. Raises Forbidden."""
         mode = self._mode()
         debug_records.authorize_replacement(self.caller, **mode)  # before any file is stored
         if action == "clear":

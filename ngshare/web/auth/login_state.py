@@ -1,4 +1,4 @@
-"""Keep the state of a browser's login in the login itself, encrypted.
+"""Keep the state of a browser's login in the OAuth parameter ``state``, encrypted.
 
 JupyterHub's client keeps it in the memory of one process; this way any worker process or replica
 can finish a login that another began, and a restart in between does no harm.
