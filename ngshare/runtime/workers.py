@@ -14,12 +14,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import FrameType
 
 log = logging.getLogger("ngshare")
 
 SLOW_RESTART_SECONDS = 1.0
 """The delay before a worker is replaced that died within this time of its start."""
+
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+SIGNALS = {*STOP_SIGNALS, signal.SIGCHLD}
+"""The signals that the parent waits for."""
 
 KILL_SECONDS = 50
 """When workers are killed after SIGTERM: later than their own timeouts together."""
@@ -47,7 +50,7 @@ def supervise(
     started: dict[int, float] = {}  # process ids and start times
     stopping = False
 
-    def stop(signum: int, frame: FrameType | None) -> None:
+    def stop() -> None:
         nonlocal stopping
         if not stopping:
             deadline = threading.Timer(KILL_SECONDS, _kill_and_exit, [started])
@@ -61,34 +64,38 @@ def supervise(
             listening.close()
 
     def start() -> None:
-        # Blocks signals until the child is in ``started`` and has its own handlers.
-        signals = {signal.SIGTERM, signal.SIGINT}
-        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-        if not stopping:  # a worker started now would not get the signal
-            pid = os.fork()
-            if pid == 0:
-                _run_child(run_worker, parent_pipe, parent_end, signals)
-            started[pid] = time.monotonic()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        pid = os.fork()
+        if pid == 0:
+            _run_child(run_worker, parent_pipe, parent_end)
+        started[pid] = time.monotonic()
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    for _ in range(count):
-        start()
-    while started:
-        pid, status = os.wait()
+    def replace(pid: int, status: int) -> None:
         started_at = started.pop(pid, None)
         on_exit(pid)
         if started_at is None or stopping:
-            continue
+            return
         log.error(
             "Worker %d ended (%s); starting another. What it had acknowledged is stored.",
             pid,
             os.waitstatus_to_exitcode(status),
         )
-        if time.monotonic() - started_at < SLOW_RESTART_SECONDS:
-            time.sleep(SLOW_RESTART_SECONDS)
+        wait = SLOW_RESTART_SECONDS if time.monotonic() - started_at < SLOW_RESTART_SECONDS else 0
+        if signal.sigtimedwait(STOP_SIGNALS, wait):
+            stop()
+        else:
+            start()
+
+    # The signals are blocked and waited for: a handler would not run before a worker ends if its
+    # signal came just before ``os.wait``. They stay blocked, so that none changes the exit code.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    for _ in range(count):
         start()
+    while started:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid:
+            replace(pid, status)
+        elif signal.sigwaitinfo(SIGNALS).si_signo in STOP_SIGNALS:
+            stop()
     os.close(parent_pipe)
     os.close(parent_end)
 
@@ -129,21 +136,15 @@ def once_across_forks() -> Callable[[], bool]:
     return is_first
 
 
-def _run_child(
-    run_worker: Callable[[int], None],
-    parent_pipe: int,
-    parent_end: int,
-    signals: set[signal.Signals],
-) -> None:
+def _run_child(run_worker: Callable[[int], None], parent_pipe: int, parent_end: int) -> None:
     """Run a worker in a forked process, and exit the process.
 
     parent_end: the parent's end of the pipe, which must be closed here.
-    signals: are blocked, and unblocked here.
     """
     os.close(parent_end)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     code = 1
     try:
         run_worker(parent_pipe)
