@@ -8,13 +8,14 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect
 
 import ngshare
+from ngshare.app import main
 from ngshare.db import migrate
 from ngshare.db.engine import make_engine
 from ngshare.db.urls import parse_url, show_url
@@ -205,6 +206,34 @@ def test_warns_when_other_users_of_the_machine_can_read_what_is_there(
 # How it refuses: in one line, with exit code 1
 
 
+Refusal = Callable[..., str]
+
+
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Return a function that starts ngshare for a site, and returns its one line of refusal.
+
+    It runs in this process, as no start that is refused comes to serve. ``site.refusal`` starts a
+    process, which takes over a second.
+    """
+
+    def run(site: Site, *arguments: str, **environment: str) -> str:
+        with monkeypatch.context() as patched:
+            patched.chdir(site.folder)
+            for name, value in environment.items():
+                patched.setenv(name, value)
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as end:
+                main(arguments)
+        out, err = capsys.readouterr()
+        assert (end.value.code, out) == (1, "")
+        assert err.startswith("ngshare: ")
+        assert err.count("\n") == 1, err
+        return err.removeprefix("ngshare: ").rstrip()
+
+    return run
+
+
 @pytest.fixture
 def unprivileged() -> list[str]:
     """The command, as a user to whom the permissions of files apply. They don't to root."""
@@ -245,37 +274,37 @@ def test_database_that_cannot_be_written(
         assert f"the database {folder}/ngshare.db cannot be written: give its folder" in line
 
 
-def test_storage_that_cannot_be_made(site: Site) -> None:
+def test_storage_that_cannot_be_made(refusal: Refusal, site: Site) -> None:
     (site.folder / "file").touch()
-    line = site.refusal(*site.arguments(), f"--storage={site.folder}/file/storage")
+    line = refusal(site, *site.arguments(), f"--storage={site.folder}/file/storage")
     assert line.startswith(f"--storage {site.folder}/file/storage cannot be written (")
     assert "create it, give it to the user " in line
 
 
-def test_database_folder_that_cannot_be_made(site: Site) -> None:
+def test_database_folder_that_cannot_be_made(refusal: Refusal, site: Site) -> None:
     (site.folder / "file").touch()
-    line = site.refusal(
-        *site.arguments(), "--database", f"sqlite:///{site.folder}/file/below/ngshare.db"
+    line = refusal(
+        site, *site.arguments(), "--database", f"sqlite:///{site.folder}/file/below/ngshare.db"
     )
     assert f"the folder {site.folder}/file/below of the database cannot be made (" in line
     assert "create it and give it to the user " in line
 
 
-def test_database_that_is_another_kind_of_file(site: Site) -> None:
+def test_database_that_is_another_kind_of_file(refusal: Refusal, site: Site) -> None:
     site.database_file.write_bytes(b"not a database at all, but long enough for its header" * 20)
-    line = site.refusal(*site.arguments())
+    line = refusal(site, *site.arguments())
     assert f"{site.database_file} does not open: file is not a database" in line
 
 
-def test_database_of_a_newer_version(migrated_site: Site) -> None:
+def test_database_of_a_newer_version(refusal: Refusal, migrated_site: Site) -> None:
     migrated_site.execute("UPDATE alembic_version SET version_num = 'f00d1e5'")
-    line = migrated_site.refusal(*migrated_site.arguments())
+    line = refusal(migrated_site, *migrated_site.arguments())
     assert "at revision f00d1e5, which this ngshare does not know" in line
     assert "Start that version, or restore " in line
 
 
-def test_empty_database_without_upgrade(empty_site: Site) -> None:
-    line = empty_site.refusal(*empty_site.arguments(), "--no-upgrade-db")
+def test_empty_database_without_upgrade(refusal: Refusal, empty_site: Site) -> None:
+    line = refusal(empty_site, *empty_site.arguments(), "--no-upgrade-db")
     assert f"at revision none, this ngshare needs {migrate.head()}" in line
     assert "Start it once without --no-upgrade-db" in line
     engine = make_engine(parse_url(empty_site.database))
@@ -291,8 +320,8 @@ def test_empty_database_without_upgrade(empty_site: Site) -> None:
         ("sqlite:///file:/a/n.db?uri=true", "--database is a file: URL inside of a database URL"),
     ],
 )
-def test_database_url(site: Site, url: str, reason: str) -> None:
-    line = site.refusal(*site.arguments(), "--debug", "--database", url)
+def test_database_url(refusal: Refusal, site: Site, url: str, reason: str) -> None:
+    line = refusal(site, *site.arguments(), "--debug", "--database", url)
     assert reason in line
     assert "hunter2" not in line
 
@@ -336,27 +365,31 @@ def test_without_any_variable_of_the_hub(site: Site) -> None:
     "url",
     ["http://", "hub:8081/hub/api", "http:///hub/api", "http://hub:port/hub/api", "ftp://hub"],
 )
-def test_api_url_that_is_none(migrated_site: Site, url: str) -> None:
+def test_api_url_that_is_none(refusal: Refusal, migrated_site: Site, url: str) -> None:
     arguments = migrated_site.arguments(standalone=False)
-    line = migrated_site.refusal(*arguments, **{**HUB, "JUPYTERHUB_API_URL": url})
+    line = refusal(migrated_site, *arguments, **{**HUB, "JUPYTERHUB_API_URL": url})
     assert f"the Hub's API cannot be at {url!r}" in line
     assert "as in http://127.0.0.1:8081/hub/api" in line
 
 
 @pytest.mark.parametrize("name", ["JUPYTERHUB_OAUTH_ACCESS_SCOPES", "JUPYTERHUB_OAUTH_SCOPES"])
 @pytest.mark.parametrize("scopes", ["foo", "5", '"access:services"', "[1]", "[" * 100_000])
-def test_scopes_that_are_no_list(migrated_site: Site, name: str, scopes: str) -> None:
+def test_scopes_that_are_no_list(
+    refusal: Refusal, migrated_site: Site, name: str, scopes: str
+) -> None:
     arguments = migrated_site.arguments(standalone=False)
-    line = migrated_site.refusal(*arguments, **{**HUB, name: scopes})
+    line = refusal(migrated_site, *arguments, **{**HUB, name: scopes})
     assert line.startswith(f"{name} is '{scopes[:50]}")
     assert 'as in ["access:services!service=ngshare"], or not set' in line
     assert len(line) < 1000
 
 
-def test_service_url_that_says_nothing(migrated_site: Site) -> None:
+def test_service_url_that_says_nothing(refusal: Refusal, migrated_site: Site) -> None:
     url = "127.0.0.1:8080"
-    line = migrated_site.refusal(
-        *migrated_site.arguments(standalone=False), **{**HUB, "JUPYTERHUB_SERVICE_URL": url}
+    line = refusal(
+        migrated_site,
+        *migrated_site.arguments(standalone=False),
+        **{**HUB, "JUPYTERHUB_SERVICE_URL": url},
     )
     assert f"JUPYTERHUB_SERVICE_URL is {url!r}" in line
     assert "as in http://127.0.0.1:10101" in line
@@ -371,8 +404,10 @@ def test_service_url_that_says_nothing(migrated_site: Site) -> None:
     ],
     ids=["prefix", "unknown", "port"],
 )
-def test_command_line_that_is_wrong(site: Site, arguments: list[str], reason: str) -> None:
-    assert reason in site.refusal(*site.arguments(), *arguments)
+def test_command_line_that_is_wrong(
+    refusal: Refusal, site: Site, arguments: list[str], reason: str
+) -> None:
+    assert reason in refusal(site, *site.arguments(), *arguments)
 
 
 @pytest.mark.parametrize(
@@ -384,14 +419,18 @@ def test_command_line_that_is_wrong(site: Site, arguments: list[str], reason: st
         'int("postgresql://ada:hunter2/@host/name")',
     ],
 )
-def test_a_mistake_beside_a_password_does_not_show_it(site: Site, line: str) -> None:
+def test_a_mistake_beside_a_password_does_not_show_it(
+    refusal: Refusal, site: Site, line: str
+) -> None:
     (site.folder / "ngshare_config.py").write_text(line)
-    assert "hunter2" not in site.refusal("--vngshare", "--port", "0")
+    assert "hunter2" not in refusal(site, "--vngshare", "--port", "0")
 
 
-def test_a_password_in_a_wrong_place_of_the_command_line_is_not_shown(site: Site) -> None:
+def test_a_password_in_a_wrong_place_of_the_command_line_is_not_shown(
+    refusal: Refusal, site: Site
+) -> None:
     for argument in ("postgresql://ada:hunter2@host/name", "--debug=postgresql://ada:hunter2@h/n"):
-        assert "hunter2" not in site.refusal("--vngshare", "--port", "0", argument)
+        assert "hunter2" not in refusal(site, "--vngshare", "--port", "0", argument)
 
 
 def test_migrations_that_are_missing(site: Site) -> None:
