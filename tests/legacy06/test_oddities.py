@@ -62,7 +62,7 @@ class Adopted:
 
     def times(self, course: str, assignment: str) -> list[tuple[str, str]]:
         return [
-            (one.student, one.moment.removesuffix(" UTC"))
+            (one.student, one.timestamp.removesuffix(" UTC"))
             for one in self.ask(submissions.list_submissions, course, assignment)
         ]
 
