@@ -14,6 +14,7 @@ from tornado.web import Application
 from ngshare.actions import debug_records
 from ngshare.db.transactions import Database
 from ngshare.web import application
+from ngshare.web.base import INLINE
 from ngshare.web.pages.base import FORM_SIZE
 from ngshare.web.service import Service
 from tests.conftest import ADMIN, PREFIX, Api, Reply
@@ -155,7 +156,7 @@ async def test_a_form_that_is_too_large_is_refused_when_it_is_announced(
         connection.send(f"POST {PREFIX}{path}", FORM_SIZE + 1, b"action=clear&", TOKEN)
         status, reply = await connection.reply()
         assert status == 413
-        assert b"The form is larger than 1 MiB, the most that a page accepts" in reply
+        assert b"The form is larger than 32 KiB, the most that a page accepts" in reply
         assert b"\r\nConnection: close\r\n" in reply
     await asyncio.wait_for(hub_service.idle(), 30)
     (line,) = [record for record in caplog.records if record.name == "ngshare.access"]
@@ -163,12 +164,23 @@ async def test_a_form_that_is_too_large_is_refused_when_it_is_announced(
     assert database.read(debug_records.dump_records) == before
 
 
+@pytest.mark.parametrize("path", [PAGE, "", "favicon.ico"])
+async def test_no_large_form_is_held_in_memory_for_a_sender_without_identity(
+    api: Api, path: str
+) -> None:
+    """As many connections as the system allows may each send a form, and never end it."""
+    assert FORM_SIZE <= INLINE  # Tornado parses it on the event loop
+    async with Connection(api) as connection:
+        connection.send(f"POST {PREFIX}{path}", 2**20, b"x" * 2**19)
+        assert (await connection.reply())[0] == 413
+
+
 async def test_a_browser_gets_the_refusal_of_a_large_form_as_a_page(api: Api) -> None:
     body = b"x" * (FORM_SIZE + 1)
     reply = await api.send("POST", PAGE, headers=BROWSER, body=body)
     assert reply.status == 413
     assert reply.headers["Content-Type"].startswith("text/html")
-    assert "larger than 1 MiB" in html.unescape(reply.body.decode())
+    assert "larger than 32 KiB" in html.unescape(reply.body.decode())
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["announced", "chunked"])

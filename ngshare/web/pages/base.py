@@ -16,8 +16,10 @@ CONTENT_SECURITY_POLICY = (
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 
-FORM_SIZE = 2**20
-"""The largest form of a page, in bytes. Tornado holds it in memory while it arrives."""
+FORM_SIZE = 32 * 1024
+"""The largest form of a page, in bytes: half of what the headers of a request may have.
+
+Tornado holds it in memory while it arrives, whoever sends it, and parses it on the event loop."""
 
 FORM_SECONDS = 60.0
 """The seconds that a form may take to arrive, while its sender is not known yet."""
@@ -122,6 +124,6 @@ class TooLargeForm(PageHandler, ApiHandler):
     async def prepare(self) -> None:
         await self._refuse(
             TooLarge(
-                f"The form is larger than {FORM_SIZE // 2**20} MiB, the most that a page accepts"
+                f"The form is larger than {FORM_SIZE // 1024} KiB, the most that a page accepts"
             )
         )
