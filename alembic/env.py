@@ -10,7 +10,7 @@ from pathlib import Path
 from alembic import context
 from ngshare.db.engine import make_engine
 from ngshare.db.models import Base
-from ngshare.db.progress import Progress
+from ngshare.db.progress_bar import ProgressBar
 from ngshare.db.urls import parse_url
 
 config = context.config
@@ -36,7 +36,7 @@ def run_from_command_line():
     given = context.get_x_argument(as_dictionary=True)
     url = parse_url(given.get("database") or config.get_main_option("sqlalchemy.url"))
     if "storage" in given:
-        config.attributes.update(storage=Path(given["storage"]), progress=Progress)
+        config.attributes.update(storage=Path(given["storage"]), progress=ProgressBar)
     engine = make_engine(url, wal=False, writes=True)
     with engine.begin() as connection:
         run(connection)

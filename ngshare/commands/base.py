@@ -27,7 +27,7 @@ from ngshare.app import (
 from ngshare.blobs import ManagedBlobStore, open_folder_store
 from ngshare.commands.owner import Owner, find_owner, switch_user
 from ngshare.db import migrate
-from ngshare.db.progress import Progress
+from ngshare.db.progress_bar import ProgressBar
 from ngshare.db.transactions import Database
 from ngshare.db.urls import parse_url, show_url
 from ngshare.errors import ExchangeError, StartError
@@ -239,7 +239,7 @@ class Command(SiteApplication):
     def show_progress(self, title: str) -> Iterator[StartProgress]:
         """Yield a function that shows a progress bar once it is told the number of steps."""
         with ExitStack() as stack:
-            yield lambda total: stack.enter_context(Progress(title, total)).advance
+            yield lambda total: stack.enter_context(ProgressBar(title, total)).advance
 
     def print_line(self, text: str = "") -> None:
         """Print a line of the command's result to standard output."""

@@ -20,7 +20,7 @@ from ngshare.blobs.gc import SHARDS
 from ngshare.commands.base import EXIT_OK, SITE_ALIASES, YES_FLAG, Command, CommandError
 from ngshare.commands.formatting import format_count, format_size, pluralize
 from ngshare.commands.storage import describe_amount
-from ngshare.db.progress import Progress
+from ngshare.db.progress_bar import ProgressBar
 from ngshare.db.transactions import Database
 from ngshare.files import Locked, file_lock
 
@@ -77,7 +77,7 @@ class Gc(Command):
         *,
         dry: bool,
     ) -> CollectionReport:
-        with Progress(title, SHARDS) as progress:
+        with ProgressBar(title, SHARDS) as progress:
             return collect_garbage(
                 database,
                 store,

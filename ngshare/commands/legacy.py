@@ -11,7 +11,7 @@ from ngshare.admin import legacy_files
 from ngshare.admin.legacy_files import LegacyFile, LegacyFiles
 from ngshare.commands.base import EXIT_OK, YES_FLAG, Command, CommandError
 from ngshare.commands.formatting import format_count, format_size, pluralize
-from ngshare.db.progress import Progress
+from ngshare.db.progress_bar import ProgressBar
 
 MAX_NAMES = 20
 """The number of files of a kind that are listed."""
@@ -47,7 +47,7 @@ class RemoveLegacy(Command):
         store = self.open_storage()
         with self.open_database() as database:
             files = legacy_files.list_legacy_files(Path(self.storage))
-            with Progress("Reading the files of ngshare 0.6", len(files)) as progress:
+            with ProgressBar("Reading the files of ngshare 0.6", len(files)) as progress:
                 sorted_files = legacy_files.sort_legacy_files(
                     database, store, files, progress.advance
                 )

@@ -13,7 +13,7 @@ from ngshare.blobs import Amount
 from ngshare.blobs.gc import SHARDS
 from ngshare.commands.base import EXIT_DAMAGE, EXIT_OK, Command
 from ngshare.commands.formatting import format_count, format_size, pluralize
-from ngshare.db.progress import Progress
+from ngshare.db.progress_bar import ProgressBar
 from ngshare.protocol.times import format_time
 
 MAX_FOREIGN_FILES = 5
@@ -61,7 +61,7 @@ class Check(Command):
 
     def run(self) -> int:
         store = self.open_storage()
-        progress = Progress("Checking the storage", SHARDS)
+        progress = ProgressBar("Checking the storage", SHARDS)
         with self.open_database() as database, progress:
             report = check_storage(database, store, progress.advance)
         self._print_report(report)

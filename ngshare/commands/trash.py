@@ -12,7 +12,7 @@ from ngshare.actions.purge import PurgeCounts
 from ngshare.actions.trash import TrashItem
 from ngshare.commands.base import EXIT_OK, SITE_ALIASES, YES_FLAG, Command
 from ngshare.commands.formatting import format_count
-from ngshare.db.progress import Progress
+from ngshare.db.progress_bar import ProgressBar
 from ngshare.db.transactions import Database
 
 BATCH_SIZE = 100
@@ -144,7 +144,7 @@ class Purge(Command):
     ) -> PurgeCounts:
         """Purge the items in several transactions; return the number of rows of each kind."""
         total = PurgeCounts()
-        with Progress("Purging", len(items)) as progress:
+        with ProgressBar("Purging", len(items)) as progress:
             for keys in _batches([item.key for item in items]):
                 total += database.write(purge.purge_items, self.caller, keys, before)
                 progress.advance(len(keys))

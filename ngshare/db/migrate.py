@@ -30,7 +30,7 @@ from ngshare.db.engine import (
     make_engine,
     read_only_engine,
 )
-from ngshare.db.progress import Progress
+from ngshare.db.progress_bar import ProgressBar
 from ngshare.db.upgrade_lock import upgrade_lock
 from ngshare.errors import MigrationError
 
@@ -178,7 +178,7 @@ def _apply_migrations(engine: Engine, attributes: dict[str, Any]) -> None:
     try:
         with begin_upgrade(engine) as connection:
             config = alembic_config(connection)
-            config.attributes["progress"] = Progress
+            config.attributes["progress"] = ProgressBar
             config.attributes.update(
                 {name: value for name, value in attributes.items() if value is not None}
             )

@@ -251,8 +251,8 @@ class ReplacedTree(Base):
     """A release or feedback that a newer one replaced.
 
     With ``submission_id`` it is feedback on that submission; with ``assignment_id`` alone, a
-    release. Both are None when the audit log of a site before revision 3b9e5d70c146 did not
-    tell. ``replaced_by`` is the actor's name as in the audit log.
+    release. Both are None for a tree that was replaced before revision 3b9e5d70c146 and that the
+    audit log does not identify. ``replaced_by`` is the actor's name as in the audit log.
     """
 
     __tablename__ = "replaced_trees"
@@ -265,10 +265,10 @@ class ReplacedTree(Base):
 
 
 class AuditEntry(Base):
-    """An entry of the audit log: who did what, and when.
+    """An entry of the audit log: an event with its actor, time and subject.
 
-    It names the objects as text, so that it outlives them. ``detail`` is a JSON object whose
-    fields depend on the event.
+    It has the names of course, assignment and student as text, so that it outlives their rows.
+    ``detail`` is a JSON object whose fields depend on the event.
     """
 
     __tablename__ = "audit_log"

@@ -9,9 +9,9 @@ import time
 log = logging.getLogger("ngshare")
 
 REFUSE_SECONDS = 1.0
-"""The time after a failed connection attempt in which requests are refused without another.
+"""The time after a failed connection attempt in which requests are refused without a new attempt.
 
-Otherwise, each would wait in turn for a server that does not even refuse connections.
+Otherwise each request would wait for a server that does not even refuse connections.
 """
 
 REMIND_SECONDS = 60.0
@@ -30,7 +30,7 @@ class Outage:
 
     @property
     def is_recent(self) -> bool:
-        """Whether a connection attempt failed within the last ``REFUSE_SECONDS``."""
+        """True if a connection attempt failed within the last ``REFUSE_SECONDS``."""
         return self._begun is not None and time.monotonic() < self._refuse_until
 
     def begin(self, reason: str) -> None:

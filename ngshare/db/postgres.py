@@ -111,10 +111,10 @@ def sqlstate_of(error: DBAPIError) -> str | None:
 
 
 def is_stale_connection(error: DBAPIError, *, writes: bool) -> bool:
-    """Return whether a new connection can do what failed on this one.
+    """Return whether the connection is stale, so that a transaction may succeed on a new one.
 
-    That is so after a failover, when the connected server became a standby, and after an
-    upgrade changed a table that a prepared statement uses.
+    A connection is stale after a failover, when its server has become a standby, and after an
+    upgrade has changed a table that one of its prepared statements uses.
 
     writes: the transaction writes.
     """

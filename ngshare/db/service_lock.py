@@ -1,7 +1,7 @@
 """A lock beside a SQLite database, shared by the services that use it.
 
-Whatever replaces the whole database takes the lock exclusively. It is an advisory lock of the
-system: worker processes inherit it, and it is released when the last of them has ended.
+A command that replaces the whole database takes the lock exclusively. It is an advisory lock
+(``flock``): worker processes inherit it, and it is released when the last of them has ended.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ log = logging.getLogger("ngshare")
 
 
 class DatabaseInUse(StartError):
-    """A service uses the database."""
+    """A service uses the database, so a command must not replace it."""
 
 
 @contextlib.contextmanager
 def shared_service_lock(url: URL) -> Iterator[None]:
-    """Hold the service's lock on a SQLite database; wait while the database is being replaced.
+    """Hold the shared lock on a SQLite database; wait while a command replaces the database.
 
-    When the lock file cannot be locked, only log a warning. Do nothing for PostgreSQL.
+    If the lock file cannot be locked, log a warning and go on without. Do nothing for PostgreSQL.
     """
     if url.get_backend_name() != "sqlite":
         yield
@@ -55,7 +55,7 @@ def shared_service_lock(url: URL) -> Iterator[None]:
 def exclusive_service_lock(database: Path) -> Iterator[None]:
     """Keep services from starting on a SQLite database. Raises DatabaseInUse when one runs.
 
-    When the lock file cannot be locked, only log a warning.
+    If the lock file cannot be locked, log a warning and go on without.
     """
     path = _lock_path(database)
     with contextlib.ExitStack() as stack:

@@ -49,8 +49,8 @@ def configure_connections(engine: Engine, path: str, *, wal: bool, must_exist: b
     """Make the engine's connections durable, and enforce foreign keys.
 
     wal: put the database into WAL mode.
-    must_exist: drop a connection from the pool when ``path`` is not the file any more that
-        it opened.
+    must_exist: drop a connection from the pool when ``path`` is no longer the file that it
+        opened.
 
     The driver is told not to begin transactions; see :func:`set_begin_statement`.
     """
@@ -125,11 +125,11 @@ def foreign_keys_checked_at_end(engine: Engine) -> Iterator[Connection]:
 def _check_file(path: str, info: dict[str, Any]) -> None:
     """Raise unless the file at ``path`` is the one that the connection opened.
 
-    The connection could still write to a file that was moved away, where nobody would find
-    the changes. Raises DisconnectionError, upon which the pool opens a new connection, or
-    OperationalError when that would damage the new file.
+    A connection can still write to a file that was moved away, and its changes would be lost.
+    Raises DisconnectionError, upon which the pool opens a new connection, or OperationalError
+    when that would damage the new file.
 
-    info: what is remembered of the connection.
+    info: the dictionary in which the pool keeps data about the connection.
     """
     file = _file_id(path)
     if info.setdefault("file", file) == file:

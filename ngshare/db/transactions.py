@@ -1,12 +1,12 @@
 """Run actions, each in one transaction, and retry those that lost a race.
 
-A transaction that lost a race (a key that another request took, a database that
-another process had locked) or its connection is run again here, a bounded number
-of times, and nowhere else. One whose connection broke while it was committed is
-not: nobody knows whether it is stored, and a second one could store it twice.
+A transaction that lost a race (another request inserted the same key, or another process had
+locked the database) or its connection is retried here, a bounded number of times, and nowhere
+else. It is not retried when the connection broke during the commit: the commit may have succeeded,
+and a retry could store the change twice.
 
-In the service nothing blocks a database thread for long, so that reads go on while a
-write waits: each attempt at a lock is short, and the thread is free until the next one.
+In the service no attempt blocks a database thread for long, because it waits for a lock only
+briefly. Between two attempts the thread is free, so that reads go on while a write waits.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ T = TypeVar("T")
 Action = Callable[Concatenate[Connection, P], T]
 
 Attempts = Generator[float, None, T]
-"""Each step is one try at a transaction; it gives the seconds to wait before the next, or returns.
+"""A generator that makes one attempt at a transaction in each step, and returns its result.
 
-It may be taken in another thread each time.
+It yields the seconds to wait before the next attempt. Each step may run in another thread.
 """
 
 ATTEMPTS = 8
-"""How often a transaction is tried before its request is answered with 503."""
+"""The most attempts at a transaction before its request is answered with 503."""
 
 LOCKED_ATTEMPTS = 80
-"""The same for one that finds a SQLite database locked, where each try is only a moment."""
+"""The same in the service while a SQLite database is locked; each attempt waits only briefly."""
 
 LONGEST_PAUSE_SECONDS = 0.2
 """The longest time between two attempts."""
 
 PATIENCE_SECONDS = 9.0
-"""After how long no further attempt is made."""
+"""The seconds after which no further attempt is made."""
 
 NO_ANSWER = "The exchange's database does not answer; please try again"
 BUSY = "The exchange is busy; please try again"
@@ -60,38 +60,40 @@ class Database:
     """Runs actions, each in one transaction of its own. Its methods block."""
 
     def __init__(self, url: URL, *, connections: int = 1, time_limits: bool = False) -> None:
-        """``time_limits``: as the service needs it, where nothing may block a thread for long."""
+        """Open no connection yet; see :func:`ngshare.db.engine.make_engine` for the parameters."""
         self.url = url
         self.retried: Callable[[], None] = lambda: None
-        """Called each time that a transaction is going to be run again."""
+        """Called before each retry of a transaction."""
         self._writer = make_engine(
             url, connections=connections, writes=True, time_limits=time_limits, must_exist=True
         )
         self._reader = read_only_engine(self._writer)
         self._locked_attempts = LOCKED_ATTEMPTS if time_limits else ATTEMPTS
         self._outage = Outage()
-        self._held_until = 0.0
+        self._refuse_writes_until = 0.0
 
     def __str__(self) -> str:
         return show_url(self.url)
 
     def read(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an action that changes nothing, on one consistent state of the database."""
-        return _until_done(self.try_read(action, *args, **kwargs))
+        return _until_done(self.read_attempts(action, *args, **kwargs))
 
     def write(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an action that changes something. When this returns, the change is durable.
 
         Raises OutcomeUnknown when the connection broke while it was committed.
         """
-        return _until_done(self.try_write(action, *args, **kwargs))
+        return _until_done(self.write_attempts(action, *args, **kwargs))
 
-    def try_read(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> Attempts[T]:
-        """The attempts at :meth:`read`, for whoever does not wait between them in this thread."""
+    def read_attempts(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> Attempts[T]:
+        """Return the attempts at :meth:`read`, for a caller that must not sleep between them."""
         return self._attempts(self._reader, action, *args, **kwargs)
 
-    def try_write(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> Attempts[T]:
-        """The attempts at :meth:`write`, for whoever does not wait between them in this thread."""
+    def write_attempts(
+        self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Attempts[T]:
+        """Return the attempts at :meth:`write`, for a caller that must not sleep between them."""
         return self._attempts(self._writer, action, *args, **kwargs)
 
     def close(self) -> None:
@@ -104,18 +106,18 @@ class Database:
     ) -> Attempts[T]:
         begun = time.monotonic()
         writes = engine is self._writer
-        if begun < self._held_until and writes:
+        if writes and begun < self._refuse_writes_until:
             raise Unavailable(BUSY)
         for attempt in count(1):
             try:
                 with self._connect(engine) as connection:
                     return _transact(connection, writes, action, *args, **kwargs)
             except DBAPIError as error:
-                if not _worth_another_try(error, writes=writes):
+                if not _may_retry(error, writes=writes):
                     raise _explain(error) from error
                 now = time.monotonic()
-                most = self._locked_attempts if sqlite.is_locked(error) else ATTEMPTS
-                if attempt >= most or now - begun > PATIENCE_SECONDS:
+                limit = self._locked_attempts if sqlite.is_locked(error) else ATTEMPTS
+                if attempt >= limit or now - begun > PATIENCE_SECONDS:
                     log.error(
                         "Gave up a transaction after %.0f s: %s. "
                         "Is another program holding the database?",
@@ -123,16 +125,16 @@ class Database:
                         driver_message(error),
                     )
                     if not isinstance(error, IntegrityError):
-                        # Those behind this one need not wait as long, each in turn.
-                        self._held_until = now + REFUSE_SECONDS
+                        # Writes that are queued behind this one must not each wait as long.
+                        self._refuse_writes_until = now + REFUSE_SECONDS
                     raise Unavailable(BUSY) from error
             self.retried()
-            # Those that collided must not all come back at the same moment.
+            # Random, so that transactions that collided do not retry at the same moment.
             yield random.uniform(0, min(LONGEST_PAUSE_SECONDS, 0.005 * 2**attempt))
         raise AssertionError("unreachable")
 
     def _connect(self, engine: Engine) -> Connection:
-        """A connection; none is tried for a moment after one could not be made."""
+        """Return a connection. Raises Unavailable, without an attempt just after a failed one."""
         if self._outage.is_recent:
             raise Unavailable(NO_ANSWER)
         try:
@@ -149,6 +151,7 @@ class Database:
 
 
 def _until_done(attempts: Attempts[T]) -> T:
+    """Make the attempts, with pauses in this thread, and return the result."""
     while True:
         try:
             pause = next(attempts)
@@ -161,7 +164,7 @@ def _until_done(attempts: Attempts[T]) -> T:
 def _transact(
     connection: Connection, writes: bool, action: Action[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Run an action in a transaction. Raises DBAPIError when it certainly left nothing behind."""
+    """Run an action in a transaction. Raises DBAPIError when it was certainly rolled back."""
     transaction = connection.begin()
     try:
         result = action(connection, *args, **kwargs)
@@ -183,8 +186,8 @@ def _transact(
     return result
 
 
-def _worth_another_try(error: DBAPIError, *, writes: bool) -> bool:
-    """Whether a transaction that left nothing behind may well succeed when it is run again."""
+def _may_retry(error: DBAPIError, *, writes: bool) -> bool:
+    """Return whether a retry of a transaction that was rolled back may succeed."""
     return (
         error.connection_invalidated
         or is_lost_race(error)
@@ -193,17 +196,17 @@ def _worth_another_try(error: DBAPIError, *, writes: bool) -> bool:
 
 
 def _explain(error: DBAPIError) -> Exception:
-    """What the caller should hear of an error that is not a lost race."""
+    """Return the exception to raise for an error after which a retry cannot succeed."""
     if postgres.is_unstorable(error):
         return BadRequest("The request holds a character or a number that cannot be stored")
     if not isinstance(error, OperationalError):
         return error
-    if _no_room(error):
+    if _is_disk_full(error):
         log.error("No room for the database. Free some space; nothing is lost.")
         return OutOfSpace("The exchange's disk is full; nothing of this request was stored")
     log.error("The database does not work: %s", driver_message(error))
     return Unavailable(NO_ANSWER)
 
 
-def _no_room(error: DBAPIError) -> bool:
+def _is_disk_full(error: DBAPIError) -> bool:
     return sqlite.is_full(error) or postgres.sqlstate_of(error) == postgres.DISK_FULL

@@ -139,12 +139,12 @@ class Service:
 
     async def read(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an action that only reads, in a database thread."""
-        return await self._on_database(self.database.try_read(action, *args, **kwargs))
+        return await self._on_database(self.database.read_attempts(action, *args, **kwargs))
 
     async def write(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an action that writes, in a database thread. Its commit is durable."""
         async with self._writing:
-            return await self._on_database(self.database.try_write(action, *args, **kwargs))
+            return await self._on_database(self.database.write_attempts(action, *args, **kwargs))
 
     async def on_files(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function that computes or waits for the disk, in a file thread."""

@@ -209,7 +209,7 @@ async def test_a_database_that_is_busy(
     def refuse(*args: Any) -> Any:
         raise Unavailable("The exchange is busy")
 
-    monkeypatch.setattr(Database, "try_write", refuse)
+    monkeypatch.setattr(Database, "write_attempts", refuse)
     reply = await submit(api)
     assert reply.status == 503
     assert check_number(reply, caplog).endswith(": The exchange is busy")

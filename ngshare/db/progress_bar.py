@@ -15,12 +15,14 @@ LINE_SECONDS = 5.0
 _WIDTH = 30
 
 
-class Progress:
-    """A progress display, as a context manager. Not thread-safe.
+class ProgressBar:
+    """A progress bar, or lines in the log if ``stream`` is no terminal. Not thread-safe.
+
+    Use it as a context manager.
 
     label: names the job, as in ``Adopting files``.
     total: the number of steps.
-    stream: where the bar is drawn; standard error by default.
+    stream: the output that the bar is drawn on; standard error by default.
     """
 
     def __init__(self, label: str, total: int, stream: TextIO | None = None) -> None:
@@ -31,7 +33,7 @@ class Progress:
         self._bar = self._stream.isatty()
         self._started = self._shown = time.monotonic()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(
@@ -45,7 +47,7 @@ class Progress:
             self._stream.write("\n")
 
     def advance(self, steps: int = 1) -> None:
-        """Count steps that are done; update the bar every 0.1 s at most, the log every 5 s."""
+        """Count finished steps; update the bar at most every 0.1 s, the log at most every 5 s."""
         self.done += steps
         now = time.monotonic()
         if now - self._shown < (BAR_SECONDS if self._bar else LINE_SECONDS):

@@ -1,4 +1,4 @@
-"""Progress: a bar where somebody looks on, a line in the log where nobody does."""
+"""The progress bar: drawn on a terminal, otherwise lines in the log."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import logging
 
 import pytest
 
-from ngshare.db import progress
-from ngshare.db.progress import Progress
+from ngshare.db import progress_bar
+from ngshare.db.progress_bar import ProgressBar
 
 
 class Terminal(io.StringIO):
@@ -19,9 +19,9 @@ class Terminal(io.StringIO):
 def test_a_bar_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(progress, "BAR_SECONDS", 0)
+    monkeypatch.setattr(progress_bar, "BAR_SECONDS", 0)
     stream = Terminal()
-    with caplog.at_level(logging.INFO, "ngshare"), Progress("Counting", 2, stream) as counting:
+    with caplog.at_level(logging.INFO, "ngshare"), ProgressBar("Counting", 2, stream) as counting:
         counting.advance()
         counting.advance()
     lines = stream.getvalue().split("\r")
@@ -34,15 +34,18 @@ def test_a_bar_on_a_terminal(
 def test_lines_in_the_log_elsewhere(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+    monkeypatch.setattr(progress_bar, "LINE_SECONDS", 0)
     stream = io.StringIO()
-    with caplog.at_level(logging.INFO, "ngshare"), Progress("Counting", 2000, stream) as counting:
+    with (
+        caplog.at_level(logging.INFO, "ngshare"),
+        ProgressBar("Counting", 2000, stream) as counting,
+    ):
         counting.advance(1500)
     assert caplog.messages == ["Counting: 1,500 of 2,000"]
     assert stream.getvalue() == ""
 
 
 def test_a_short_job_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "ngshare"), Progress("Counting", 2, io.StringIO()) as few:
+    with caplog.at_level(logging.INFO, "ngshare"), ProgressBar("Counting", 2, io.StringIO()) as few:
         few.advance(2)
     assert caplog.messages == []
