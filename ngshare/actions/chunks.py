@@ -1,4 +1,4 @@
-"""Split long lists of parameters, of which a database accepts a limited number in one query."""
+"""Split long lists of query parameters: a database accepts a limited number in one query."""
 
 from __future__ import annotations
 

@@ -103,9 +103,9 @@ def may_replace(caller: Caller, *, debug: bool, hub: bool) -> bool:
 
 
 def clear_records(connection: Connection, caller: Caller, *, debug: bool, hub: bool) -> None:
-    """Delete all records permanently, except the audit log. Raise Forbidden.
+    """Delete all records permanently, except the audit log.
 
-    See :func:`authorize_replacement` for ``debug`` and ``hub``.
+    Raises Forbidden; see :func:`authorize_replacement` for ``debug`` and ``hub``.
     """
     authorize_replacement(caller, debug=debug, hub=hub)
     _delete_records(connection)

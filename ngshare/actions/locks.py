@@ -25,7 +25,7 @@ _LOCK = {
 def lock_row(connection: Connection, table: Lockable, row_id: int) -> bool:
     """Lock a row until the transaction ends.
 
-    Return True if the transaction may have waited for the lock. Whatever it read before may then
+    Return True if the transaction may have waited for the lock. Rows that it read before may then
     be out of date, and must be read again.
     """
     if connection.dialect.name == "sqlite":

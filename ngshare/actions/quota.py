@@ -1,4 +1,4 @@
-"""Limit the bytes that a course keeps.
+"""Limit the bytes that a course stores.
 
 Every tree of a course counts, also replaced ones and those of removed assignments, until they are
 purged, because they can be restored. Equal files of two trees count twice, though they are stored
@@ -27,13 +27,13 @@ _USAGE = select(func.coalesce(func.sum(Tree.size), 0)).where(
 
 
 def get_usage(connection: Connection, caller: Caller, course: str) -> int:
-    """Return the bytes that the course keeps; for instructors."""
+    """Return the bytes that the course stores; for instructors."""
     access = require_capability(connection, caller, course, Capability.AUDIT)
     return _sum_sizes(connection, access.course_id)
 
 
 def require_quota_left(connection: Connection, caller: Caller, course: str, quota: int) -> int:
-    """Return the bytes that the course keeps. Raise OverQuota if they reach ``quota`` (bytes).
+    """Return the bytes that the course stores. Raise OverQuota if they reach ``quota`` (bytes).
 
     Checks no permission.
     """
@@ -69,7 +69,7 @@ def enforce_quota(quota: int | None, action: Action[P, T]) -> Action[P, T]:
 
 
 def over_quota(course: str, quota: int) -> OverQuota:
-    """Return the error for a request that would make a course keep more than ``quota`` bytes."""
+    """Return the error for a request that would make a course store more than ``quota`` bytes."""
     return OverQuota(
         f"The course {course} has used up its {quota // 2**20} MiB on the exchange, so nothing "
         "of this request was stored. Please ask the course's instructor, or an administrator "

@@ -70,7 +70,7 @@ _UPDATE_MEMBER = (
 def set_members(
     connection: Connection, course_id: int, role: str, people: Sequence[Person]
 ) -> None:
-    """Give these people this role in the course, whatever role they had before."""
+    """Give these people this role in the course; it replaces any role they have."""
     ids = users.ensure_users(connection, (person.username for person in people))
     existing: dict[int, int] = {}
     for chunk in chunks(list(ids.values())):
@@ -121,9 +121,9 @@ def list_members_with_role(
 
 
 def lock_roster(connection: Connection, caller: Caller, course: str) -> Access:
-    """Return the access of a caller who may change the roster, and lock the roster for them.
+    """Lock the roster of a course for a change, and return the caller's access.
 
-    Raises NotFound when there is no such course, and Forbidden.
+    Raises NotFound when there is no such course, and Forbidden unless the caller may change it.
     """
     access = require_capability(connection, caller, course, Capability.CHANGE_ROSTER)
     if lock_row(connection, Course, access.course_id):

@@ -97,7 +97,7 @@ def list_replaced_trees(connection: Connection, course_id: int) -> list[TrashIte
 
 
 def get_item(connection: Connection, key: str) -> TrashItem:
-    """Return the item with this key. Raise BadRequest if it is no key, or NotFound.
+    """Return the item with this key. Raise BadRequest if the key is malformed, or NotFound.
 
     Checks no permission.
     """

@@ -1,4 +1,4 @@
-"""Users: remember who sent requests, and find names that may match no user of the Hub.
+"""Users: record their first requests, and find names that may match no user of the Hub.
 
 A user gets a row with their first request, or earlier when another user adds them to a roster.
 """

@@ -1,8 +1,8 @@
 """Back up a site: copy the database, and every blob that it references, into a folder.
 
 The database is copied first, as one consistent state, and the blobs after it: a blob is durable
-before the row that references it, and never changes. So a backup is consistent also when it is
-made under load. The copy of the database is SQLite, whatever the site's own is.
+before the row that references it, and never changes. So a backup is consistent even when it is
+made under load. The copy of the database is always SQLite, also that of a PostgreSQL database.
 
 The folder holds the copy of the database, ``blobs``, laid out as in the storage, and
 ``manifest.json``, which is written last. A backup into a folder that holds an earlier one copies
@@ -57,8 +57,8 @@ def make_backup(
 ) -> BackupReport:
     """Back up a site into ``folder``. Progress counts blobs.
 
-    A blob that ``folder`` has already is kept when its size is right; with ``verify``, when its
-    content is. Raises BackupError, ExchangeError, OSError or sqlite3.Error.
+    A blob that ``folder`` has already is copied again only if its size is wrong, or, with
+    ``verify``, its content. Raises BackupError, ExchangeError, OSError or sqlite3.Error.
     """
     with _open_backup_folder(folder) as (target, work):
         made = datetime.now(timezone.utc)
@@ -70,8 +70,8 @@ def make_backup(
             with ThreadPoolExecutor(THREADS) as threads:
                 for shard in range(SHARDS):
                     sizes = list_referenced_sizes(connection, shard)
-                    kept = _select_kept(target, shard, sizes, verify=verify)
-                    missing = [digest for digest in sizes if digest not in kept]
+                    present = _select_present(target, shard, sizes, verify=verify)
+                    missing = [digest for digest in sizes if digest not in present]
                     _record_copied(report, copy_blobs(store, target, missing, threads))
                     advance(len(sizes))
         report.manifest.damaged.sort()
@@ -109,10 +109,10 @@ def copy_database(database: Database, folder: Path, work_folder: Path) -> Path:
     return path
 
 
-def _select_kept(
+def _select_present(
     target: ManagedBlobStore, shard: int, sizes: Mapping[bytes, int], *, verify: bool
 ) -> set[bytes]:
-    """Return the blobs of a shard that the backup has already, and that need no new copy."""
+    """Return the blobs of a shard that the backup has already and that are not copied again."""
     return {
         entry.digest
         for entry in target.list(bytes([shard]))

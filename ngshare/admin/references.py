@@ -111,7 +111,7 @@ def _reference(row: Any) -> Reference:
 
 
 def select_referenced(connection: Connection, digests: Sequence[bytes]) -> set[bytes]:
-    """Return those of ``digests`` that rows reference; rows in the trash count until purged."""
+    """Return those of ``digests`` that rows reference, rows in the trash included."""
     referenced: set[bytes] = set()
     for start in range(0, len(digests), BATCH_SIZE):
         batch = digests[start : start + BATCH_SIZE]

@@ -1,9 +1,9 @@
 """Restore a site from a backup, into a database of either kind.
 
 A backup is verified whole before anything is changed. The blobs are copied first, the rows after
-them in one transaction: a restore that is killed before that leaves the site as it was, with some
-blobs more, and can be started again. The rows that it replaces are first copied into
-``<storage>/aside/<moment>``, a backup of its own whose blobs stay in the storage.
+them in one transaction: a restore that is killed before its commit leaves the site as it was, with
+some additional blobs, and can be started again. The rows that a restore replaces are first copied
+into ``<storage>/aside/<moment>``, a backup of its own whose blobs stay in the storage.
 """
 
 from __future__ import annotations

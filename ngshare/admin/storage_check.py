@@ -1,6 +1,6 @@
 """Check the blobs of a site against their digests and against the rows that reference them.
 
-Reads every blob, in one transaction for each shard, so the job is given the database itself.
+Each shard of the blobs is checked in a transaction of its own.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class CheckReport:
 
     ``lost`` are the first few of ``lost_count`` files whose bytes ngshare 0.6 had lost before
     the adoption. ``unreferenced`` counts blobs that no row references. ``foreign_files`` are the
-    locations of files among the blobs that are no blobs. ``quarantined`` counts the blobs in the
+    locations of other files in the folders of the blobs. ``quarantined`` counts the blobs in the
     quarantine, ``put_back`` those that rows reference and that this check moved back from there.
     """
 

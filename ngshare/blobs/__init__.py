@@ -1,4 +1,4 @@
-"""Where the bytes of files are kept, each named by the SHA-256 of its content."""
+"""Blob storage: the content of files, each stored once, under its SHA-256."""
 
 from ngshare.blobs.store import (
     Amount,

@@ -90,7 +90,7 @@ class BlobUpload(Protocol):
         """Write one blob, and hash its pieces as they come.
 
         With ``digest``, raise :class:`BlobDamaged` when the content has another. After that, and
-        after an exception of ``pieces``, nothing of this blob is kept and others can be added.
+        after an exception of ``pieces``, nothing of this blob is stored and others can be added.
         Raises what :meth:`BlobStore.put` raises.
         """
         ...
@@ -118,7 +118,7 @@ class BlobStore(Protocol):
 
         When this returns, the bytes survive a crash of the machine. Raises
         :class:`ngshare.errors.OutOfSpace` or :class:`ngshare.errors.Unavailable`
-        when they cannot be kept.
+        when they cannot be stored.
         """
         ...
 

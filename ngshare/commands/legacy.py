@@ -75,7 +75,7 @@ class RemoveLegacy(Command):
         return EXIT_OK
 
     def _print_plan(self, files: LegacyFiles) -> None:
-        """Print the files that will be removed, and those that will be kept."""
+        """Print the files that will be removed, and those that will not."""
         if files.adopted:
             self.print_line(
                 f"{format_count(len(files.adopted), 'file')} of ngshare 0.6 "

@@ -22,7 +22,7 @@ SAFETY = {
     "services, and 8 that start at once. NOT SAFE: services on one database with a storage folder "
     "each. Not tested: a storage folder shared over a network. Each thread keeps one connection.",
 }
-"""Which combinations of processes are safe, by database backend. ``tests/process`` tests them."""
+"""The safe combinations of processes, by database backend. ``tests/process`` tests them."""
 
 
 @dataclass(frozen=True)
