@@ -1,1 +1,1 @@
-"""The HTTP side: parse, identify, run one action, reply. The rules are in ``actions/``."""
+"""The HTTP service: identify, parse, run one action, reply. The rules are in ``actions/``."""

@@ -1,4 +1,4 @@
-"""Reply with a directory tree: small ones in one piece, large ones as the client takes them."""
+"""Reply with a directory tree: encoded in memory if it is small, streamed if it is large."""
 
 from __future__ import annotations
 
@@ -19,37 +19,40 @@ from ngshare.web.bodies.receive import ApiHandler
 log = logging.getLogger("ngshare")
 
 LOST = b"The content of this file is missing from the exchange's storage.\n"
-"""Stands in a reply for the bytes of a file that are lost."""
+"""The content that replaces that of a lost file in a reply."""
 
-SMALL = 2**20
-"""A tree whose encoded form has at most so many bytes is read and encoded in one go."""
+MAX_IN_MEMORY = 2**20
+"""The largest tree, in bytes of its encoded form, that is encoded in memory as a whole."""
 
-POPULAR = 4 * 2**20
-"""The same for one that a whole class fetches, which is kept in memory."""
+MAX_CACHED = 4 * 2**20
+"""The same for a tree that a whole class fetches, which is cached."""
 
-READ = 3 * 2**15
-"""How many bytes of a file are read and encoded at once. Base64 needs a multiple of three; a client
-that reads nothing holds as much in memory."""
+READ_SIZE = 3 * 2**15
+"""The bytes of a file that are read and encoded at once, a multiple of three because of base64.
+
+They stay in memory for as long as the client reads nothing.
+"""
 
 Source = tuple[StoredFile, bool]
-"""A file, and whether its bytes are there."""
+"""A file, and True if the store has its blob, in the recorded size."""
 
 
 class DownloadHandler(ApiHandler):
-    """Reply with trees."""
+    """Reply with directory trees."""
 
     async def reply_tree(
         self,
         event: str,
         files: Sequence[StoredFile],
         *,
-        popular: bool = False,
+        cached: bool = False,
         **fields: Any,
     ) -> None:
-        """Answer with a tree, without its contents if the client asked for ``list_only``.
+        """Reply with a tree, without its contents if the client asked for ``list_only``.
 
-        With its contents it is an ``event`` of the audit log, unless it is empty.
-        ``popular``: others will soon ask for it too, so it is kept in memory, encoded.
+        event: the event of the audit log, for a tree that is not empty and sent with its contents.
+        cached: cache the encoded tree, because the rest of the class will soon fetch it too.
+        fields: further fields of the reply.
         """
         service = self.service
         if self.flag("list_only"):
@@ -59,33 +62,34 @@ class DownloadHandler(ApiHandler):
             return
         head = json.dumps({"success": True, **fields}).encode()[:-1] + b', "files": '
         size = sum(file.size * 4 // 3 + 200 for file in files)
-        if size <= (POPULAR if popular else SMALL):
+        if size <= (MAX_CACHED if cached else MAX_IN_MEMORY):
             async with service.replies.of(self.caller.name):
-                tree = service.tree_cache.get(files) if popular else None
+                tree = service.tree_cache.get(files) if cached else None
                 if tree is None:
-                    tree = await service.on_files(self._encode, files, popular)
-                self._begin(len(head) + len(tree))
+                    tree = await service.on_files(self._encode, files, cached)
+                self._set_headers(len(head) + len(tree))
                 await self.send(head, tree)
         else:
-            await self._stream(head, await service.on_files(_locate, service.blobs, files))
+            await self._stream(head, await service.on_files(_check_blobs, service.blobs, files))
         if files and self._finished:
-            self._note_read(event, files=len(files), **fields)
+            self._log_read(event, files=len(files), **fields)
 
-    def _begin(self, length: int) -> None:
+    def _set_headers(self, length: int) -> None:
         self.set_header("Content-Type", "application/json")
         self.set_header("Content-Length", str(length))
 
-    def _encode(self, files: Sequence[StoredFile], popular: bool) -> bytes:
-        sources = _locate(self.service.blobs, files)
+    def _encode(self, files: Sequence[StoredFile], cached: bool) -> bytes:
+        """Return a tree as JSON with the end of the reply; cache it if no file is lost. Blocks."""
+        sources = _check_blobs(self.service.blobs, files)
         encoded = b"".join(encode_tree(self.service.blobs, sources))
-        if popular and all(there for _, there in sources):
+        if cached and all(present for _, present in sources):
             self.service.tree_cache.put(files, encoded)
         return encoded
 
     async def _stream(self, head: bytes, sources: Sequence[Source]) -> None:
-        """Send a tree piece by piece: the next one is read when the client has taken the last."""
+        """Send ``head`` and a tree in pieces, each of which is read when the client is ready."""
         pieces = encode_tree(self.service.blobs, sources)
-        self._begin(len(head) + encoded_size(sources))
+        self._set_headers(len(head) + encoded_size(sources))
         try:
             async with self.sending():
                 piece: bytes | None = head
@@ -100,7 +104,8 @@ class DownloadHandler(ApiHandler):
             )
             self.close_connection()
 
-    def _note_read(self, event: str, **detail: Any) -> None:
+    def _log_read(self, event: str, **detail: Any) -> None:
+        """Write an event of the audit log about the path's course, assignment and student."""
         course, assignment, *student = self.path_args
         self.service.reads.add(
             audit.ReadEvent(
@@ -118,19 +123,20 @@ class DownloadHandler(ApiHandler):
 def encode_tree(blobs: BlobStore, sources: Sequence[Source]) -> Iterator[bytes]:
     """Yield a tree with its contents as JSON, and the brace that ends the reply. Blocks.
 
-    Put together by hand, because base64 needs no escaping and a JSON encoder would look at every
-    one of its characters to find that out. Raises BlobMissing and Unavailable.
+    It uses no JSON encoder, which would scan the base64 text for characters to escape; there are
+    none. Raises BlobMissing and Unavailable.
     """
     before = b"["
-    for file, there in sources:
-        if len(before) > READ:  # many files without content; to add to it takes the square
+    for file, present in sources:
+        if len(before) > READ_SIZE:  # of many empty files; appending to it takes quadratic time
             yield before
             before = b""
         before += _head(file)
-        if there:
-            assert file.sha256 is not None, "a file without a digest is not there"
-            for start in range(0, file.size, READ):
-                content = b"".join(blobs.open(file.sha256, start, min(READ, file.size - start)))
+        if present:
+            assert file.sha256 is not None, "a file without a digest has no blob"
+            for start in range(0, file.size, READ_SIZE):
+                size = min(READ_SIZE, file.size - start)
+                content = b"".join(blobs.open(file.sha256, start, size))
                 yield before + pybase64.b64encode(content)
                 before = b""
         else:
@@ -140,10 +146,10 @@ def encode_tree(blobs: BlobStore, sources: Sequence[Source]) -> Iterator[bytes]:
 
 
 def encoded_size(sources: Sequence[Source]) -> int:
-    """Return how many bytes :func:`encode_tree` yields."""
+    """Return the number of bytes that :func:`encode_tree` yields."""
     size = len(b"[]}") - (len(b", ") if sources else 0)
-    for file, there in sources:
-        content = file.size if there else len(LOST)
+    for file, present in sources:
+        content = file.size if present else len(LOST)
         size += len(_head(file)) + (content + 2) // 3 * 4 + len(_TAIL)
     return size
 
@@ -152,18 +158,20 @@ _TAIL = b'"}, '
 
 
 def _head(file: StoredFile) -> bytes:
+    """Return the JSON object of a file up to its content."""
     return b'{"path": %s, "checksum": "%s", "content": "' % (
         json.dumps(file.path).encode(),
         file.md5.hex().encode(),
     )
 
 
-def _locate(blobs: BlobStore, files: Sequence[StoredFile]) -> list[Source]:
-    """Look which files have their bytes, so that the others can be read; log those without."""
-    return [(file, _is_there(blobs, file)) for file in files]
+def _check_blobs(blobs: BlobStore, files: Sequence[StoredFile]) -> list[Source]:
+    """Return the files, each with True if the store has its blob; log the others."""
+    return [(file, _has_blob(blobs, file)) for file in files]
 
 
-def _is_there(blobs: BlobStore, file: StoredFile) -> bool:
+def _has_blob(blobs: BlobStore, file: StoredFile) -> bool:
+    """Return whether the store has a file's blob, in the recorded size; log an error if not."""
     if file.sha256 is None:  # lost before ngshare 1.0 adopted the site
         return False
     try:

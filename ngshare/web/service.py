@@ -134,7 +134,7 @@ class Service:
             self._idle.set()
 
     async def idle(self) -> None:
-        """Wait until no request is in flight."""
+        """Return when no request is in flight."""
         await self._idle.wait()
 
     async def read(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

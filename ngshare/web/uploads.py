@@ -1,4 +1,4 @@
-"""Store the directory tree of a request: parse it, and write its files as blobs, one by one."""
+"""Parse the directory tree that a request uploads, and store its files as blobs, one by one."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _WITHOUT_BLANKS = str.maketrans("", "", "\r\n\t ")
 
 
 class BadContent(BadRequest):
-    """The content of a file is no base64."""
+    """The content of a file is not base64."""
 
     def __init__(self) -> None:
         super().__init__("Content cannot be base64 decoded")
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
-    """A content that has been written: its digest (SHA-256), its checksum, its size in bytes."""
+class WrittenContent:
+    """The content of a file, written as a blob: its digest (SHA-256), checksum, size in bytes."""
 
     digest: bytes
     md5: bytes
@@ -48,16 +48,16 @@ class Content:
 
 
 class UploadHandler(ApiHandler):
-    """Take the tree in the field ``files`` of a request."""
+    """Store the directory tree in the field ``files`` of a request."""
 
     _reserved = 0
-    """Bytes of the course's quota that this upload holds."""
+    """Bytes of the course's quota that this upload has reserved."""
 
     async def store_files(self) -> list[StoredFile]:
-        """Make the bytes of the request's ``files`` durable, and return the rows to write.
+        """Store the request's ``files`` durably, and return the rows to write.
 
-        Raises BadRequest for what is wrong with the tree, TooLarge for too many files, and
-        OverQuota before any byte is stored that the course has no room for.
+        Raises BadRequest for an invalid tree, TooLarge for too many files, and OverQuota before
+        a byte is stored that exceeds the quota of the course.
         """
         service, course = self.service, self.path_args[0]
         files = self._fields.pop("files", None)
@@ -71,13 +71,13 @@ class UploadHandler(ApiHandler):
                 service.reservations.reserve(course, size, used, limit)
                 self._reserved += size
 
-        place = service.large if isinstance(files, LongValue) else service.file_work.of(self._name)
-        async with place:
+        slot = service.large if isinstance(files, LongValue) else service.file_work.of(self._name)
+        async with slot:
             return await service.on_files(
                 store_tree, service.blobs, files, service.max_files, reserve
             )
 
-    async def keep(self, action: Action[Concatenate[Caller, str, P], T], *args: Any) -> T:
+    async def write_rows(self, action: Action[Concatenate[Caller, str, P], T], *args: Any) -> T:
         """Run an action that writes the rows of the stored files, within the course's quota."""
         self._release_quota()  # from here on the transaction counts them
         return await self.run_write(
@@ -95,49 +95,52 @@ class UploadHandler(ApiHandler):
 
 
 def store_tree(
-    blobs: BlobStore, files: object, most: int, reserve: Callable[[int], None]
+    blobs: BlobStore, files: object, max_files: int, reserve: Callable[[int], None]
 ) -> list[StoredFile]:
     """Store the files of a tree durably, all or none. Blocks.
 
-    files: the field of the request. most: how many files there may be. reserve: called with
-    the size of each file before it is written; what it raises ends the upload.
+    files: the field of the request.
+    max_files: the most files of the tree.
+    reserve: is called with the size of each file or piece of a file before it is written; an
+        exception that it raises ends the upload.
     """
     with blobs.upload() as upload:
-        writer = Writer(upload, reserve, most)
-        # The whole tree is checked before anything is written but the contents of a large one.
+        writer = TreeWriter(upload, reserve, max_files)
+        # Checks the whole tree before a file is written, except for the long contents of a tree
+        # that is in a file: they are written as they are read.
         tree = read_tree(files, writer.add_text)
-        if len(tree) > most:
-            raise TooLarge(f"There are {len(tree)} files; this service accepts {most} at once")
+        if len(tree) > max_files:
+            raise TooLarge(f"There are {len(tree)} files; this service accepts {max_files} at once")
         stored = [writer.add(path, content) for path, content in tree]
         upload.commit()
     return stored
 
 
-class Writer:
+class TreeWriter:
     """Writes the files of a tree into an upload, with the checksum that clients compare."""
 
-    def __init__(self, upload: BlobUpload, reserve: Callable[[int], None], most: int) -> None:
+    def __init__(self, upload: BlobUpload, reserve: Callable[[int], None], max_files: int) -> None:
         self._upload = upload
         self._reserve = reserve
-        self._most = most
+        self._max_files = max_files
         self._texts = 0
 
-    def add(self, path: str, content: bytes | Content) -> StoredFile:
-        """Write a file, unless its content was written as it was read."""
+    def add(self, path: str, content: bytes | WrittenContent) -> StoredFile:
+        """Return the file with this content, which is written unless it was already."""
         if isinstance(content, bytes):
             self._reserve(len(content))
             content = self._write((content,))
         return StoredFile(path, content.digest, content.md5, content.size)
 
-    def add_text(self, text: Iterator[str]) -> Content | None:
-        """Write what base64 text stands for; return None when it is none.
+    def add_text(self, text: Iterator[str]) -> WrittenContent | None:
+        """Decode base64 text and write the content; return None when the text is not base64.
 
-        It is not refused, for it may be in a place that is ignored.
+        It raises no error then, because the text may be in a field of the JSON that is ignored.
         """
         self._texts += 1
-        if self._texts > self._most:  # each is a file that is written and synced
+        if self._texts > self._max_files:  # each is a file that is written and synced
             raise TooLarge(
-                f"There are more than {self._most} files; this service accepts as many at once"
+                f"There are more than {self._max_files} files; this service accepts as many at once"
             )
         try:
             return self._write(self._reserving(decode_pieces(text)))
@@ -149,7 +152,7 @@ class Writer:
             self._reserve(len(piece))
             yield piece
 
-    def _write(self, pieces: Iterable[bytes]) -> Content:
+    def _write(self, pieces: Iterable[bytes]) -> WrittenContent:
         checksum = hashlib.md5(usedforsecurity=False)
 
         def hashed() -> Iterator[bytes]:
@@ -158,11 +161,11 @@ class Writer:
                 yield piece
 
         blob = self._upload.add(hashed())
-        return Content(blob.digest, checksum.digest(), blob.size)
+        return WrittenContent(blob.digest, checksum.digest(), blob.size)
 
 
 def decode_entries(files: object) -> list[object]:
-    """Return the list that ``files`` is, or is the JSON of. Raises BadRequest."""
+    """Return the field ``files`` as a list, decoded if it is JSON text. Raises BadRequest."""
     if files is None:
         raise BadRequest("Please supply files")
     if isinstance(files, (str, bytes)):
@@ -179,29 +182,31 @@ def decode_entries(files: object) -> list[object]:
 def read_tree(
     files: object, add_text: Callable[[Iterator[str]], T | None]
 ) -> list[tuple[str, bytes | T]]:
-    """Return the path and the content of each file of a request's ``files``.
+    """Return the path and the content of each file in a request's field ``files``.
 
-    Of a tree that is in a file, long contents are given to ``add_text`` as base64 in pieces, and
-    what that returns stands for them; None where they are none. Raises BadRequest, with the
-    contract's literal messages where it has them.
+    files: a list, its JSON text, or a LongValue for a tree that is in a file.
+    add_text: is called with each long content of a LongValue, as base64 in pieces. Its result
+        takes the place of the content; None means that the text is not base64.
+
+    Raises BadRequest; the contract fixes some of the messages.
     """
     contents: dict[str, T | None] = {}
     if isinstance(files, LongValue):
         rest, contents = take_contents(files.pieces(), add_text, BAD_JSON)
         files = decode_json(rest, BAD_JSON)[TREE_FIELD] if files.in_body else rest
     tree: list[tuple[str, bytes | T]] = []
-    for path, text in check(decode_entries(files)):
-        content = contents[text] if text in contents else decode(text)
+    for path, text in check_entries(decode_entries(files)):
+        content = contents[text] if text in contents else decode_content(text)
         if content is None:
             raise BadContent
         tree.append((path, content))
     return tree
 
 
-def check(entries: Iterable[object]) -> list[tuple[str, str]]:
-    """Return the path and the content of each entry of a tree. Raises BadRequest.
+def check_entries(entries: Iterable[object]) -> list[tuple[str, str]]:
+    """Return the path and the encoded content of each entry of a tree.
 
-    The messages are the contract's, where it has them.
+    Raises BadRequest; the contract fixes some of the messages.
     """
     checked = [_check_entry(index, entry) for index, entry in enumerate(entries)]
     for path, _ in checked:
@@ -221,21 +226,21 @@ def _check_entry(index: int, entry: object) -> tuple[str, str]:
     return entry["path"], entry["content"]
 
 
-def decode(text: str) -> bytes:
-    """Return what base64 text stands for. Raises BadRequest when it is none."""
+def decode_content(text: str) -> bytes:
+    """Decode base64 text. Raises BadContent when it is not base64."""
     return b"".join(decode_pieces(iter((text,))))
 
 
 def decode_pieces(texts: Iterator[str]) -> Iterator[bytes]:
-    """Yield what base64 text stands for, in pieces. Raises BadContent when it is none.
+    """Decode base64 text in pieces. Raises BadContent when it is not base64.
 
-    Blanks and line breaks may stand anywhere: ``encodebytes`` breaks its lines, and today's
-    clients use it.
+    Blanks and line breaks may be anywhere in it: today's clients use ``encodebytes``, which breaks
+    lines.
     """
     rest, padded = "", False
     try:
         for text in texts:
-            if not text.isascii():  # told before blanks are looked for, which takes long then
+            if not text.isascii():  # checked first: a search for blanks would be slow
                 raise BadContent
             text = rest + text.replace("\n", "")
             if any(blank in text for blank in "\r\t "):

@@ -27,13 +27,13 @@ class Assignment(UploadHandler, DownloadHandler):
     @allow(Audience.MEMBER)
     async def get(self, course: str, assignment: str) -> None:
         files = await self.run_read(assignments.fetch_assignment, course, assignment)
-        await self.reply_tree("assignment fetched", files, popular=True)
+        await self.reply_tree("assignment fetched", files, cached=True)
 
     @allow(Audience.INSTRUCTOR)
     async def post(self, course: str, assignment: str) -> None:
         await self.run_read(assignments.authorize_release, course, assignment)
         files = await self.store_files()
-        await self.keep(assignments.release_assignment, course, assignment, files)
+        await self.write_rows(assignments.release_assignment, course, assignment, files)
         self.reply()
 
     @allow(Audience.INSTRUCTOR)

@@ -17,7 +17,7 @@ class Feedback(UploadHandler, DownloadHandler):
         submission = (course, assignment, student, self.field("timestamp"))
         await self.run_read(feedback.authorize_feedback, *submission)
         files = await self.store_files()
-        await self.keep(feedback.give_feedback, *submission, files)
+        await self.write_rows(feedback.give_feedback, *submission, files)
         self.reply()
 
     @allow(Audience.INSTRUCTOR_OR_SELF)

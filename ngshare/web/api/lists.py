@@ -33,11 +33,14 @@ class ListHandler(ApiHandler):
         parse_key: Callable[[str], Any] = str,
         **kwargs: Any,
     ) -> None:
-        """Reply with the entries that the action lists, each converted by ``format_entry``.
+        """Reply with the entries that the action lists, in the field ``name`` of the reply.
 
-        They are in the field ``name``. If a page was asked for, the field ``next`` has the key of
-        its last entry, to be sent as ``after``; None on the last page. ``parse_key`` converts that
-        text to the key that the action takes, or raises ValueError.
+        format_entry: converts an entry to JSON values.
+        key: returns the key of an entry, as text. If the request asked for a page, the reply's
+            field ``next`` has the key of the last entry, to be sent as ``after`` for the next page;
+            it is null on the last page.
+        parse_key: converts the text of ``after`` to the key that the action takes, or raises
+            ValueError.
         """
         page = self._page_request(parse_key)
         async with self.service.replies.of(self.caller.name):

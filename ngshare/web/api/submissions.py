@@ -68,7 +68,7 @@ class Submit(UploadHandler):
     async def post(self, course: str, assignment: str) -> None:
         await self.run_read(submissions.authorize_submission, course, assignment)
         files = await self.store_files()
-        moment = await self.keep(submissions.submit, course, assignment, files)
+        moment = await self.write_rows(submissions.submit, course, assignment, files)
         self.service.metrics.submissions.inc()
         self.reply(timestamp=format_time(moment))
 

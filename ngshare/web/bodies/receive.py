@@ -1,7 +1,7 @@
 """The base of API handlers: receive request bodies as they arrive, and refuse them early.
 
-The caller is identified before a body is read, wherever that is possible, and a body is kept
-only if the handler implements the request's method.
+The caller is identified before a body is read, unless the body itself names the caller, and a body
+is stored only if the handler implements the request's method.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ LINGER_BYTES = 4 * 2**20
 """The bytes of a refused body that are read, and discarded, after the reply."""
 
 LINGER_SECONDS = 5.0
-"""The seconds for which they are read."""
+"""The timeout of reading them."""
 
 CLOSE_SECONDS = 1.0
 """The seconds to wait after the last of them before the connection is closed. The Hub's proxy
-does not look for a reply when it is told of a closed connection while it still sends."""
+does not read a reply when the connection is closed while the proxy still sends."""
 
 
 @stream_request_body
 class ApiHandler(BaseHandler):
     """Receive a body in memory or in a temporary file, of up to the service's limit.
 
-    The body's memory, file and place among the user's uploads are released when the request ends.
+    The body's memory, file and upload slot are released when the request ends.
     """
 
     def initialize(self, service: Service, route: str) -> None:
@@ -74,7 +74,7 @@ class ApiHandler(BaseHandler):
             await self._refuse(error)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        """Keep a chunk of the body; return what Tornado must await before it reads the next."""
+        """Store a chunk of the body; return an awaitable if Tornado must wait before the next."""
         self.received += len(chunk)
         if self._transfer is not None:
             self._transfer.moved(len(chunk))
@@ -120,7 +120,7 @@ class ApiHandler(BaseHandler):
             self._end()
 
     def release(self) -> None:
-        """Release the memory or the file of the body, and the place among the user's uploads."""
+        """Release the memory or the file of the body, and the user's upload slot."""
         super().release()
         if self._body is not None:
             self._body.close()
@@ -132,10 +132,10 @@ class ApiHandler(BaseHandler):
             self._closing.cancel()
 
     async def _begin_body(self, length: int | None) -> None:
-        """Prepare to keep a body of ``length`` bytes; None if it is unknown.
+        """Prepare to store a body of ``length`` bytes; None if the length is unknown.
 
-        One that goes to a file waits, unread, while the user has as many uploads as are allowed.
-        Raises Unavailable when the spool has no space.
+        A body that goes to a file waits, unread, until the user has a free upload slot. Raises
+        Unavailable when the spool has no space.
         """
         if length is None or not self.service.spool.has_memory(length):
             slot = AsyncExitStack()
@@ -155,8 +155,8 @@ class ApiHandler(BaseHandler):
     async def _refuse(self, error: ExchangeError) -> None:
         """Reply before the body has arrived, read on for a short time, and close the connection.
 
-        Closed at once, with bytes unread, the system would reset the connection, and a client
-        that still sends might never see the reply.
+        If the connection were closed at once, with bytes unread, the system would reset it, and a
+        client that still sends might never see the reply.
         """
         if self._refusal is not None:
             return
@@ -178,11 +178,11 @@ class ApiHandler(BaseHandler):
         self.write(body)
         with contextlib.suppress(OSError):  # the client is gone already
             await self.flush()
-            # Tells a client that still sends that no more comes, so that it looks for the reply.
+            # Tells a client that still sends that the reply is complete, so that it reads it.
             self._socket_stream.socket.shutdown(socket.SHUT_WR)
 
     async def _linger(self) -> None:
-        """Discard what arrives after the reply; after enough of it read no more, and close."""
+        """Discard bytes that arrive after the reply; beyond LINGER_BYTES, close the connection."""
         if self.received > self._linger_until:
             await asyncio.sleep(CLOSE_SECONDS)  # nothing is read meanwhile
             self._close()

@@ -42,7 +42,7 @@ class Spool:
         self.in_memory = 0
 
     def has_memory(self, size: int) -> bool:
-        """Return whether a body of ``size`` bytes may be kept in memory now."""
+        """Return whether memory for a body of ``size`` bytes is available now."""
         return size <= SMALL and self.in_memory + size <= MEMORY
 
     def reserve(self, size: int) -> None:
@@ -83,8 +83,7 @@ class Body:
             spool.in_memory += expected
 
     def add(self, chunk: bytes) -> Awaitable[None] | None:
-        """Append a chunk; return what must be awaited before the next, or None.
-
+        """Append a chunk. If an awaitable is returned, await it before the next chunk.
         Raises Unavailable when the spool has no space left; awaited, also OutOfSpace.
         """
         self.size += len(chunk)
@@ -98,7 +97,7 @@ class Body:
         return self._write() if len(self._buffer) >= WRITE else None
 
     async def complete(self) -> None:
-        """Write the rest of a spooled body to its file. Raises what :meth:`add` raises."""
+        """Write the rest of a spooled body to its file. Raises the exceptions of :meth:`add`."""
         if self.spooled:
             await self._write()
 

@@ -82,7 +82,7 @@ class _Check:
         return passed
 
     def _start(self) -> asyncio.Future[bool]:
-        """Run the check in a thread; return a future of whether it passes."""
+        """Run the check in a thread; return a future whose result is True if it passes."""
         loop = asyncio.get_running_loop()
         result: asyncio.Future[bool] = loop.create_future()
 
