@@ -103,7 +103,7 @@ def test_command_is_documented(command: type[Application]) -> None:
 
 
 def test_metrics_are_documented_each_and_no_other() -> None:
-    page = Metrics().page().decode()
+    page = Metrics().exposition().decode()
     shown = {name for name in re.findall(r"^# TYPE (\S+)", page, re.M) if "_created" not in name}
     table = re.findall(r"^\| `(ngshare_\w+)", (DOCS / "monitoring.md").read_text(), re.M)
     assert sorted(table) == sorted(shown)

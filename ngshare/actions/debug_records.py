@@ -27,7 +27,7 @@ from ngshare.errors import Forbidden
 from ngshare.protocol.times import format_time
 from ngshare.protocol.trees import StoredFile, md5
 
-Rows = list[dict[str, Any]]
+Rows = list[dict[str, object]]
 
 SAMPLE_CONTENTS = {f"file{digit}": str(digit).encode() * 5 for digit in range(6)}
 """The files of the sample data: ``file0`` holds ``00000``, and so on."""
@@ -228,7 +228,7 @@ def _fetch_rows(connection: Connection, query: Executable) -> Rows:
     ]
 
 
-def _to_json(value: Any) -> Any:
+def _to_json(value: object) -> object:
     if isinstance(value, datetime):
         return format_time(value)
     return value.hex() if isinstance(value, bytes) else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
@@ -85,7 +85,7 @@ def set_members(
     new, changed = [], []
     for person in people:
         user_id = ids[person.username]
-        values: dict[str, Any] = {
+        values: dict[str, str | None] = {
             "role": role,
             "first_name": person.first_name,
             "last_name": person.last_name,

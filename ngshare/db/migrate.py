@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -170,8 +170,8 @@ def _restore_advice(url: URL, revisions: Sequence[str]) -> str:
     return f"run ngshare db revert, which restores {backups[0].path}"
 
 
-def _apply_migrations(engine: Engine, attributes: dict[str, Any]) -> None:
-    """Upgrade in one transaction, and log what was adopted. Raises MigrationError.
+def _apply_migrations(engine: Engine, attributes: Mapping[str, object]) -> None:
+    """Upgrade in one transaction, and log the report of an adoption. Raises MigrationError.
 
     attributes: arguments of the migrations; None means absent.
     """

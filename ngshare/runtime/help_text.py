@@ -1,6 +1,6 @@
 """Format the output of ``--help``, and the file that ``--generate-config`` writes.
 
-They replace those of traitlets, which speak of classes and traits, and list every setting of
+They replace those of traitlets, which use the words of Python classes and list every setting of
 JupyterHub's client three times.
 """
 
@@ -119,13 +119,14 @@ def _setting(section: str, name: str, trait: TraitType[Any, Any]) -> Iterator[st
     yield from (f"      {line}" for line in textwrap.wrap(text, 76))
 
 
-def _default(trait: TraitType[Any, Any]) -> Any:
+def _default(trait: TraitType[Any, Any]) -> object:
     """Return the default of a setting; None when it is computed at start."""
     value = trait.default()
     return None if value is Undefined else value
 
 
-def _default_note(default: Any) -> str:
+def _default_note(default: object) -> str:
+    """Return a default in parentheses, to be appended to a summary; empty if there is none."""
     return "" if default in (None, "", []) else f" (default: {default})"
 
 

@@ -125,7 +125,7 @@ class BaseHandler(HubOAuthenticated, InFlightHandler):  # type: ignore[misc]  # 
         content_type = self.content_type()
         if len(body) <= INLINE:
             return parse_body(content_type, body)
-        return await self.service.on_files(parse_body, content_type, body)
+        return await self.service.in_file_thread(parse_body, content_type, body)
 
     def content_type(self) -> str:
         """Return the body's content type. Raises BadRequest when the body is compressed."""
@@ -176,7 +176,7 @@ class BaseHandler(HubOAuthenticated, InFlightHandler):  # type: ignore[misc]  # 
     async def reply_large(self, body: bytes, content_type: str = "application/json") -> None:
         """Reply with a body that is encoded already, piece by piece as the client reads it.
 
-        Call it within ``Service.replies``, which bounds how many of one user are in memory.
+        Call it within ``Service.reply_slots``, which bounds how many of one user are in memory.
         """
         self.set_header("Content-Type", content_type)
         if len(body) <= INLINE:

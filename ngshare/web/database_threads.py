@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -24,15 +24,15 @@ DELIVER_SECONDS = 0.005
 class Call(NamedTuple):
     """A function without arguments to run in a thread, and the future of its result."""
 
-    function: Callable[[], Any]
-    future: asyncio.Future[Any]
+    function: Callable[[], object]
+    future: asyncio.Future[object]
 
 
 class Outcome(NamedTuple):
     """The result of a call, or the exception that it raised."""
 
-    future: asyncio.Future[Any]
-    result: Any
+    future: asyncio.Future[object]
+    result: object
     error: BaseException | None
 
 

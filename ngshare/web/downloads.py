@@ -56,21 +56,23 @@ class DownloadHandler(ApiHandler):
         """
         service = self.service
         if self.flag("list_only"):
-            async with service.replies.of(self.caller.name):
+            async with service.reply_slots.of(self.caller.name):
                 listed = {"success": True, "files": trees.format_tree(files), **fields}
                 await self.reply_large(json.dumps(listed).encode())
             return
         head = json.dumps({"success": True, **fields}).encode()[:-1] + b', "files": '
         size = sum(file.size * 4 // 3 + 200 for file in files)
         if size <= (MAX_CACHED if cached else MAX_IN_MEMORY):
-            async with service.replies.of(self.caller.name):
+            async with service.reply_slots.of(self.caller.name):
                 tree = service.tree_cache.get(files) if cached else None
                 if tree is None:
-                    tree = await service.on_files(self._encode, files, cached)
+                    tree = await service.in_file_thread(self._encode, files, cached)
                 self._set_headers(len(head) + len(tree))
                 await self.send(head, tree)
         else:
-            await self._stream(head, await service.on_files(_check_blobs, service.blobs, files))
+            await self._stream(
+                head, await service.in_file_thread(_check_blobs, service.blobs, files)
+            )
         if files and self._finished:
             self._log_read(event, files=len(files), **fields)
 
@@ -95,7 +97,7 @@ class DownloadHandler(ApiHandler):
                 piece: bytes | None = head
                 while piece is not None:
                     await self.send_piece(piece)
-                    piece = await self.service.on_files(next, pieces, None)
+                    piece = await self.service.in_file_thread(next, pieces, None)
         except (BlobMissing, Unavailable):
             log.error(
                 "Cut off %s %s: a file was there when the reply began, and is not any more",

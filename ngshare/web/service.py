@@ -16,7 +16,7 @@ from ngshare.blobs import BlobStore
 from ngshare.db.transactions import BUSY, Action, Attempts, Database
 from ngshare.errors import OutOfSpace, Unavailable
 from ngshare.web.auth.identity import Identity
-from ngshare.web.bodies.client_limits import PerUser, SlowConnections
+from ngshare.web.bodies.client_limits import SlowConnections, UserSemaphores
 from ngshare.web.bodies.spool import Spool
 from ngshare.web.database_threads import DatabaseThreads
 from ngshare.web.monitoring.counted_blobs import CountedBlobs
@@ -84,12 +84,12 @@ class Service:
         self.admins = frozenset(admins)
         self.debug = debug
         self.max_body = max_body
-        self.spool = Spool(spool_folder, max_spool, self.on_files)
-        self.uploads = PerUser(uploads_per_user)
-        self.replies = PerUser(REPLIES)
-        self.file_work = PerUser(FILE_THREADS // 2)
+        self.spool = Spool(spool_folder, max_spool, self.in_file_thread)
+        self.upload_slots = UserSemaphores(uploads_per_user)
+        self.reply_slots = UserSemaphores(REPLIES)
+        self.file_slots = UserSemaphores(FILE_THREADS // 2)
         self.slow_connections = SlowConnections(idle_seconds, least_speed)
-        self.large = asyncio.Semaphore(1)
+        self.parsing_slot = asyncio.Semaphore(1)
         """Allows one body that is in a file to be parsed at a time, which bounds memory."""
         self.reservations = Reservations()
         self.tree_cache = TreeCache()
@@ -139,14 +139,18 @@ class Service:
 
     async def read(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an action that only reads, in a database thread."""
-        return await self._on_database(self.database.read_attempts(action, *args, **kwargs))
+        return await self._in_database_thread(self.database.read_attempts(action, *args, **kwargs))
 
     async def write(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an action that writes, in a database thread. Its commit is durable."""
         async with self._writing:
-            return await self._on_database(self.database.write_attempts(action, *args, **kwargs))
+            return await self._in_database_thread(
+                self.database.write_attempts(action, *args, **kwargs)
+            )
 
-    async def on_files(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def in_file_thread(
+        self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Run a function that computes or waits for the disk, in a file thread."""
         call = functools.partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._file_threads, call)
@@ -177,7 +181,7 @@ class Service:
     async def _write_reads(self, reads: Sequence[ReadEvent]) -> None:
         await self.write(audit.record_reads, reads)
 
-    async def _on_database(self, attempts: Attempts[T]) -> T:
+    async def _in_database_thread(self, attempts: Attempts[T]) -> T:
         attempt = functools.partial(_try, attempts)
         try:
             while True:

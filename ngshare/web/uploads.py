@@ -71,9 +71,13 @@ class UploadHandler(ApiHandler):
                 service.reservations.reserve(course, size, used, limit)
                 self._reserved += size
 
-        slot = service.large if isinstance(files, LongValue) else service.file_work.of(self._name)
+        slot = (
+            service.parsing_slot
+            if isinstance(files, LongValue)
+            else service.file_slots.of(self._name)
+        )
         async with slot:
-            return await service.on_files(
+            return await service.in_file_thread(
                 store_tree, service.blobs, files, service.max_files, reserve
             )
 

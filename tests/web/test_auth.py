@@ -386,7 +386,7 @@ async def test_an_answer_in_use_is_asked_again_before_it_is_too_old(
     clock.now += hub_auth.cache_max_age * 0.5  # the first answer would be too old
     (await courses(api)).success("courses")
     assert hub.questions == [TOKEN] * 2
-    assert "\nngshare_hub_refreshes_total 1.0\n" in hub_service.metrics.page().decode()
+    assert "\nngshare_hub_refreshes_total 1.0\n" in hub_service.metrics.exposition().decode()
 
 
 async def test_a_hub_that_does_not_answer_in_time_changes_nothing(

@@ -242,7 +242,7 @@ async def test_one_user_sends_few_large_bodies_at_once_and_others_are_not_kept_w
     api: Api, hub: HubStub, hub_service: Service
 ) -> None:
     hub.add("of-sue", CLASSMATE)
-    hub_service.uploads = client_limits.PerUser(2)
+    hub_service.upload_slots = client_limits.UserSemaphores(2)
     body = submission(b"x" * 2**20)
     async with contextlib.AsyncExitStack() as opened:
         connections = [await opened.enter_async_context(Connection(api)) for _ in range(4)]

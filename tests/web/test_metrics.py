@@ -24,7 +24,7 @@ pytestmark = pytest.mark.gen_test
 def counted(service: Service) -> dict[str, float]:
     """Every sample by its name with its labels; 0 for what does not stand there."""
     found = {}
-    for line in service.metrics.page().decode().splitlines():
+    for line in service.metrics.exposition().decode().splitlines():
         if not line.startswith("#"):
             name, _, value = line.rpartition(" ")
             found[name] = float(value)
@@ -59,7 +59,7 @@ async def test_requests_are_counted_by_route_and_never_by_path(api: Api, service
     assert found['ngshare_requests_total{method="GET",route="/healthz",status="200"}'] == 1
     other = [name for name in found if 'method="other"' in name and "_requests_total" in name]
     assert sum(found[name] for name in other) == 2
-    page = service.metrics.page().decode()
+    page = service.metrics.exposition().decode()
     for name in ("Physics", "Nowhere", "secret", STUDENT, "PROPFIND"):
         assert name not in page
 

@@ -14,7 +14,7 @@ from ngshare.actions import roster, roster_import
 from ngshare.actions.access import Caller
 from ngshare.db.transactions import Database
 from ngshare.web.bodies import client_limits
-from ngshare.web.bodies.client_limits import PerUser
+from ngshare.web.bodies.client_limits import UserSemaphores
 from ngshare.web.service import Service
 from tests.conftest import Api
 from tests.web.waiting import until
@@ -71,7 +71,7 @@ async def test_who_does_not_read_is_cut_off(
 async def test_one_user_has_few_replies_at_once_and_others_have_theirs(
     api: Api, service: Service, target: str
 ) -> None:
-    service.replies = PerUser(2)
+    service.reply_slots = UserSemaphores(2)
     async with contextlib.AsyncExitStack() as opened:
         clients = [await opened.enter_async_context(unread(api, target)) for _ in range(5)]
         await until(

@@ -196,7 +196,7 @@ async def test_the_largest_form_is_accepted(
     await hub_service.idle()
     (line,) = [record for record in caplog.records if record.name == "ngshare.access"]
     assert line.fields["received"] == FORM_SIZE  # type: ignore[attr-defined]
-    counted = hub_service.metrics.page().decode()
+    counted = hub_service.metrics.exposition().decode()
     assert f'method="POST",route="{PAGE}",status="200"}} 1.0' in counted
 
 

@@ -26,9 +26,9 @@ async def test_a_large_body_is_freed_when_the_call_that_used_it_has_ended(servic
     gc.collect()
     gc.disable()
     try:
-        assert await service.on_files(id, body)
+        assert await service.in_file_thread(id, body)
         with contextlib.suppress(LookupError):
-            await service.on_files(refuse, refused)
+            await service.in_file_thread(refuse, refused)
         del body, refused
         await asyncio.sleep(0.05)  # until the threads wait for their next calls
         assert [each() for each in known] == [None, None]

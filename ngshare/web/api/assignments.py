@@ -16,7 +16,7 @@ class Assignments(ApiHandler):
 
     @allow(Audience.MEMBER)
     async def get(self, course: str) -> None:
-        async with self.service.replies.of(self.caller.name):
+        async with self.service.reply_slots.of(self.caller.name):
             names = await self.run_read(assignments.list_assignments, course)
             await self.reply_large(json.dumps({"success": True, "assignments": names}).encode())
 

@@ -26,7 +26,9 @@ class Course(ApiHandler):
     @allow(Audience.ADMIN)
     async def post(self, course: str) -> None:
         await self.run_read(courses.authorize_creation, course)
-        instructors = await self.service.on_files(parse_instructors, self.value("instructors"))
+        instructors = await self.service.in_file_thread(
+            parse_instructors, self.value("instructors")
+        )
         suspicious = await self.run_read(users.find_suspicious_names, instructors)
         await self.run_write(courses.create_course, course, instructors)
         self.reply(**warn_of_names(self, course, suspicious))

@@ -41,7 +41,7 @@ class Metrics(ApiHandler):
             await self.set_caller()
             if not self.caller.admin:
                 raise Forbidden("Metrics are for admins, and tokens with the scope read:metrics")
-        page = await asyncio.to_thread(service.metrics.page)
+        page = await asyncio.to_thread(service.metrics.exposition)
         self.set_header("Content-Type", CONTENT_TYPE_PLAIN_0_0_4)
         self.finish(page)
 

@@ -43,7 +43,7 @@ class ListHandler(ApiHandler):
             ValueError.
         """
         page = self._page_request(parse_key)
-        async with self.service.replies.of(self.caller.name):
+        async with self.service.reply_slots.of(self.caller.name):
             if page.limit is None:
                 entries, more = await self.run_read(action, *args, **kwargs), {}
             else:
@@ -56,7 +56,9 @@ class ListHandler(ApiHandler):
             if len(entries) <= ENCODE_STEP:
                 encoded = _encode(name, entries, format_entry, more)
             else:
-                encoded = await self.service.on_files(_encode, name, entries, format_entry, more)
+                encoded = await self.service.in_file_thread(
+                    _encode, name, entries, format_entry, more
+                )
             del entries
             await self.reply_large(encoded)
 

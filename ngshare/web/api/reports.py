@@ -46,9 +46,9 @@ class ReportHandler(ListHandler):
 
     async def reply_log_page(self, action: Callable[..., LogPage], *args: Any) -> None:
         """Reply with the page of the log that the action returns."""
-        async with self.service.replies.of(self.caller.name):
+        async with self.service.reply_slots.of(self.caller.name):
             page = await self.run_read(action, *args)
-            await self.reply_large(await self.service.on_files(_encode_page, page))
+            await self.reply_large(await self.service.in_file_thread(_encode_page, page))
 
 
 class CourseLog(ReportHandler):

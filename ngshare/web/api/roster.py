@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from operator import attrgetter
-from typing import Any
 
 from ngshare.actions import roster, roster_import, users
 from ngshare.actions.roster_import import ImportStatus
@@ -68,7 +67,7 @@ class Students(ListHandler):
     @allow(Audience.INSTRUCTOR)
     async def post(self, course: str) -> None:
         await self.run_read(roster_import.authorize_import, course)
-        people = await self.service.on_files(_parse_students, self.value("students"))
+        people = await self.service.in_file_thread(_parse_students, self.value("students"))
         suspicious = await self.run_read(
             users.find_suspicious_names, [person.username for person in people]
         )
@@ -91,14 +90,14 @@ def _names(handler: ApiHandler) -> tuple[str | None, str | None, str | None]:
 _username = attrgetter("username")
 
 
-def _parse_students(students: Any) -> list[roster.Person]:
+def _parse_students(students: object) -> list[roster.Person]:
     """Return the students of an import: a list, or the JSON text of one. Raises BadRequest."""
     if isinstance(students, str) and students:
         students = decode_json(students, "Students cannot be JSON decoded")
     return roster_import.parse_roster(students)
 
 
-def _format_status(status: ImportStatus) -> dict[str, Any]:
+def _format_status(status: ImportStatus) -> dict[str, object]:
     """Return the result of one line of an import as the API's fields."""
     if status.message is None:
         return {"username": status.username, "success": True}

@@ -15,10 +15,10 @@ GRACE_SECONDS = 60.0
 """The seconds after which the average speed of a transfer counts."""
 
 
-class PerUser:
+class UserSemaphores:
     """A semaphore for each user: at most ``limit`` operations of one user run at once.
 
-    Further ones of that user wait in order.
+    Further operations of that user wait, in the order of their arrival.
     """
 
     def __init__(self, limit: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 from multipart import MultipartError, PushMultipartParser, parse_options_header
 
@@ -23,12 +22,12 @@ ReadBody = Callable[[], Iterator[bytes]]
 """Returns a body in pieces, from its beginning."""
 
 
-def parse_multipart(content_type: str, read_body: ReadBody) -> dict[str, Any]:
+def parse_multipart(content_type: str, read_body: ReadBody) -> dict[str, str | LongValue]:
     """Return the fields of a multipart form; a long tree as a LongValue.
 
     Uploaded files are skipped. Raises BadRequest, and TooLarge when the other fields are too large.
     """
-    fields: dict[str, Any] = {}
+    fields: dict[str, str | LongValue] = {}
     others_size = 0
     for number, (name, content) in enumerate(_fields(content_type, read_body)):
         check_count(number + 1)

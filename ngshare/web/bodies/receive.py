@@ -103,8 +103,8 @@ class ApiHandler(BaseHandler):
         if body.file is None:
             return await self.parse_in_memory(body.content())
         content_type = self.content_type()
-        async with self.service.large:
-            return await self.service.on_files(parse_spooled, content_type, body.file)
+        async with self.service.parsing_slot:
+            return await self.service.in_file_thread(parse_spooled, content_type, body.file)
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         if self._answered:
@@ -139,7 +139,7 @@ class ApiHandler(BaseHandler):
         """
         if length is None or not self.service.spool.has_memory(length):
             slot = AsyncExitStack()
-            await slot.enter_async_context(self.service.uploads.of(self._name))
+            await slot.enter_async_context(self.service.upload_slots.of(self._name))
             if not self._in_flight:  # the client left while this waited
                 await slot.aclose()
                 return

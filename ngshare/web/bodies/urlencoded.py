@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import IO
 from urllib.parse import unquote_to_bytes
 
 from ngshare.web.bodies.long_values import (
@@ -22,7 +22,7 @@ from ngshare.web.bodies.long_values import (
 )
 
 
-def parse_form(form: bytes) -> dict[str, Any]:
+def parse_form(form: bytes) -> dict[str, str]:
     """Return the fields of a form or a query string. Raises BadRequest."""
     fields = {}
     for start, end in _items(form):
@@ -32,12 +32,12 @@ def parse_form(form: bytes) -> dict[str, Any]:
     return fields
 
 
-def parse_form_file(file: IO[bytes]) -> dict[str, Any]:
+def parse_form_file(file: IO[bytes]) -> dict[str, str | LongValue]:
     """Return the fields of a form in a file; a long tree as a LongValue, which reads from the file.
 
     Raises BadRequest, and TooLarge when the other fields are too large.
     """
-    fields: dict[str, Any] = {}
+    fields: dict[str, str | LongValue] = {}
     size = 0
     for start, end in _items_in_file(file):
         # Names are short, so the equals sign is near.

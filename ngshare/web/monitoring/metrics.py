@@ -121,7 +121,7 @@ class Metrics:
         self.received_bytes.inc(received)
         self.sent_bytes.inc(sent)
 
-    def page(self) -> bytes:
+    def exposition(self) -> bytes:
         """Return the metrics of all workers in Prometheus' text format 0.0.4. Blocks."""
         folder = os.environ.get(SHARED_FOLDER)
         if not folder:

@@ -59,7 +59,7 @@ class DebugRecords(PageHandler):
         if action == "clear":
             await self.service.write(debug_records.clear_records, self.caller, **mode)
         else:
-            files = await self.service.on_files(
+            files = await self.service.in_file_thread(
                 debug_records.store_sample_files, self.service.blobs
             )
             await self.service.write(debug_records.load_sample_data, self.caller, files, **mode)
@@ -92,13 +92,13 @@ class DebugRecords(PageHandler):
 
     async def _dump(self) -> None:
         debug_records.authorize_dump(self.caller, debug=self.service.debug)
-        async with self.service.replies.of(self.caller.name):
+        async with self.service.reply_slots.of(self.caller.name):
             tables = await self.service.read(debug_records.dump_records)
             # Every record of a site: too many to be encoded on the event loop.
             if not self.flag("human-readable"):
-                await self.reply_large(await self.service.on_files(_encode, tables))
+                await self.reply_large(await self.service.in_file_thread(_encode, tables))
                 return
-            page = await self.service.on_files(
+            page = await self.service.in_file_thread(
                 self.render_string,
                 "records.html",
                 tables=tables,
