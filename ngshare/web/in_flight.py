@@ -69,7 +69,7 @@ class InFlightHandler(RequestHandler):
             self._transfer.moved(len(piece))
 
     def close_connection(self) -> None:
-        """Close the connection, whatever is still to be received or sent."""
+        """Close the connection at once, even while bytes are received or sent."""
         self._socket_stream.close()
 
     def on_finish(self) -> None:
@@ -82,7 +82,7 @@ class InFlightHandler(RequestHandler):
             self._end()
 
     def release(self) -> None:
-        """Release what the request holds. It may be called more than once."""
+        """Release the request's resources. It may be called more than once."""
         self._stop_watching()
 
     def _end(self) -> None:

@@ -54,11 +54,11 @@ class Report:
         self._more: dict[str, int] = {}
 
     def count(self, thing: str, number: int = 1) -> None:
-        """Add to a total, one of ``COUNTED``."""
+        """Add ``number`` to a total, whose name is one of ``COUNTED``."""
         self.counts[thing] += number
 
     def odd(self, kind: str, line: str) -> None:
-        """Add a line about an irregularity; ``kind`` is a constant of this module."""
+        """Add a line about an irregularity of a kind, one of the constants of this module."""
         self._odd.setdefault(kind, []).append(line)
 
     def odd_number(self, kind: str, number: int) -> None:

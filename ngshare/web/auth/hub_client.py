@@ -158,8 +158,9 @@ class SharedHubAuth(StatelessLogin):
     def _refresh(self, key: str, token: str, cached: CachedUser) -> None:
         """Look up a user in the background before the cached model expires.
 
-        Without it, a class that came together would wait for the Hub together. If the Hub does
-        not answer, the cached model is used until it expires.
+        Otherwise the models of a class that logged in together would expire together, and all its
+        requests would wait for the Hub. If the Hub does not answer, the cached model is used until
+        it expires.
         """
         cached.refresh_at = time.monotonic() + REFRESH_RETRY * self.cache_max_age
         if self.metrics is not None:
@@ -217,7 +218,7 @@ class SharedHubAuth(StatelessLogin):
             return model
 
     def _reduce(self, model: object) -> dict[str, Any]:
-        """Keep what we need of a model: groups and scopes of 50,000 users take too much memory."""
+        """Return the fields of a model that we need: whole ones of 50,000 users fill the memory."""
         if not _is_model(model):
             raise HubError("an answer that is not a user")
         try:
@@ -228,7 +229,7 @@ class SharedHubAuth(StatelessLogin):
         return {"kind": model["kind"], "name": model["name"], "scopes": sorted(scopes)}
 
     def _get_token_url(self, handler: RequestHandler) -> str:
-        """Return no token: one in a URL would be in the logs of every proxy on the way."""
+        """Return no token: one in a URL would be logged by every proxy on the way."""
         return ""
 
     async def _token_for_code(self, *args: Any, **kwargs: Any) -> str:

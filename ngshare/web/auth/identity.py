@@ -59,7 +59,7 @@ class Identity(Protocol):
         ...
 
     async def check_hub_connection(self) -> None:
-        """Log a warning if nobody will be able to log in. Run it once, after the start."""
+        """Log a warning if users cannot log in. Run it once, after the start."""
         ...
 
 

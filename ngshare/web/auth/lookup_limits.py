@@ -1,7 +1,7 @@
-"""Limit how much of the Hub's time lookups of unknown tokens can take.
+"""Limit the lookups of unknown tokens, so that they cannot occupy the Hub.
 
-The Hub answers lookups one after the other, and everybody who logs in or starts a server needs it
-too. A client without any account can send as many made-up tokens as it likes.
+The Hub answers lookups one after the other, and also serves everybody who logs in or starts a
+server. A client without an account can send any number of made-up tokens.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ngshare.web.rate_limit import RateLimit
 UNKNOWN_AT_ONCE = 6
 KNOWN_AT_ONCE = 4
 """The most lookups that one process sends to the Hub at once: of tokens that the Hub never
-confirmed, and of those that it did.
+confirmed, and of tokens that it has confirmed before.
 
 Together ten, because JupyterHub 5's HTTP client keeps further requests in one queue of its own,
 where those of known tokens would wait behind the others. More would not be faster: see above."""
@@ -28,8 +28,9 @@ MAX_WAITING = 1000
 REJECTED_PER_MINUTE = 120
 """The most tokens rejected by the Hub that one address may send at once, and again in each minute.
 
-Valid tokens do not count, so a class that logs in from one address is not limited. It is more
-than a class needs whose servers all hold expired tokens; the Hub spends about a second on it."""
+Valid tokens do not count, so a class that logs in from one address is not limited. The limit is
+more than a class needs whose servers all have expired tokens. The Hub spends about a second on so
+many lookups."""
 
 
 class LookupLimits:
@@ -87,7 +88,7 @@ class LookupLimits:
 
 
 def _network(address: str) -> str:
-    """Return what one client can choose its address from: for IPv6 a network of /64."""
+    """Return the range from which a client can choose its address: a /64 network for IPv6."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,8 +1,8 @@
-"""Identify the sender of a request without a Hub, by what the request says.
+"""Identify the sender of a request without a Hub, by the parameter ``user``.
 
-A stand-alone service believes whatever name a request gives, so a page of another site must not
-reach it through a visitor's browser. Such a page can make its own host name resolve to this
-machine (DNS rebinding), and is of the same origin then; but the browser still sends that name.
+A stand-alone service believes every name, so a page of another site must not reach it through a
+visitor's browser. Such a page can make its own host name resolve to this machine (DNS rebinding),
+and is of the same origin then; but the browser still sends that host name in the header ``Host``.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ class StandaloneIdentity:
 class OwnNames:
     """The host names by which requests may call a service that listens at ``host``.
 
-    Always localhost, loopback addresses, ``host`` itself and the ``further`` names. When
-    ``host`` opens it to the network, also every IP address, because no site can have that
-    for its name, and the machine's own names.
+    They are localhost, loopback addresses, ``host`` itself and the ``further`` names. When the
+    service listens to the network, they are also the machine's own names and every IP address:
+    no other site can have an IP address as its host name.
     """
 
     def __init__(self, host: str = "127.0.0.1", further: Iterable[str] = ()) -> None:

@@ -22,7 +22,7 @@ LONG_STRING = 1000
 """The size in bytes above which a value is streamed."""
 
 MAX_REST = 32 * 2**20
-"""The most bytes besides the streamed values. They are kept in memory."""
+"""The most bytes besides the streamed values, which stay in memory."""
 
 _INSIDE = re.compile(rb'[^"\\]*(?:\\[\s\S][^"\\]*)*')
 """The inside of a string, up to its end or an incomplete escape."""
@@ -36,11 +36,13 @@ T = TypeVar("T")
 def take_contents(
     pieces: Iterator[bytes], take: Callable[[Iterator[str]], T], message: str
 ) -> tuple[bytes, dict[str, T]]:
-    """Return the JSON text with a mark in place of each long content, and results by mark.
+    """Replace each long content in a JSON text by a mark; return the text, and results by mark.
 
-    pieces: the JSON text. take: is called with each long content, decoded, in pieces; its result is
-    returned, and pieces that it leaves unread are skipped. A mark is a string that no client can
-    guess. The returned text is valid JSON if the original was.
+    A mark is a string that no client can guess. The returned text is valid JSON if the original is.
+
+    pieces: the JSON text.
+    take: is called with each long content, decoded, in pieces, and returns the result for its mark.
+        Pieces that it does not read are skipped.
 
     Raises BadRequest with ``message`` when the text ends within a string, and TooLarge when more
     than :data:`MAX_REST` bytes are left.

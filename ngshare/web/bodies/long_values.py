@@ -18,7 +18,7 @@ LONG = 2**20
 """The size in bytes above which a value of :data:`TREE_FIELD` in a file becomes a LongValue."""
 
 MAX_OTHER_FIELDS = 32 * 2**20
-"""The most bytes of all other fields of a request, which are kept in memory."""
+"""The most bytes of all other fields of a request, which stay in memory."""
 
 BODY_PIECE = 128 * 1024
 """The bytes of a body that are read from a file, or unescaped, at once.

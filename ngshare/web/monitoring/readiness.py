@@ -1,8 +1,8 @@
 """Check whether database and storage answer in time.
 
 Each check runs in a thread of its own, over a connection of its own, so that it ends even when all
-threads that serve requests are stuck. Each runs one at a time, and at most once a second, however
-often readiness is asked for.
+threads that serve requests are stuck. Each check runs at most once at a time, and at most once a
+second; requests in between get its last result.
 """
 
 from __future__ import annotations
