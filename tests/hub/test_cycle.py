@@ -11,7 +11,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +52,63 @@ def transcript() -> Iterator[Transcript]:
         Path(path).write_text(transcript.text, "utf8")
 
 
+class Nbgrader:
+    """The program nbgrader, imported once for all commands; see ``nbgrader_forks.py``."""
+
+    def __init__(self, programs: Path, output: Path) -> None:
+        self.program = programs / "nbgrader"
+        self.output = output
+        self.process = subprocess.Popen(
+            [programs / "python", Path(__file__).with_name("nbgrader_forks.py")],
+            env={**os.environ, "PYTHONWARNINGS": "ignore"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, command: Sequence[str], folder: Path, environment: dict[str, str]) -> int:
+        """Run a command, which leaves what it printed in ``output``; return its exit code."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        request = {
+            "arguments": [str(self.program), *command],
+            "folder": str(folder),
+            "environment": environment,
+            "output": str(self.output),
+        }
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def close(self) -> None:
+        self.process.communicate(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def nbgrader(
+    nbgrader_programs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Nbgrader]:
+    """The program nbgrader of today's students and instructors."""
+    nbgrader = Nbgrader(nbgrader_programs, tmp_path_factory.mktemp("nbgrader") / "output")
+    yield nbgrader
+    nbgrader.close()
+
+
 class Person:
     """Somebody with a server on the Hub, who types commands there."""
 
-    def __init__(self, name: str, hub: RunningHub, programs: Path, transcript: Transcript) -> None:
+    def __init__(
+        self,
+        name: str,
+        hub: RunningHub,
+        programs: Path,
+        nbgrader: Nbgrader,
+        transcript: Transcript,
+    ) -> None:
         self.name = name
         self.hub = hub
         self.programs = programs
+        self._nbgrader = nbgrader
         self.transcript = transcript
         environment = hub.start_server(name)
         self.token = environment["JUPYTERHUB_API_TOKEN"]
@@ -74,10 +124,17 @@ class Person:
         config.parent.mkdir()
         config.write_text(CONFIG.format(url=hub.ngshare.rstrip("/"), course=COURSE))
 
-    def run(self, *command: str, code: int = 0) -> str:
-        """What the command says. It must end with this code, which is 0 even when some fail."""
+    def nbgrader(self, *command: str, code: int = 0) -> str:
+        """Run nbgrader, which must end with this code; return what it printed."""
+        ended = self._nbgrader.run(command, self.home, self.environment)
+        said = self._nbgrader.output.read_bytes()
+        return self._checked(("nbgrader", *command), said, ended, code)
+
+    def manage(self, *command: str, code: int = 0) -> str:
+        """Run the plugin's program, which must end with this code; return what it printed."""
+        program = "ngshare-course-management"
         done = subprocess.run(
-            [self.programs / command[0], *command[1:]],
+            [self.programs / program, *command],
             cwd=self.home,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -86,18 +143,15 @@ class Person:
             timeout=120,
             check=False,
         )
-        said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout.decode()).replace(str(self.home), "~")
+        return self._checked((program, *command), done.stdout, done.returncode, code)
+
+    def _checked(self, command: Sequence[str], output: bytes, ended: int, code: int) -> str:
+        said = re.sub(r"\x1b\[[0-9;]*m", "", output.decode()).replace(str(self.home), "~")
         shown = "".join(f"    {line.strip()}\n" for line in said.splitlines() if line.strip())
-        failed = f"    [exit code {done.returncode}]\n" if done.returncode else ""
+        failed = f"    [exit code {ended}]\n" if ended else ""
         self.transcript.add(f"{self.name}$ {' '.join(command)}\n{shown}{failed}".rstrip())
-        assert done.returncode == code, said
+        assert ended == code, said
         return said
-
-    def nbgrader(self, *command: str, code: int = 0) -> str:
-        return self.run("nbgrader", *command, code=code)
-
-    def manage(self, *command: str, code: int = 0) -> str:
-        return self.run("ngshare-course-management", *command, code=code)
 
     def get(self, path: str) -> tuple[int, Any]:
         """What the service's API answers to a GET with the token of this person's server."""
@@ -164,10 +218,10 @@ def answered(fetched: bytes, answer: str) -> str:
 
 
 def test_a_class_from_its_course_to_its_feedback(
-    hub: RunningHub, nbgrader_programs: Path, transcript: Transcript
+    hub: RunningHub, nbgrader_programs: Path, nbgrader: Nbgrader, transcript: Transcript
 ) -> None:
     ada, kevin, bob, anna, mallory = (
-        Person(name, hub, nbgrader_programs, transcript)
+        Person(name, hub, nbgrader_programs, nbgrader, transcript)
         for name in ("ada", "kevin", "bob", "anna@b.edu", "mallory")
     )
 
