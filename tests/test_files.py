@@ -13,7 +13,7 @@ import pytest
 from ngshare.files import Locked, atomic_write, file_lock
 
 
-def test_it_is_written_whole_with_its_permissions(tmp_path: Path) -> None:
+def test_atomic_write_sets_content_and_permissions(tmp_path: Path) -> None:
     path = tmp_path / "file"
     atomic_write(path, lambda file: file.write(b"first"), mode=0o600)
     assert path.read_bytes() == b"first"
@@ -23,7 +23,7 @@ def test_it_is_written_whole_with_its_permissions(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_synced_before_it_appears_and_its_folder_after(
+def test_the_file_is_flushed_before_it_appears_and_its_folder_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, events = tmp_path / "file", []
@@ -40,7 +40,7 @@ def test_synced_before_it_appears_and_its_folder_after(
     assert events == [(False, 7, False), (True, None, True)]
 
 
-def test_what_fails_leaves_the_file_as_it_was(
+def test_a_failed_write_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file"
@@ -64,7 +64,7 @@ def test_what_fails_leaves_the_file_as_it_was(
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_shared_and_alone(tmp_path: Path, kind: str) -> None:
+def test_shared_and_exclusive_locks(tmp_path: Path, kind: str) -> None:
     path = tmp_path if kind == "folder" else tmp_path / "lock"
     first, second = (file_lock(path, shared=True, wait=False) for _ in range(2))
     with first, second, pytest.raises(Locked), file_lock(path, wait=False):

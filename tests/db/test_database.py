@@ -1,4 +1,4 @@
-"""The engine, and the one way to run a transaction, on both kinds of database."""
+"""Engines, URLs and transactions with their retries, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sqlite_file(tmp_path: Path, migrated: Path) -> Path:
 
 @pytest.fixture
 def sqlite(sqlite_file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    """An up-to-date SQLite database with one connection, which waits for no lock by itself."""
+    """A current SQLite database with one connection and no busy timeout."""
     monkeypatch.setattr("ngshare.db.sqlite.BUSY_SECONDS", 0)
     opened = Database(parse_url(f"sqlite:///{sqlite_file}"))
     yield opened
@@ -68,7 +68,7 @@ def other(sqlite_file: Path) -> Iterator[sqlite3.Connection]:
 
 
 class Pauses:
-    """Stands for the pauses between attempts: counts them, and calls what happens meanwhile."""
+    """Replaces the pauses between attempts: records them, and calls a function instead."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -138,7 +138,7 @@ def test_urls(given: str, expected: str) -> None:
         ("oracle://ada:hunter2@host/name", "names oracle"),
     ],
 )
-def test_urls_that_are_wrong(given: str, reason: str) -> None:
+def test_invalid_urls_are_rejected(given: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason) as error:
         parse_url(given)
     assert "hunter2" not in str(error.value)
@@ -159,20 +159,20 @@ LITERAL = [
 
 @pytest.mark.parametrize(("given", "name"), LITERAL)
 def test_the_name_of_the_database_is_literal(given: str, name: str) -> None:
-    """Whichever version of SQLAlchemy is installed: only 2.1 would decode it."""
+    """With every version of SQLAlchemy; 2.1 would decode it."""
     url = parse_url(given)
     assert url.database == name
     assert parse_url(show_url(url)).database == name
     assert f"/{name}" in show_url(url)
 
 
-def test_a_url_without_a_database_stays_one() -> None:
+def test_a_url_without_a_database_is_kept() -> None:
     for given in ("postgresql://ada@host", "postgresql://ada@host?sslmode=require"):
         assert parse_url(given).database is None
         assert show_url(parse_url(given)) == "postgresql+psycopg://ada@host"
 
 
-def test_a_sqlite_file_is_where_its_url_says(tmp_path: Path) -> None:
+def test_the_url_names_the_sqlite_file(tmp_path: Path) -> None:
     migrate.upgrade(parse_url(f"sqlite:///{tmp_path}/%41 100%.db"))
     assert (tmp_path / "%41 100%.db").exists()
 
@@ -197,7 +197,7 @@ def test_a_shown_url_has_no_password(given: str) -> None:
 # SQLite
 
 
-def test_sqlite_is_durable_and_keeps_foreign_keys(sqlite_file: Path) -> None:
+def test_sqlite_is_durable_and_enforces_foreign_keys(sqlite_file: Path) -> None:
     engine = make_engine(parse_url(f"sqlite:///{sqlite_file}"), connections=2)
     with engine.connect() as first, engine.connect() as second:
         for connection in (first, second):
@@ -210,7 +210,9 @@ def test_sqlite_is_durable_and_keeps_foreign_keys(sqlite_file: Path) -> None:
     engine.dispose()
 
 
-def test_who_writes_asks_for_the_lock_first(sqlite: Database, other: sqlite3.Connection) -> None:
+def test_a_writing_transaction_takes_the_lock_first(
+    sqlite: Database, other: sqlite3.Connection
+) -> None:
     def write(connection: Connection) -> None:
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             other.execute("BEGIN IMMEDIATE")
@@ -219,7 +221,7 @@ def test_who_writes_asks_for_the_lock_first(sqlite: Database, other: sqlite3.Con
     other.execute("BEGIN IMMEDIATE")
 
 
-def test_who_reads_waits_for_nobody(
+def test_reads_do_not_wait_for_a_writer(
     sqlite: Database, other: sqlite3.Connection, pauses: Pauses
 ) -> None:
     other.execute("BEGIN IMMEDIATE")
@@ -231,12 +233,12 @@ def test_who_reads_waits_for_nobody(
 # Transactions
 
 
-def test_what_was_written_is_there_for_the_next(either: Database) -> None:
+def test_a_write_is_visible_to_the_next_transaction(either: Database) -> None:
     either.write(add_user, "ada")
     assert either.read(names) == ["ada"]
 
 
-def test_a_raise_undoes_everything_and_is_not_run_again(either: Database, pauses: Pauses) -> None:
+def test_an_exception_rolls_back_and_is_not_retried(either: Database, pauses: Pauses) -> None:
     def refuse(connection: Connection) -> None:
         add_user(connection, "ada")
         raise Conflict("no")
@@ -247,7 +249,7 @@ def test_a_raise_undoes_everything_and_is_not_run_again(either: Database, pauses
     assert pauses.seconds == []
 
 
-def test_reading_sees_one_state_of_the_database(either: Database) -> None:
+def test_a_read_sees_one_snapshot(either: Database) -> None:
     engine = make_engine(either.url)
 
     def read(connection: Connection) -> tuple[list[str], list[str]]:
@@ -270,7 +272,7 @@ def test_reading_sees_one_state_of_the_database(either: Database) -> None:
     ],
     ids=["foreign key", "not null", "check"],
 )
-def test_what_a_table_refuses_is_a_mistake_and_not_run_again(
+def test_a_violated_constraint_is_not_retried(
     either: Database, pauses: Pauses, statement: str
 ) -> None:
     with pytest.raises(IntegrityError):
@@ -278,10 +280,10 @@ def test_what_a_table_refuses_is_a_mistake_and_not_run_again(
     assert pauses.seconds == []
 
 
-# Races that are lost
+# Lost races
 
 
-def test_an_error_does_not_hold_what_the_statement_was_given(either: Database) -> None:
+def test_an_error_does_not_contain_the_parameters(either: Database) -> None:
     engine = make_engine(either.url)
     with pytest.raises(DBAPIError) as failure, engine.connect() as connection:
         connection.execute(text("SELECT 1 FROM no_table WHERE x = :x"), {"x": "hunter2"})
@@ -290,7 +292,7 @@ def test_an_error_does_not_hold_what_the_statement_was_given(either: Database) -
     assert "hunter2" not in str(failure.value)
 
 
-def test_a_locked_database_is_tried_again(
+def test_a_locked_database_is_retried(
     sqlite: Database, other: sqlite3.Connection, pauses: Pauses
 ) -> None:
     other.execute("BEGIN IMMEDIATE")
@@ -303,7 +305,7 @@ def test_a_locked_database_is_tried_again(
     assert sqlite.read(names) == ["ada"]
 
 
-def test_a_database_that_stays_locked_is_given_up(
+def test_retries_end_when_the_database_stays_locked(
     sqlite: Database,
     other: sqlite3.Connection,
     pauses: Pauses,
@@ -325,9 +327,7 @@ def test_a_database_that_stays_locked_is_given_up(
     assert sqlite.read(names) == ["ada"]
 
 
-def test_a_key_that_is_taken_is_tried_again_from_the_start(
-    either: Database, pauses: Pauses
-) -> None:
+def test_a_unique_violation_retries_the_whole_transaction(either: Database, pauses: Pauses) -> None:
     either.write(add_user, "ada")
     attempts = []
 
@@ -343,15 +343,17 @@ def test_a_key_that_is_taken_is_tried_again_from_the_start(
     assert either.read(names) == ["ada", "grace"]
 
 
-def test_a_key_that_stays_taken_is_given_up(either: Database, pauses: Pauses) -> None:
+def test_retries_end_when_the_unique_violation_stays(either: Database, pauses: Pauses) -> None:
     either.write(add_user, "ada")
     with pytest.raises(Unavailable):
         either.write(add_user, "ada")
     assert len(pauses.seconds) == ATTEMPTS - 1
 
 
-def test_a_key_that_another_took_meanwhile(postgres: Database, pauses: Pauses) -> None:
-    """Look, then insert: the second look finds what the other inserted."""
+def test_a_key_inserted_concurrently_is_found_by_the_retry(
+    postgres: Database, pauses: Pauses
+) -> None:
+    """The action selects, then inserts; the retry selects the row of the other transaction."""
     engine = make_engine(postgres.url)
     looks = []
 
@@ -370,8 +372,8 @@ def test_a_key_that_another_took_meanwhile(postgres: Database, pauses: Pauses) -
     engine.dispose()
 
 
-def test_a_deadlock_is_tried_again(postgres: Database) -> None:
-    """Two that wait for each other: the database ends one, which then does it all again."""
+def test_a_deadlock_is_retried(postgres: Database) -> None:
+    """The database aborts one of two transactions, which is then retried."""
     postgres.write(lambda connection: [add_user(connection, name) for name in ("a", "b")] and None)
     both_have_one = threading.Barrier(2)
     update = text("UPDATE users SET name = name || :mark WHERE name LIKE :first")
@@ -397,7 +399,7 @@ def test_a_deadlock_is_tried_again(postgres: Database) -> None:
     assert all(sorted(name[1:]) == ["1", "2"] for name in postgres.read(names))
 
 
-def test_serialisation_failure_is_tried_again(postgres: Database, pauses: Pauses) -> None:
+def test_a_serialization_failure_is_retried(postgres: Database, pauses: Pauses) -> None:
     postgres.write(add_user, "ada")
     engine = make_engine(postgres.url)
     attempts = []
@@ -416,7 +418,7 @@ def test_serialisation_failure_is_tried_again(postgres: Database, pauses: Pauses
     engine.dispose()
 
 
-def test_a_lock_that_is_not_available_is_tried_again(postgres: Database, pauses: Pauses) -> None:
+def test_a_lock_timeout_is_retried(postgres: Database, pauses: Pauses) -> None:
     postgres.write(add_user, "ada")
     engine = make_engine(postgres.url)
     holder = engine.connect()
@@ -429,10 +431,10 @@ def test_a_lock_that_is_not_available_is_tried_again(postgres: Database, pauses:
     engine.dispose()
 
 
-# What trying again does not help
+# Errors that are not retried
 
 
-def test_a_mistake_is_not_run_again(postgres: Database, pauses: Pauses) -> None:
+def test_an_invalid_statement_is_not_retried(postgres: Database, pauses: Pauses) -> None:
     with pytest.raises(ProgrammingError):
         postgres.read(lambda connection: connection.scalar(text("SELECT nonsense")))
     assert pauses.seconds == []
@@ -448,7 +450,7 @@ def test_a_database_that_does_not_answer(pauses: Pauses, caplog: pytest.LogCaptu
     absent.close()
 
 
-def test_connections_that_broke_are_made_anew(postgres: Database) -> None:
+def test_broken_connections_are_replaced(postgres: Database) -> None:
     postgres.write(add_user, "ada")
     engine = make_engine(postgres.url)
     with engine.connect() as connection:
@@ -463,7 +465,7 @@ def test_connections_that_broke_are_made_anew(postgres: Database) -> None:
     postgres.write(add_user, "grace")
 
 
-def test_a_full_disk_is_told_from_a_lost_race(
+def test_a_full_disk_is_not_a_lost_race(
     sqlite: Database, pauses: Pauses, caplog: pytest.LogCaptureFixture
 ) -> None:
     def limit(pages: int) -> Callable[[Connection], None]:
@@ -509,7 +511,7 @@ def test_several_threads_share_the_connections(sqlite_file: Path) -> None:
     shared.close()
 
 
-def test_a_link_stands_for_its_file(tmp_path: Path) -> None:
-    """What lies beside the database, as its backups, is found whichever name is given."""
+def test_a_symbolic_link_is_resolved(tmp_path: Path) -> None:
+    """Files beside the database, such as backups, are found by either name."""
     (tmp_path / "link.db").symlink_to("real.db")
     assert parse_url(f"sqlite:///{tmp_path}/link.db").database == str(tmp_path / "real.db")

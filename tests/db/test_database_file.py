@@ -47,7 +47,7 @@ def files(path: Path) -> list[Path]:
     return sorted(path.parent.glob(f"{path.name}*"))
 
 
-def test_nothing_is_acknowledged_that_would_go_into_a_deleted_file(
+def test_no_write_to_a_deleted_file_is_acknowledged(
     database: Database, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for file in files(path):
@@ -61,7 +61,7 @@ def test_nothing_is_acknowledged_that_would_go_into_a_deleted_file(
     assert "unable to open database file" in caplog.text
 
 
-def test_it_goes_on_when_the_file_is_back(database: Database, path: Path) -> None:
+def test_requests_succeed_when_the_file_is_back(database: Database, path: Path) -> None:
     away = path.rename(path.with_name("away.db"))
     with pytest.raises(Unavailable):
         database.write(add_user, "grace")
@@ -70,9 +70,7 @@ def test_it_goes_on_when_the_file_is_back(database: Database, path: Path) -> Non
     assert database.read(names) == ["ada", "linus"]
 
 
-def test_it_goes_on_with_another_file_in_its_place(
-    database: Database, path: Path, migrated: Path
-) -> None:
+def test_requests_use_a_replacing_file(database: Database, path: Path, migrated: Path) -> None:
     for file in files(path):
         file.unlink()
     shutil.copy(migrated, path)
@@ -83,7 +81,7 @@ def test_it_goes_on_with_another_file_in_its_place(
     other.close()
 
 
-def test_another_file_beside_the_old_ones_log_is_left_alone(
+def test_a_replacing_file_beside_the_old_wal_is_not_opened(
     database: Database, path: Path, migrated: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fresh = path.with_name("fresh.db")
@@ -103,7 +101,7 @@ def test_another_file_beside_the_old_ones_log_is_left_alone(
     again.close()
 
 
-def test_a_log_that_came_after_the_first_look_is_known_too(tmp_path: Path) -> None:
+def test_a_wal_file_created_later_is_recognized(tmp_path: Path) -> None:
     file, log, fresh = (tmp_path / name for name in ("site.db", "site.db-wal", "fresh.db"))
     known: dict[str, Any] = {}
     file.touch()

@@ -66,7 +66,7 @@ def dump(path: Path) -> list[str]:
     return lines
 
 
-# From every schema there is
+# From every schema
 
 
 def test_from_nothing(url: URL) -> None:
@@ -75,7 +75,7 @@ def test_from_nothing(url: URL) -> None:
     assert rows(url, "SELECT version_num FROM alembic_version") == [(migrate.head(),)]
 
 
-def test_again_changes_nothing(url: URL) -> None:
+def test_a_second_upgrade_changes_nothing(url: URL) -> None:
     migrate.upgrade(url)
     before = schema(url)
     assert migrate.upgrade(url) == (migrate.head(), migrate.head())
@@ -84,7 +84,7 @@ def test_again_changes_nothing(url: URL) -> None:
 
 
 @pytest.mark.parametrize("revision", LEGACY_REVISIONS)
-def test_from_a_legacy_schema_that_never_held_anything(sqlite_url: URL, revision: str) -> None:
+def test_from_an_empty_legacy_schema(sqlite_url: URL, revision: str) -> None:
     migrate_to(sqlite_url, revision)
     assert "student_assoc_table" in schema(sqlite_url)
     assert migrate.upgrade(sqlite_url) == (revision, migrate.head())
@@ -119,7 +119,7 @@ def legacy_site(tmp_path: Path) -> Path:
     return copy
 
 
-def test_a_legacy_site_is_left_alone_while_nobody_says_where_its_files_are(
+def test_a_legacy_site_is_unchanged_without_its_storage(
     legacy_site: Path,
 ) -> None:
     def state() -> tuple[list[str], dict[str, str]]:
@@ -138,7 +138,7 @@ def test_a_legacy_site_is_left_alone_while_nobody_says_where_its_files_are(
     assert state() == before
 
 
-# What is refused
+# Refusals
 
 
 def test_unknown_revision(url: URL) -> None:
@@ -174,7 +174,7 @@ def test_checking_an_empty_postgres(postgres_url: str) -> None:
 # All or nothing
 
 
-def test_a_later_migration_that_fails_undoes_all_before_it(
+def test_a_failing_migration_rolls_back_those_before_it(
     url: URL, more_migrations: Callable[[str], str]
 ) -> None:
     # Three revisions back on SQLite; PostgreSQL starts from nothing.
@@ -191,7 +191,7 @@ def test_a_later_migration_that_fails_undoes_all_before_it(
         assert rows(url, "SELECT version_num FROM alembic_version") == [(LEGACY_REVISIONS[0],)]
 
 
-def test_after_a_failure_the_same_database_can_be_upgraded(
+def test_an_upgrade_succeeds_after_one_that_failed(
     url: URL, more_migrations: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more_migrations("raise ZeroDivisionError")
@@ -201,7 +201,7 @@ def test_after_a_failure_the_same_database_can_be_upgraded(
     assert migrate.upgrade(url) == (None, migrate.head())
 
 
-def test_an_upgrade_keeps_what_is_stored(url: URL, more_migrations: Callable[[str], str]) -> None:
+def test_an_upgrade_keeps_the_rows(url: URL, more_migrations: Callable[[str], str]) -> None:
     migrate.upgrade(url)
     engine = make_engine(url)
     with engine.begin() as connection:
@@ -281,7 +281,7 @@ def test_a_long_upgrade_is_waited_for(
     )
 
 
-def test_two_by_different_paths_wait_for_each_other_too(tmp_path: Path) -> None:
+def test_the_lock_is_the_same_by_different_paths(tmp_path: Path) -> None:
     file, link = tmp_path / "real" / "ngshare.db", tmp_path / "link.db"
     file.parent.mkdir()
     link.symlink_to(file)
@@ -320,7 +320,7 @@ def test_models_and_migrations_do_not_drift(url: URL) -> None:
     engine.dispose()
 
 
-def test_drift_would_be_found(sqlite_url: URL) -> None:
+def test_the_drift_test_finds_drift(sqlite_url: URL) -> None:
     migrate.upgrade(sqlite_url)
     engine = make_engine(sqlite_url)
     with engine.begin() as connection:
@@ -355,7 +355,7 @@ def test_alembics_own_command_works_in_the_checkout(sqlite_url: URL) -> None:
     assert "No new upgrade operations detected" in checked.stdout
 
 
-def test_alembics_own_command_adopts_when_it_is_told_where_the_files_are(
+def test_alembics_own_command_adopts_with_the_storage(
     legacy_site: Path,
 ) -> None:
     where = f"database=sqlite:///{legacy_site}/ngshare.db"
@@ -376,7 +376,7 @@ def test_alembics_own_command_reaches_postgres(postgres_url: str) -> None:
     assert migrate.require_head(parse_url(postgres_url)) == migrate.head()
 
 
-def test_nothing_makes_tables_but_migrations() -> None:
+def test_only_migrations_create_tables() -> None:
     for path in Path(ngshare.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = {
@@ -387,7 +387,7 @@ def test_nothing_makes_tables_but_migrations() -> None:
             assert not names & {"create_all", "drop_all", "CreateTable"}, path
 
 
-def test_an_upgrade_leaves_the_services_log_alone(
+def test_an_upgrade_does_not_reconfigure_logging(
     sqlite_url: URL,
 ) -> None:
     log = logging.getLogger("ngshare")

@@ -1,4 +1,4 @@
-"""What the log hears of a database that cannot be reached."""
+"""Log lines about a database server that cannot be reached."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_an_outage_is_said_once_a_minute_and_again_when_its_reason_changes(
+def test_an_outage_is_logged_once_a_minute_and_when_its_reason_changes(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

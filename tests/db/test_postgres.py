@@ -1,4 +1,4 @@
-"""What PostgreSQL alone brings: connections that break, its settings, its ways to refuse."""
+"""PostgreSQL: broken connections, outages, settings of connections, and errors."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def setting(name: str) -> Callable[[Connection], str]:
     return lambda connection: connection.scalar(text(f"SHOW {name}"))
 
 
-# Connections that break
+# Broken connections
 
 
 class Breaking:
@@ -90,7 +90,7 @@ class Breaking:
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_a_change_that_breaks_off_before_its_end_is_made_once(
+def test_a_write_whose_connection_breaks_before_commit_is_stored_once(
     opened: Callable[..., Database], url: URL, postgres_cluster: Cluster, times: int
 ) -> None:
     breaking = Breaking(postgres_cluster, url, times)
@@ -102,7 +102,7 @@ def test_a_change_that_breaks_off_before_its_end_is_made_once(
     assert service.read(names) == ["ada"]
 
 
-def test_what_breaks_off_while_it_reads_is_read_again(
+def test_a_read_whose_connection_breaks_is_retried(
     opened: Callable[..., Database], url: URL, postgres_cluster: Cluster
 ) -> None:
     breaking = Breaking(postgres_cluster, url, 1)
@@ -110,7 +110,7 @@ def test_what_breaks_off_while_it_reads_is_read_again(
     assert breaking.attempts == 2
 
 
-def test_what_always_breaks_off_is_given_up(
+def test_retries_end_when_the_connection_always_breaks(
     opened: Callable[..., Database],
     url: URL,
     postgres_cluster: Cluster,
@@ -128,7 +128,7 @@ def test_what_always_breaks_off_is_given_up(
 
 @pytest.fixture
 def between(postgres_cluster: Cluster, tmp_path: Path) -> Iterator[Proxy]:
-    """What stands between the database and its server."""
+    """A proxy between the database and its server."""
     with proxy(tmp_path, postgres_cluster.folder) as running:
         yield running
 
@@ -136,7 +136,7 @@ def between(postgres_cluster: Cluster, tmp_path: Path) -> Iterator[Proxy]:
 @pytest.mark.parametrize(
     ("cut", "stored"), [("cut_before_commit", []), ("cut_after_commit", ["ada"])]
 )
-def test_a_commit_whose_answer_is_lost_is_not_run_again(
+def test_a_commit_whose_answer_is_lost_is_not_retried(
     opened: Callable[..., Database],
     url: URL,
     between: Proxy,
@@ -159,10 +159,10 @@ def test_a_commit_whose_answer_is_lost_is_not_run_again(
     assert service.read(names) == [*stored, "grace"]
 
 
-def test_a_server_that_takes_no_changes_any_more(
+def test_a_write_is_retried_after_a_failover(
     opened: Callable[..., Database], url: URL, postgres_cluster: Cluster
 ) -> None:
-    """As a standby does; a new connection then finds the server that took its place."""
+    """The connected server becomes a standby; a new connection reaches the new primary."""
     service = opened()
     service.write(add_user)
     setting = f"ALTER DATABASE {url.database} SET default_transaction_read_only = "
@@ -182,7 +182,7 @@ def test_a_server_that_takes_no_changes_any_more(
 
 
 @pytest.mark.parametrize("method", ["read", "write"])
-def test_a_table_that_an_upgrade_changes_under_a_running_service(
+def test_a_prepared_statement_survives_a_change_of_its_table(
     opened: Callable[..., Database], url: URL, postgres_cluster: Cluster, method: str
 ) -> None:
     service = opened()
@@ -195,7 +195,7 @@ def test_a_table_that_an_upgrade_changes_under_a_running_service(
     assert run(names) == ["ada"]
 
 
-def test_reading_cannot_change_anything(opened: Callable[..., Database]) -> None:
+def test_a_read_cannot_write(opened: Callable[..., Database]) -> None:
     service = opened()
     with pytest.raises(Exception, match="read-only transaction"):
         service.read(add_user)
@@ -220,7 +220,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_a_server_that_could_not_be_reached_is_left_alone_for_a_moment(
+def test_no_connection_is_tried_just_after_one_failed(
     opened: Callable[..., Database], url: URL, tmp_path: Path, clock: Clock
 ) -> None:
     service = opened(url.update_query_dict({"host": str(tmp_path)}))
@@ -237,18 +237,18 @@ def test_a_server_that_could_not_be_reached_is_left_alone_for_a_moment(
 # Settings
 
 
-def test_the_service_holds_nobody_up_for_long(opened: Callable[..., Database]) -> None:
+def test_the_service_has_timeouts(opened: Callable[..., Database]) -> None:
     service = opened(time_limits=True)
     assert [service.read(setting(name)) for name in LIMITS] == ["5s", "1min", "1min"]
     assert service.read(setting("application_name")) == "ngshare"
 
 
-def test_commands_may_take_their_time(opened: Callable[..., Database]) -> None:
+def test_commands_have_no_timeouts(opened: Callable[..., Database]) -> None:
     service = opened()
     assert [service.read(setting(name)) for name in LIMITS] == ["0", "0", "0"]
 
 
-def test_limits_of_the_administrators_own_stay(
+def test_timeouts_set_by_the_administrator_are_kept(
     opened: Callable[..., Database], url: URL, postgres_cluster: Cluster
 ) -> None:
     postgres_cluster.execute(f"ALTER DATABASE {url.database} SET statement_timeout = '7s'")
@@ -259,14 +259,14 @@ def test_limits_of_the_administrators_own_stay(
 
 
 @pytest.mark.parametrize(("set_to", "used"), [("off", "on"), ("local", "local")])
-def test_a_commit_waits_for_the_disk_whatever_suits_other_databases(
+def test_a_commit_is_durable_despite_the_servers_default(
     opened: Callable[..., Database], url: URL, postgres_cluster: Cluster, set_to: str, used: str
 ) -> None:
     postgres_cluster.execute(f"ALTER DATABASE {url.database} SET synchronous_commit = {set_to}")
     assert opened().read(setting("synchronous_commit")) == used
 
 
-def test_a_statement_that_takes_too_long(
+def test_a_statement_timeout(
     opened: Callable[..., Database], url: URL, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = opened(url.update_query_dict({"options": "-c statement_timeout=10"}))
@@ -275,7 +275,7 @@ def test_a_statement_that_takes_too_long(
     assert "canceling statement due to statement timeout" in caplog.text
 
 
-def test_a_row_that_stays_locked_is_waited_for_again_and_given_up(
+def test_retries_end_when_a_row_stays_locked(
     opened: Callable[..., Database], url: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = SimpleNamespace(sleep=lambda seconds: None, monotonic=lambda: 0.0)
@@ -295,11 +295,11 @@ def test_a_row_that_stays_locked_is_waited_for_again_and_given_up(
     engine.dispose()
 
 
-# What it refuses
+# Errors of the server
 
 
 @pytest.mark.parametrize("statement", ["SELECT CAST(:value AS text)", "SELECT CAST(:value AS int)"])
-def test_what_it_cannot_keep_is_the_callers_mistake(
+def test_an_unstorable_value_is_a_bad_request(
     opened: Callable[..., Database], statement: str
 ) -> None:
     value = "a\0b" if "text" in statement else 2**40
@@ -316,22 +316,22 @@ def test_a_full_disk(opened: Callable[..., Database], caplog: pytest.LogCaptureF
     assert "No room for the database" in caplog.text
 
 
-# What is looked at before the service starts
+# Checks before the service starts
 
 
-def test_a_server_that_is_fit(databases: Databases) -> None:
+def test_a_suitable_server_causes_no_warning(databases: Databases) -> None:
     with running_cluster() as cluster:
         assert check_server(parse_url(cluster.url("postgres"))) == []
 
 
-def test_a_server_that_forgets_when_the_power_goes(url: URL) -> None:
+def test_a_server_without_fsync_causes_warnings(url: URL) -> None:
     [fsync, pages] = check_server(url)  # the tests' own
     assert fsync.startswith("PostgreSQL runs with fsync=off: a loss of power can destroy what was")
     assert "Set full_page_writes=on" in pages
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
-def test_an_encoding_that_cannot_hold_every_name(
+def test_an_unusable_encoding_is_refused(
     url: URL, postgres_cluster: Cluster, encoding: str
 ) -> None:
     name = f"encoding_{encoding}".lower()
@@ -409,7 +409,7 @@ def locked(postgres_cluster: Cluster) -> Iterator[None]:
     ],
 )
 @pytest.mark.usefixtures("locked")
-def test_why_it_does_not_open_and_what_to_do(
+def test_connection_errors_come_with_advice(
     url: URL, change: dict[str, object], reason: str, what_to_do: str
 ) -> None:
     wrong = url.set(**change)  # type: ignore[arg-type]  # each names what it replaces
@@ -424,7 +424,7 @@ def test_why_it_does_not_open_and_what_to_do(
 
 
 @pytest.mark.parametrize("name", ["My courses", 'a "b"', "JDoe", "user", "n%41me", "drop;--"])
-def test_the_advice_works_for_every_name(url: URL, postgres_cluster: Cluster, name: str) -> None:
+def test_the_advice_quotes_names(url: URL, postgres_cluster: Cluster, name: str) -> None:
     shown = show_url(url.set(database=name))
     wanted = parse_url(shown)
     assert wanted.database == name
@@ -436,7 +436,7 @@ def test_the_advice_works_for_every_name(url: URL, postgres_cluster: Cluster, na
     postgres_cluster.drop('"' + name.replace('"', '""') + '"')
 
 
-def test_a_user_who_may_make_no_tables(
+def test_a_user_without_permission_to_create_tables(
     url: URL, postgres_cluster: Cluster, postgres_url: str, locked: None
 ) -> None:
     """As every user but the owner since PostgreSQL 15."""
@@ -501,7 +501,7 @@ def self_signed(address: str) -> tuple[bytes, bytes]:
     )
 
 
-def test_a_connection_is_encrypted_and_the_server_known(
+def test_a_tls_connection_verifies_the_server(
     encrypted: tuple[URL, Path], opened: Callable[..., Database]
 ) -> None:
     url, certificate = encrypted
@@ -512,7 +512,7 @@ def test_a_connection_is_encrypted_and_the_server_known(
     assert "verify-full" not in str(service)
 
 
-def test_a_server_that_shows_another_certificate(
+def test_a_server_with_another_certificate_is_refused(
     encrypted: tuple[URL, Path], tmp_path: Path
 ) -> None:
     url, _ = encrypted
@@ -526,5 +526,5 @@ def test_a_server_that_shows_another_certificate(
 
 
 @pytest.mark.usefixtures("locked")
-def test_the_right_password_opens_it(url: URL) -> None:
+def test_the_right_password_is_accepted(url: URL) -> None:
     check_server(url.set(username=LOCKED, password="right"))

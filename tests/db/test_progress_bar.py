@@ -31,7 +31,7 @@ def test_a_bar_on_a_terminal(
     assert caplog.messages == []
 
 
-def test_lines_in_the_log_elsewhere(
+def test_lines_in_the_log_without_a_terminal(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(progress_bar, "LINE_SECONDS", 0)

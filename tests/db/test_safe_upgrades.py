@@ -1,4 +1,4 @@
-"""Upgrades that cannot hurt: a backup before, all or nothing, refusals that name the way back."""
+"""Safe upgrades: a backup first, atomicity, and refusals that say how to go back."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def later_revisions() -> list[str]:
 
 @pytest.fixture
 def url(databases: Databases, migrated_template: str, tmp_path: Path) -> Iterator[URL]:
-    """A database of today with rows in every table."""
+    """A current database with rows in every table."""
     with databases.copy(migrated_template, tmp_path) as text:
         url = parse_url(text)
         fill(url)
@@ -87,7 +87,7 @@ def test_an_upgrade_keeps_every_row(url: URL, more_migrations: Callable[[str], s
 
 @pytest.fixture
 def empty_url(databases: Databases, tmp_path: Path) -> Iterator[URL]:
-    """A database that nothing was ever written to."""
+    """A current database without rows."""
     with databases.copy(None, tmp_path) as text:
         yield parse_url(text)
 
@@ -123,7 +123,7 @@ def test_every_revision_from_now_on_keeps_everything(
         ("op.drop_table('audit_log')", "the table audit_log"),
     ],
 )
-def test_a_revision_that_loses_something_would_be_found(
+def test_the_test_of_revisions_finds_a_lost_row(
     empty_url: URL, more_migrations: Callable[..., str], statement: str, lost: str
 ) -> None:
     more_migrations(statement)
@@ -132,7 +132,7 @@ def test_a_revision_that_loses_something_would_be_found(
 
 
 @only_sqlite
-def test_an_upgrade_that_would_break_a_key_is_undone(
+def test_an_upgrade_that_violates_a_foreign_key_is_rolled_back(
     url: URL, more_migrations: Callable[[str], str]
 ) -> None:
     before = contents(url)
@@ -143,7 +143,7 @@ def test_an_upgrade_that_would_break_a_key_is_undone(
 
 
 @only_sqlite
-def test_keys_are_checked_again_after_an_upgrade(
+def test_foreign_keys_are_enforced_after_an_upgrade(
     url: URL, more_migrations: Callable[[str], str]
 ) -> None:
     more_migrations(LATER)
@@ -211,13 +211,13 @@ def test_a_backup_is_made_before(
 
 
 @only_sqlite
-def test_without_a_change_there_is_no_backup(url: URL) -> None:
+def test_no_backup_is_made_without_an_upgrade(url: URL) -> None:
     migrate.upgrade(url)
     assert snapshots.list_backups(Path(url.database or "")) == []
 
 
 @only_sqlite
-def test_without_room_there_is_no_upgrade(
+def test_no_upgrade_is_made_without_space_for_the_backup(
     url: URL, more_migrations: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = contents(url)
@@ -314,7 +314,7 @@ def test_tables_of_another_program(tmp_path: Path) -> None:
 
 
 @only_sqlite
-def test_a_database_that_another_program_holds(
+def test_a_database_locked_by_another_program(
     url: URL, more_migrations: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ngshare.db.sqlite.BUSY_SECONDS", 0.01)
@@ -341,7 +341,7 @@ def test_a_newer_database_names_the_backup(
 
 
 @pytest.mark.parametrize("action", ["require_head", "upgrade"])
-def test_a_refusal_leaves_the_journal_mode(
+def test_a_refusal_keeps_the_journal_mode(
     tmp_path: Path, more_migrations: Callable[[str], str], action: str
 ) -> None:
     url = parse_url(f"sqlite:///{tmp_path}/old.db")
@@ -456,7 +456,7 @@ def test_every_revision_from_now_on_has_a_way_back(
     ],
     ids=["an index", "a condition", "a column", "a refusal", "values"],
 )
-def test_a_way_back_that_leads_elsewhere_would_be_found(
+def test_the_test_of_downgrades_finds_a_wrong_one(
     empty_url: URL, more_migrations: Callable[..., str], forth: str, back: str
 ) -> None:
     more_migrations(

@@ -77,7 +77,7 @@ def made_from_models(url: str) -> list[str]:
     return described(url)
 
 
-def test_the_migrations_make_what_the_models_say(
+def test_migrations_create_the_tables_of_the_models(
     databases: Databases, database_url: str, tmp_path: Path
 ) -> None:
     (tmp_path / "models").mkdir()
@@ -96,7 +96,7 @@ def test_the_migrations_make_what_the_models_say(
         "ALTER TABLE users ADD COLUMN more INTEGER",
     ],
 )
-def test_a_difference_would_be_found(database_url: str, change: str) -> None:
+def test_a_difference_is_found(database_url: str, change: str) -> None:
     before = described(database_url)
     engine = make_engine(parse_url(database_url), writes=True)
     with engine.begin() as connection:

@@ -1,4 +1,4 @@
-"""Backups of a SQLite database: whole, durable, the last five, and never without room."""
+"""Backups of a SQLite database: complete, durable, limited in number, and with space for them."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def database(tmp_path: Path) -> Path:
     return make(tmp_path / "ngshare.db")
 
 
-def test_a_copy_holds_what_the_database_held(database: Path, tmp_path: Path) -> None:
+def test_a_copy_has_the_content_of_the_database(database: Path, tmp_path: Path) -> None:
     size = backup_sqlite(database, tmp_path / "copy")
     assert query(tmp_path / "copy", "SELECT * FROM t") == [("a", 0)]
     assert size == (tmp_path / "copy").stat().st_size
     assert sorted(os.listdir(tmp_path)) == ["copy", "ngshare.db"]
 
 
-def test_a_copy_holds_what_stands_only_in_the_wal(tmp_path: Path) -> None:
+def test_a_copy_includes_the_wal(tmp_path: Path) -> None:
     database = make(tmp_path / "wal.db", "WAL")
     with closing(sqlite3.connect(database, isolation_level=None)) as writer:
         writer.execute("INSERT INTO t VALUES ('in the wal', 1)")
@@ -67,7 +67,7 @@ def test_only_its_owner_can_read_the_copy(database: Path, tmp_path: Path, mode: 
     assert database.stat().st_mode & 0o777 == mode
 
 
-def test_a_copy_under_load_is_one_state(tmp_path: Path) -> None:
+def test_a_copy_under_load_is_consistent(tmp_path: Path) -> None:
     database = make(tmp_path / "ngshare.db", "WAL")
     stop = threading.Event()
 
@@ -92,13 +92,13 @@ def test_a_copy_under_load_is_one_state(tmp_path: Path) -> None:
         thread.join()
 
 
-def test_no_database_is_made_by_copying_one_that_is_not_there(tmp_path: Path) -> None:
+def test_copying_a_missing_database_fails(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError):
         backup_sqlite(tmp_path / "absent.db", tmp_path / "copy")
     assert os.listdir(tmp_path) == []
 
 
-def test_no_room(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=snapshots.SPARE_BYTES)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(DiskFull, match=r"a copy needs 2 MiB in .*, and 1 are free"):
@@ -106,7 +106,7 @@ def test_no_room(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert os.listdir(tmp_path) == ["ngshare.db"]
 
 
-def test_a_leftover_of_a_killed_copy_is_in_nobodys_way(database: Path, tmp_path: Path) -> None:
+def test_an_unfinished_copy_is_replaced(database: Path, tmp_path: Path) -> None:
     (tmp_path / "copy.part").write_bytes(b"half of it")
     backup_sqlite(database, tmp_path / "copy")
     assert sorted(os.listdir(tmp_path)) == ["copy", "ngshare.db"]
@@ -122,7 +122,7 @@ def change(database: Path, number: int) -> None:
 
 @pytest.fixture
 def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that goes on by a second at every look."""
+    """A clock that advances by a second at every call."""
     real = snapshots.datetime
     seconds = iter(range(60))
 
@@ -135,7 +135,7 @@ def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("ticking")
-def test_is_named_by_its_revision_and_time(database: Path) -> None:
+def test_the_name_has_the_revision_and_the_time(database: Path) -> None:
     path = backup_before_upgrade(database, "1921a169739b")
     assert path.name == "ngshare.db.backup-20260131T180500.123Z-1921a169739b"
     (backup,) = list_backups(database)
@@ -156,7 +156,7 @@ def test_the_last_five_are_kept(database: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ticking")
-def test_attempts_that_change_nothing_leave_one_backup(database: Path) -> None:
+def test_repeated_attempts_leave_one_backup(database: Path) -> None:
     old = backup_before_upgrade(database, "aa00db20c10a")
     change(database, 1)
     for _ in range(9):
@@ -165,7 +165,7 @@ def test_attempts_that_change_nothing_leave_one_backup(database: Path) -> None:
 
 
 @pytest.mark.usefixtures("ticking")
-def test_what_killed_attempts_left_makes_room_for_the_next(
+def test_unfinished_backups_are_deleted_first(
     database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = "ngshare.db.backup-20260130T000000.00{}Z-1921a169739b.part"
@@ -184,7 +184,7 @@ def test_what_killed_attempts_left_makes_room_for_the_next(
 
 
 @pytest.mark.usefixtures("ticking")
-def test_without_room_the_older_backups_stay(
+def test_older_backups_are_kept_when_the_disk_is_full(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
@@ -197,7 +197,7 @@ def test_without_room_the_older_backups_stay(
     assert [backup.path for backup in list_backups(database)] == made[::-1]
 
 
-def test_an_empty_database_is_not_worth_a_backup(tmp_path: Path, migrated: Path) -> None:
+def test_an_empty_database_has_no_rows(tmp_path: Path, migrated: Path) -> None:
     assert not snapshots.has_rows(tmp_path / "absent.db")
     assert not (tmp_path / "absent.db").exists()
     assert not snapshots.has_rows(migrated)

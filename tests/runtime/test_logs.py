@@ -1,4 +1,4 @@
-"""Lines of the log: their format, and that nothing that is logged can forge one."""
+"""Log lines: their formats, and the escaping of messages that would forge a line."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_plain_line_cannot_be_forged(text: str) -> None:
 
 
 @given(st.text())
-def test_whatever_is_logged_is_one_line(text: str) -> None:
+def test_every_record_is_one_line(text: str) -> None:
     assert len(escape(text).splitlines()) <= 1
     assert plain().format(record("%s", text)).count("\n") == 0
     assert JsonFormatter().format(record("%s", text)).isprintable()
@@ -113,6 +113,6 @@ def test_a_traceback_is_a_field_of_its_object() -> None:
     assert "ValueError: two\nlines" in json.loads(text)["exception"]
 
 
-def test_what_json_cannot_say_is_said_as_text() -> None:
+def test_values_without_json_form_become_text() -> None:
     line = record("x", extra=fields(thing=io.StringIO))
     assert "StringIO" in json.loads(JsonFormatter().format(line))["thing"]
