@@ -39,8 +39,8 @@ class CollectionReport:
 
     ``moved`` counts blobs that went into the quarantine, ``deleted`` those that were deleted from
     there, ``put_back`` those in the quarantine that a row references by now, ``leftovers``
-    temporary files of interrupted uploads. Of a planned collection, ``kept_for_old`` counts old
-    blobs that only old databases reference, and ``kept_as_newer`` unreferenced ones that are newer
+    temporary files of interrupted uploads. Of a planned collection, ``needed_by_old`` counts old
+    blobs that only old databases reference, and ``newer_than_log`` unreferenced ones that are newer
     than the newest entry of the audit log.
     """
 
@@ -48,8 +48,8 @@ class CollectionReport:
     deleted: Amount = field(default_factory=Amount)
     put_back: Amount = field(default_factory=Amount)
     leftovers: Amount = field(default_factory=Amount)
-    kept_for_old: Amount = field(default_factory=Amount)
-    kept_as_newer: Amount = field(default_factory=Amount)
+    needed_by_old: Amount = field(default_factory=Amount)
+    newer_than_log: Amount = field(default_factory=Amount)
 
 
 def collect_garbage(
@@ -79,46 +79,46 @@ def collect_garbage(
             (path, stack.enter_context(copy_rows.open_sqlite_copy(path))) for path in old_databases
         ]
 
-        def select_kept(digests: Sequence[bytes]) -> set[bytes]:
+        def select_referenced_by_any(digests: Sequence[bytes]) -> set[bytes]:
             """Return those of ``digests`` that any of the databases references."""
-            kept = database.read(select_referenced, digests)
+            referenced = database.read(select_referenced, digests)
             for path, connection in others:
                 with _explaining_errors(path):
-                    rest = [digest for digest in digests if digest not in kept]
-                    kept |= select_referenced(connection, rest)
-            return kept
+                    rest = [digest for digest in digests if digest not in referenced]
+                    referenced |= select_referenced(connection, rest)
+            return referenced
 
         # Deletions come first, because on a full disk nothing can be moved.
-        expired = gc.delete_expired(store, days, select_kept, dry=dry)
+        expired = gc.delete_expired(store, days, select_referenced_by_any, dry=dry)
         report.deleted, report.put_back = expired.deleted, expired.put_back
         report.leftovers = gc.remove_leftovers(store, dry=dry)
         for shard in range(SHARDS):
             if dry:
                 old = [entry for entry in store.list(bytes([shard])) if entry.modified < before]
-                _count_kept(report, old, database, select_kept, known_until)
-            moved = gc.quarantine(store, shard, known_until, select_kept, dry=dry)
+                _count_retained(report, old, database, select_referenced_by_any, known_until)
+            moved = gc.quarantine(store, shard, known_until, select_referenced_by_any, dry=dry)
             report.moved.files += moved.files
             report.moved.bytes += moved.bytes
             advance(1)
     return report
 
 
-def _count_kept(
+def _count_retained(
     report: CollectionReport,
     entries: Sequence[BlobEntry],
     database: Database,
-    select_kept: gc.SelectReferenced,
+    select_referenced_by_any: gc.SelectReferenced,
     known_until: float,
 ) -> None:
-    """Count those of ``entries`` that are kept although ``database`` references none of them."""
+    """Count those of ``entries`` that stay although ``database`` references none of them."""
     sizes = {entry.digest: entry.size for entry in entries if entry.digest is not None}
     unreferenced = set(sizes) - database.read(select_referenced, list(sizes))
-    kept_for_old = set(select_kept(list(unreferenced)))
-    for digest in kept_for_old:
-        report.kept_for_old.add(sizes[digest])
+    needed_by_old = set(select_referenced_by_any(list(unreferenced)))
+    for digest in needed_by_old:
+        report.needed_by_old.add(sizes[digest])
     for entry in entries:
-        if entry.digest in unreferenced - kept_for_old and entry.modified >= known_until:
-            report.kept_as_newer.add(entry.size)
+        if entry.digest in unreferenced - needed_by_old and entry.modified >= known_until:
+            report.newer_than_log.add(entry.size)
 
 
 def newest_event(connection: Connection) -> datetime | None:

@@ -77,9 +77,9 @@ def quarantine(
     old = (entry for entry in store.list(bytes([shard])) if entry.modified < before)
     for batch in _batches(old):
         digests = [entry.digest for entry in batch if entry.digest is not None]
-        kept = set(select_referenced(digests)) if digests else set()
+        referenced = set(select_referenced(digests)) if digests else set()
         for entry in batch:
-            if entry.digest is None or entry.digest in kept:
+            if entry.digest is None or entry.digest in referenced:
                 continue
             if dry or store.quarantine(entry.digest, _now().strftime(_FOLDER)):
                 total.add(entry.size)
@@ -97,9 +97,9 @@ def delete_expired(
     until = _now() - max(timedelta(days=days), GRACE)
     expired = (blob for blob in store.quarantined() if _moved_before(blob.folder) <= until)
     for batch in _batches(expired):
-        kept = set(select_referenced([blob.digest for blob in batch]))
+        referenced = set(select_referenced([blob.digest for blob in batch]))
         for blob in batch:
-            if blob.digest in kept:
+            if blob.digest in referenced:
                 result.put_back.add(blob.size)
                 if not dry:
                     store.put_back(blob)

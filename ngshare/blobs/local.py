@@ -97,7 +97,9 @@ class LocalBlobs:
     def put(self, contents: Sequence[bytes]) -> list[bytes]:
         with self.upload() as upload:
             # Hashed before writing, so that a blob that exists is not written again.
-            digests = [upload.keep(Blob(sha256(each), len(each)), [each]) for each in contents]
+            digests = [
+                upload.add_hashed(Blob(sha256(each), len(each)), [each]) for each in contents
+            ]
             upload.commit()
         return digests
 

@@ -74,10 +74,10 @@ class LocalUpload:
             if file is not None:
                 self._discard(*file)
             raise
-        self.keep(blob, buffered, file)
+        self.add_hashed(blob, buffered, file)
         return blob
 
-    def keep(
+    def add_hashed(
         self, blob: Blob, pieces: Iterable[bytes], file: tuple[str, int] | None = None
     ) -> bytes:
         """Add a blob that has been hashed: its ``pieces``, or the ``file`` they were written to."""

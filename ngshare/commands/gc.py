@@ -100,9 +100,9 @@ class Gc(Command):
     def _print_plan(self, plan: CollectionReport, old: Sequence[Path], database: Database) -> None:
         """Print a planned collection, and the old files that it keeps."""
         age = f" older than {format_count(self.hours, 'hour')}"
-        if plan.kept_for_old.files:
+        if plan.needed_by_old.files:
             self._print_amount(
-                plan.kept_for_old,
+                plan.needed_by_old,
                 age,
                 ("is", "are"),
                 "kept for databases that restores put aside or upgrades backed up. Remove what "
@@ -111,7 +111,7 @@ class Gc(Command):
             for path in old:
                 self.print_line(f"  {path}")
         self._print_amount(
-            plan.kept_as_newer,
+            plan.newer_than_log,
             age,
             ("is", "are"),
             f"kept, though named by nothing: newer than all that {database} knows. Is it an old "

@@ -17,13 +17,13 @@ from ngshare.errors import OutcomeUnknown
 
 log = logging.getLogger("ngshare")
 
-SECONDS = 3.0
+FLUSH_SECONDS = 3.0
 """The longest time between a read and its entry in the audit log."""
 
-BATCH = 500
+BATCH_SIZE = 500
 """The most entries of one transaction; a buffer that holds as many is written at once."""
 
-LIMIT = 20_000
+BUFFER_LIMIT = 20_000
 """The most entries in the buffer; then the oldest are dropped."""
 
 
@@ -43,16 +43,16 @@ class ReadLog:
 
     def add(self, read: ReadEvent) -> None:
         """Buffer a read. Call it on the event loop."""
-        if len(self._buffer) >= LIMIT:
+        if len(self._buffer) >= BUFFER_LIMIT:
             self._buffer.popleft()
             self._dropped(1)
         self._buffer.append(read)
         if self._writing is not None:
             return  # the next batch is scheduled when that one is written
-        if len(self._buffer) >= BATCH:
+        if len(self._buffer) >= BATCH_SIZE:
             self._begin()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(SECONDS, self._begin)
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._begin)
 
     async def flush(self) -> None:
         """Write the whole buffer. Entries that cannot be written are dropped and counted."""
@@ -73,16 +73,16 @@ class ReadLog:
         await self._write_all()
         self._writing = None
         if self._buffer:  # reads since then, or that could not be written
-            self._timer = asyncio.get_running_loop().call_later(SECONDS, self._begin)
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._begin)
 
     async def _write_all(self) -> bool:
         while self._buffer:
-            batch = [self._buffer.popleft() for _ in range(min(BATCH, len(self._buffer)))]
+            batch = [self._buffer.popleft() for _ in range(min(BATCH_SIZE, len(self._buffer)))]
             try:
                 await self._write(batch)
             except OutcomeUnknown as error:  # a duplicate would be worse than a gap
                 log.error("Some reads may be missing from the audit log: %s", error)
-            except Exception as error:  # of any kind: the batch is kept and written later
+            except Exception as error:  # of any kind: the batch is put back and written later
                 log.error("Reads are not in the audit log yet: %s", error)
                 self._buffer.extendleft(reversed(batch))
                 return False

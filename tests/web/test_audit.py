@@ -175,7 +175,7 @@ async def test_what_sends_no_content_is_no_read(api: Api, service: Service) -> N
 async def test_a_read_is_in_the_log_without_anybody_asking(
     api: Api, app: Application, monkeypatch: pytest.MonkeyPatch, service: Service
 ) -> None:
-    monkeypatch.setattr("ngshare.web.read_log.SECONDS", 0.01)
+    monkeypatch.setattr("ngshare.web.read_log.FLUSH_SECONDS", 0.01)
     await api.get("assignment", COURSE, ASSIGNMENT, user=STUDENT)
     while not await log(api, event="assignment fetched"):  # the log is asked
         pass

@@ -226,7 +226,7 @@ async def test_a_full_disk_is_507(
 async def test_many_small_bodies_at_once_go_to_files_too(
     api: Api, hub_service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool, "MEMORY", 250_000)
+    monkeypatch.setattr(spool, "TOTAL_MEMORY", 250_000)
     async with contextlib.AsyncExitStack() as opened:
         for _ in range(4):
             connection = await opened.enter_async_context(Connection(api))
@@ -248,11 +248,11 @@ async def test_one_user_sends_few_large_bodies_at_once_and_others_are_not_kept_w
         connections = [await opened.enter_async_context(Connection(api)) for _ in range(4)]
         for connection in connections:
             connection.send(SUBMISSION, len(body), body[:-1], SAM)
-        await until(lambda: hub_service.spool.used == 2 * 2 * spool.STEP)
+        await until(lambda: hub_service.spool.used == 2 * 2 * spool.RESERVATION)
         async with Connection(api) as other:
             other.send(SUBMISSION, len(body), body, "Authorization: token of-sue")
             assert (await other.reply())[0] == 200
-        assert hub_service.spool.used == 2 * 2 * spool.STEP
+        assert hub_service.spool.used == 2 * 2 * spool.RESERVATION
         for connection in connections:  # when one is through, the next begins
             connection.writer.write(body[-1:])
         for connection in connections:
@@ -315,7 +315,7 @@ async def test_what_is_only_announced_takes_no_space(api: Api, hub_service: Serv
             connection = await opened.enter_async_context(Connection(api))
             connection.send(SUBMISSION, hub_service.max_body, b"x", SAM)
         await until(lambda: hub_service.spool.used)
-        assert hub_service.spool.used <= 3 * spool.STEP
+        assert hub_service.spool.used <= 3 * spool.RESERVATION
 
 
 @pytest.mark.parametrize(
@@ -398,7 +398,7 @@ async def test_an_odd_length_counts_as_any_other(api: Api, hub_service: Service,
         async with Connection(api) as connection:
             connection.send_head(SUBMISSION, f"Content-Length: {odd.format(size)}", SAM)
             kept = hub_service.spool
-            size = min(size, spool.STEP)
+            size = min(size, spool.RESERVATION)
             await until(lambda kept=kept, size=size: kept.in_memory + kept.used == size)
         await hub_service.idle()
     async with Connection(api) as connection:

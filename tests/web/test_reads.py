@@ -69,7 +69,7 @@ def names(count: int) -> list[str]:
 
 
 async def test_reads_are_written_by_themselves(start: Start) -> None:
-    database, log = await start(SECONDS=0.001)
+    database, log = await start(FLUSH_SECONDS=0.001)
     for number in range(3):
         log.add(read(number))
     assert database.written == []
@@ -78,7 +78,7 @@ async def test_reads_are_written_by_themselves(start: Start) -> None:
 
 
 async def test_many_are_written_at_once_in_batches(start: Start) -> None:
-    database, log = await start(SECONDS=3600, BATCH=4)
+    database, log = await start(FLUSH_SECONDS=3600, BATCH_SIZE=4)
     for number in range(10):
         log.add(read(number))
     await database.took.wait()
@@ -88,7 +88,7 @@ async def test_many_are_written_at_once_in_batches(start: Start) -> None:
 
 
 async def test_those_that_come_while_others_are_written_follow(start: Start) -> None:
-    database, log = await start(SECONDS=0.001, BATCH=2)
+    database, log = await start(FLUSH_SECONDS=0.001, BATCH_SIZE=2)
     database.answering.clear()
     for number in range(2):
         log.add(read(number))
@@ -102,7 +102,7 @@ async def test_those_that_come_while_others_are_written_follow(start: Start) -> 
 
 
 async def test_a_database_that_comes_back_gets_all_of_them_in_order(start: Start) -> None:
-    database, log = await start(SECONDS=0.001, BATCH=2)
+    database, log = await start(FLUSH_SECONDS=0.001, BATCH_SIZE=2)
     database.error = Unavailable("The database does not answer")
     for number in range(5):
         log.add(read(number))
@@ -117,7 +117,7 @@ async def test_a_database_that_comes_back_gets_all_of_them_in_order(start: Start
 
 
 async def test_memory_is_bounded_and_what_is_dropped_is_counted(start: Start) -> None:
-    database, log = await start(SECONDS=3600, LIMIT=10)
+    database, log = await start(FLUSH_SECONDS=3600, BUFFER_LIMIT=10)
     for number in range(25):
         log.add(read(number))
     assert database.dropped == 15
@@ -126,7 +126,7 @@ async def test_memory_is_bounded_and_what_is_dropped_is_counted(start: Start) ->
 
 
 async def test_what_may_be_in_the_log_already_is_not_written_again(start: Start) -> None:
-    database, log = await start(SECONDS=3600)
+    database, log = await start(FLUSH_SECONDS=3600)
     log.add(read(0))
     database.error = OutcomeUnknown()
     await log.flush()
@@ -140,7 +140,7 @@ async def test_what_may_be_in_the_log_already_is_not_written_again(start: Start)
 async def test_at_the_end_nothing_is_left_behind(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    database, log = await start(SECONDS=3600)
+    database, log = await start(FLUSH_SECONDS=3600)
     log.add(read(0))
     await log.flush()
     await log.flush()
@@ -153,7 +153,7 @@ async def test_at_the_end_nothing_is_left_behind(
 
 
 async def test_the_end_waits_for_what_is_being_written(start: Start) -> None:
-    database, log = await start(SECONDS=3600, BATCH=1)
+    database, log = await start(FLUSH_SECONDS=3600, BATCH_SIZE=1)
     database.answering.clear()
     log.add(read(0))
     await asyncio.sleep(0)

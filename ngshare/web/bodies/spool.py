@@ -10,16 +10,16 @@ from typing import IO, Any
 
 from ngshare.errors import OutOfSpace, Unavailable
 
-SMALL = 2**20
-"""The largest body, in bytes, that is kept in memory."""
+MAX_IN_MEMORY = 2**20
+"""The largest body, in bytes, that is received in memory."""
 
-MEMORY = 64 * 2**20
+TOTAL_MEMORY = 64 * 2**20
 """The most bytes of all bodies in memory at once. Beyond it small bodies go to files, too."""
 
-WRITE = 512 * 1024
+WRITE_SIZE = 512 * 1024
 """The bytes that are collected before they are written to a file."""
 
-STEP = 2**20
+RESERVATION = 2**20
 """The bytes of space that a body reserves at a time, as it arrives. A length that is only announced
 reserves no more than one step."""
 
@@ -43,7 +43,7 @@ class Spool:
 
     def has_memory(self, size: int) -> bool:
         """Return whether memory for a body of ``size`` bytes is available now."""
-        return size <= SMALL and self.in_memory + size <= MEMORY
+        return size <= MAX_IN_MEMORY and self.in_memory + size <= TOTAL_MEMORY
 
     def reserve(self, size: int) -> None:
         """Reserve ``size`` bytes of disk. Raises Unavailable when there are not as many left."""
@@ -74,10 +74,10 @@ class Body:
         self._buffer = bytearray()
         self._reserved = self._in_memory = 0
         self._closed = self._writing = False
-        expected = SMALL if length is None else length
+        expected = MAX_IN_MEMORY if length is None else length
         self.spooled = not spool.has_memory(expected)
         if self.spooled:
-            self._reserve(min(expected, STEP))
+            self._reserve(min(expected, RESERVATION))
         else:
             self._in_memory = expected
             spool.in_memory += expected
@@ -89,12 +89,12 @@ class Body:
         self.size += len(chunk)
         self._buffer += chunk
         if not self.spooled:
-            if self.size <= SMALL:
+            if self.size <= MAX_IN_MEMORY:
                 return None
             self._move_to_file()
         if self.size > self._reserved:
-            self._reserve(max(STEP, self.size - self._reserved))
-        return self._write() if len(self._buffer) >= WRITE else None
+            self._reserve(max(RESERVATION, self.size - self._reserved))
+        return self._write() if len(self._buffer) >= WRITE_SIZE else None
 
     async def complete(self) -> None:
         """Write the rest of a spooled body to its file. Raises the exceptions of :meth:`add`."""
