@@ -651,13 +651,19 @@ async def test_every_page_leads_to_the_hub_and_to_its_logout(api: Api, hub: HubS
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
 @pytest.mark.parametrize("place", ["nowhere", "wrong header", "wrong query", "body"])
+@pytest.mark.parametrize("mode", [None, "navigate", "cors", "no-cors", "websocket"])
 async def test_a_login_cookie_alone_changes_nothing(
-    api: Api, hub: HubStub, database: Database, method: str, place: str
+    api: Api, hub: HubStub, database: Database, method: str, place: str, mode: str | None
 ) -> None:
-    """Another site can make a browser send its cookies, but not read what they hold."""
+    """Another site can make a browser send its cookies, but not read what they hold.
+
+    JupyterHub 5.0 itself would not check a request of the mode ``no-cors``.
+    """
     hub.add("of the admin", ADMIN)
     before = database.read(debug_records.dump_records)
     headers = {"Cookie": login_cookie("of the admin")}
+    if mode is not None:
+        headers["Sec-Fetch-Mode"] = mode
     if place == "wrong header":
         headers["X-XSRFToken"] = "guessed"
     query = {"_xsrf": "guessed"} if place == "wrong query" else None

@@ -80,7 +80,11 @@ async def test_the_form_of_the_records_page_works(
     assert [row["id"] for row in courses] == (["course1", "course2"] if action == "init" else [])
 
 
-@pytest.mark.parametrize("fetch", [{}, {"Sec-Fetch-Mode": "navigate"}], ids=["HTTP", "HTTPS"])
+@pytest.mark.parametrize(
+    "fetch",
+    [{}, {"Sec-Fetch-Mode": "navigate"}, {"Sec-Fetch-Mode": "no-cors"}],
+    ids=["HTTP", "HTTPS", "no-cors"],
+)
 @pytest.mark.parametrize("xsrf", [None, "", "guessed", "of another browser"])
 async def test_a_form_without_the_xsrf_field_changes_nothing(
     api: Api, hub: HubStub, database: Database, xsrf: str | None, fetch: dict[str, str]

@@ -109,8 +109,18 @@ class SharedHubAuth(StatelessLogin):
         return await asyncio.wait_for(lookups, self.patience)
 
     def get_user(self, handler: RequestHandler, *, sync: bool = True) -> Any:
-        """Return the Hub's model of the caller, or None; as an awaitable with ``sync=False``."""
-        _client_address.set(handler.request.remote_ip or "")
+        """Return the Hub's model of the caller, or None; as an awaitable with ``sync=False``.
+
+        A browser's login counts for a change only with the XSRF token, whatever mode of ``fetch``
+        the browser names. JupyterHub 5.0 would skip that check for ``no-cors``, with which a page
+        of another site can send a POST.
+        """
+        request = handler.request
+        if request.method not in ("GET", "HEAD", "OPTIONS"):
+            mode = request.headers.get("Sec-Fetch-Mode")
+            if mode not in (None, "navigate"):
+                request.headers["Sec-Fetch-Mode"] = "cors"
+        _client_address.set(request.remote_ip or "")
         return super().get_user(handler, sync=sync)
 
     def get_session_id(self, handler: RequestHandler) -> str:
