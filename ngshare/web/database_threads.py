@@ -9,30 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 T = TypeVar("T")
 
 DELIVER_SECONDS = 0.005
-"""The longest that a result waits in its thread for those of the next calls."""
+"""The longest that a result waits for those of the next calls, however long these take."""
 
 
 class Call(NamedTuple):
     """A function without arguments to run in a thread, and the future of its result."""
 
-    function: Callable[[], object]
-    future: asyncio.Future[object]
+    function: Callable[[], Any]
+    future: asyncio.Future[Any]
 
 
 class Outcome(NamedTuple):
     """The result of a call, or the exception that it raised."""
 
-    future: asyncio.Future[object]
-    result: object
+    future: asyncio.Future[Any]
+    result: Any
     error: BaseException | None
 
 
@@ -43,6 +42,8 @@ class DatabaseThreads:
         self._count = count
         self._executor = ThreadPoolExecutor(count, "database")
         self._calls: deque[Call] = deque()
+        self._outcomes: deque[Outcome] = deque()
+        self._timer: asyncio.TimerHandle | None = None
         self._submitting = False
 
     async def run(self, function: Callable[[], T]) -> T:
@@ -67,23 +68,44 @@ class DatabaseThreads:
         self._submitting = False
         for _ in range(min(self._count, len(self._calls))):
             self._executor.submit(self._work, loop)
+        if self._timer is None:
+            self._timer = loop.call_later(DELIVER_SECONDS, self._deliver_early, loop)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """Run calls until there are none left. Runs in a thread."""
-        outcomes: list[Outcome] = []
-        delivered = time.monotonic()
         while True:
             try:
                 call = self._calls.popleft()
             except IndexError:
                 break
             if not call.future.cancelled():  # the client has left before it began
-                outcomes.append(_run(call))
+                self._outcomes.append(_run(call))
             del call
-            if time.monotonic() - delivered > DELIVER_SECONDS:
-                _deliver(loop, outcomes)
-                outcomes, delivered = [], time.monotonic()
-        _deliver(loop, outcomes)
+        if self._outcomes:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: no request waits any more
+                loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver_early(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Deliver the results that are ready; again and again, while calls wait for a thread.
+
+        Once none wait, each thread delivers when its last call has ended.
+        """
+        again = bool(self._calls)  # before the delivery: a thread may take the last call meanwhile
+        self._timer = (
+            loop.call_later(DELIVER_SECONDS, self._deliver_early, loop) if again else None
+        )
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Give the results that are ready to the requests that wait for them."""
+        while self._outcomes:
+            future, result, error = self._outcomes.popleft()
+            if future.cancelled():
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
 
 
 def _run(call: Call) -> Outcome:
@@ -91,19 +113,3 @@ def _run(call: Call) -> Outcome:
         return Outcome(call.future, call.function(), None)
     except BaseException as error:
         return Outcome(call.future, None, error)
-
-
-def _deliver(loop: asyncio.AbstractEventLoop, outcomes: list[Outcome]) -> None:
-    if outcomes:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: no request waits any more
-            loop.call_soon_threadsafe(_set_results, outcomes)
-
-
-def _set_results(outcomes: list[Outcome]) -> None:
-    for future, result, error in outcomes:
-        if future.cancelled():
-            continue
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
