@@ -143,7 +143,7 @@ def put_instructor(
 ) -> None:
     """Add an instructor, or change an instructor's names and address.
 
-    Admins may do this for every user, which turns a student into an instructor. Instructors may
+    Admins may do this for every user, which makes a student an instructor. Instructors may
     only change their own entry.
     """
     access = lock_roster(connection, caller, course)

@@ -1,8 +1,8 @@
 """Run database calls in worker threads, many for each hand-over between event loop and thread.
 
 Python runs one thread at a time, and waking another one takes as long as a small query. So the
-calls that one iteration of the event loop makes are handed to the threads together, and results
-that are ready together are handed back together.
+calls that one iteration of the event loop makes are submitted to the threads together, and results
+that are ready together are delivered together.
 """
 
 from __future__ import annotations
@@ -91,9 +91,7 @@ class DatabaseThreads:
         Once none wait, each thread delivers when its last call has ended.
         """
         again = bool(self._calls)  # before the delivery: a thread may take the last call meanwhile
-        self._timer = (
-            loop.call_later(DELIVER_SECONDS, self._deliver_early, loop) if again else None
-        )
+        self._timer = loop.call_later(DELIVER_SECONDS, self._deliver_early, loop) if again else None
         self._deliver()
 
     def _deliver(self) -> None:

@@ -28,7 +28,7 @@ THREADS = 16
 """Number of threads that read files. They wait for the disk most of the time."""
 
 BATCH = 1000
-"""How many files are queued for the threads at a time."""
+"""The number of files that are queued for the threads at a time."""
 
 NEEDED = """
     SELECT DISTINCT f.actual_name FROM legacy_files f JOIN (

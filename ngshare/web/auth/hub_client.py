@@ -95,7 +95,7 @@ class SharedHubAuth(StatelessLogin):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        # By the token's hash. One entry per token: made-up sessions evict nobody else.
+        # By the token's hash. One entry per token, so that made-up sessions evict no other user.
         self._users: OrderedDict[str, CachedUser] = OrderedDict()
         # Until when a token counts as invalid. Separate: guessed tokens evict no user.
         self._rejected: OrderedDict[str, float] = OrderedDict()

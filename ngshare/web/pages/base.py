@@ -19,7 +19,7 @@ CONTENT_SECURITY_POLICY = (
 FORM_SIZE = 32 * 1024
 """The largest form of a page, in bytes: half of what the headers of a request may have.
 
-Tornado holds it in memory while it arrives, whoever sends it, and parses it on the event loop."""
+Tornado stores it in memory before the sender is identified, and parses it on the event loop."""
 
 FORM_SECONDS = 60.0
 """The seconds that a form may take to arrive, while its sender is not known yet."""
