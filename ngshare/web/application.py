@@ -86,9 +86,9 @@ def routes(prefix: str, *, hub: bool) -> list[Route]:
     relative: list[Route] = [route for module in modules for route in module.routes]
     if hub:
         relative += login.routes
-    # Addresses that people type who leave something out.
+    # Incomplete addresses, as people type them.
     typed: list[Route] = [
-        (re.escape(path), start.ToStartPage) for path in {"/", prefix[:-1]} - {prefix, ""}
+        (re.escape(path), start.RedirectToStartPage) for path in {"/", prefix[:-1]} - {prefix, ""}
     ]
     return [
         (r"/healthz", health.Health),

@@ -66,7 +66,7 @@ class InFlightHandler(RequestHandler):
         self.write(piece)
         await self.flush()
         if self._transfer is not None:
-            self._transfer.moved(len(piece))
+            self._transfer.count(len(piece))
 
     def close_connection(self) -> None:
         """Close the connection at once, even while bytes are received or sent."""

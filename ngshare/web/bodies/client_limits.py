@@ -42,8 +42,8 @@ class UserSemaphores:
 class Transfer:
     """A body or a reply in transfer.
 
-    began_at, moved_at: when it began, and when bytes last moved, by the monotonic clock. bytes: the
-    bytes that have moved. close: closes the connection.
+    began_at, moved_at: the times of its beginning and of its last progress, by the monotonic clock.
+    bytes: the number of bytes transferred. close: closes the connection.
     """
 
     __slots__ = ("began_at", "bytes", "close", "moved_at")
@@ -53,18 +53,18 @@ class Transfer:
         self.began_at = self.moved_at = time.monotonic()
         self.bytes = 0
 
-    def moved(self, size: int) -> None:
-        """Count bytes that the client sent or took."""
+    def count(self, size: int) -> None:
+        """Count bytes that the client sent or received, as progress of the transfer."""
         self.bytes += size
         self.moved_at = time.monotonic()
 
 
 class SlowConnections:
-    """Close connections whose client stands still, or is too slow.
+    """Close connections whose transfer makes no progress, or is too slow.
 
-    idle_seconds: the seconds that a transfer may stand still. A reply moves when the client has
-    taken a whole piece (:data:`ngshare.web.in_flight.REPLY_PIECE`). least_speed: bytes a second, on
-    average after :data:`GRACE_SECONDS`.
+    idle_seconds: the timeout of a transfer without progress. A reply makes progress when the client
+    has received a whole piece (:data:`ngshare.web.in_flight.REPLY_PIECE`). least_speed: bytes per
+    second, on average after :data:`GRACE_SECONDS`.
     """
 
     def __init__(self, idle_seconds: float, least_speed: float) -> None:

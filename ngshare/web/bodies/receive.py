@@ -77,7 +77,7 @@ class ApiHandler(BaseHandler):
         """Store a chunk of the body; return an awaitable if Tornado must wait before the next."""
         self.received += len(chunk)
         if self._transfer is not None:
-            self._transfer.moved(len(chunk))
+            self._transfer.count(len(chunk))
         if self._answered:
             return self._linger()
         try:

@@ -33,8 +33,8 @@ class StartPage(PageHandler):
         )
 
 
-class ToStartPage(BaseHandler):
-    """Redirect from addresses that people type to the start page."""
+class RedirectToStartPage(BaseHandler):
+    """Redirect incomplete addresses, as people type them, to the start page."""
 
     @allow(Audience.PUBLIC)
     async def get(self) -> None:
