@@ -24,7 +24,7 @@ from tests.legacy06.conftest import REAL_SITE
 from tests.migrations import LATER, contents, without
 from tests.process.site import COMMAND, PATIENCE, Client, Site, wait_for
 
-COUNT = 8
+COUNT = 5
 
 LATER_PROGRAM = (
     "import pathlib, sys\n"
