@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -36,6 +37,9 @@ class Family:
             text=True,
             start_new_session=True,
         )
+        # Ends a wait for a worker that never comes.
+        self.deadline = threading.Timer(PATIENCE, os.killpg, [self.process.pid, signal.SIGKILL])
+        self.deadline.start()
 
     def next_worker(self) -> int:
         assert self.process.stdout is not None
@@ -52,6 +56,7 @@ class Family:
 def family(request: pytest.FixtureRequest) -> Iterator[Family]:
     family = Family(request.param)
     yield family
+    family.deadline.cancel()
     if family.process.poll() is None:
         os.killpg(family.process.pid, signal.SIGKILL)
     family.process.communicate()
@@ -70,9 +75,10 @@ def test_told_to_stop_when_a_worker_has_just_ended(family: Family) -> None:
     workers = [family.next_worker() for _ in range(3)]
     os.kill(workers[0], signal.SIGKILL)
     family.process.send_signal(signal.SIGTERM)
-    out, _ = family.process.communicate(timeout=PATIENCE)
+    out, err = family.process.communicate(timeout=PATIENCE)
     assert family.process.returncode == 0
     assert out.endswith("ended\n")
+    assert "Stopped without these workers" not in err
 
 
 @pytest.mark.parametrize("family", [2], indirect=True)
