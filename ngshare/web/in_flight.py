@@ -18,6 +18,9 @@ log = logging.getLogger("ngshare")
 REPLY_PIECE = 256 * 1024
 """The bytes of a reply that are written to the connection, and wait in memory there, at once."""
 
+HEAD_SIZE = 4 * 1024
+"""The largest part of a reply that is not written by itself."""
+
 
 class InFlightHandler(RequestHandler):
     """Count a request as in flight while it is handled and its reply is sent.
@@ -46,6 +49,9 @@ class InFlightHandler(RequestHandler):
         """Send a reply's body, piece by piece as the client reads it. Its length is set already."""
         async with self.sending():
             for body in bodies:
+                if len(body) <= HEAD_SIZE:  # sent in one system call with what follows
+                    self.write(body)
+                    continue
                 for start in range(0, len(body), REPLY_PIECE):
                     await self.send_piece(body[start : start + REPLY_PIECE])
 
