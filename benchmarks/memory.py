@@ -20,6 +20,7 @@ from benchmarks.scenarios import percentile
 from benchmarks.sites import OPEN, Ours
 
 UPLOAD_BYTES = 20_000_000
+MANY_FILES_BYTES = 3_500_000
 SMALL_CONNECTIONS = 10
 """How many students submit a small tree at once, while large ones arrive."""
 QUIET = 2.0
