@@ -27,7 +27,7 @@ MAX_IN_MEMORY = 2**20
 MAX_CACHED = 4 * 2**20
 """The same for a tree that a whole class fetches, which is cached."""
 
-READ_SIZE = 3 * 2**15
+READ_SIZE = 3 * 2**14
 """The bytes of a file that are read and encoded at once, a multiple of three because of base64.
 
 They stay in memory for as long as the client reads nothing.
@@ -142,8 +142,8 @@ def encode_tree(
             assert file.sha256 is not None, "a file without a digest has no blob"
             for start in range(0, file.size, read_size):
                 size = min(read_size, file.size - start)
-                content = b"".join(blobs.open(file.sha256, start, size))
-                yield before + pybase64.b64encode(content)
+                # In no variable, which would keep it in memory while a slow client reads.
+                yield before + pybase64.b64encode(b"".join(blobs.open(file.sha256, start, size)))
                 before = b""
         else:
             before += pybase64.b64encode(LOST)
