@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -179,3 +179,15 @@ def _value(column: Column[Any], number: int) -> Any:
         zone = timezone.utc if kind.timezone else None
         return datetime(2026, 1, number, tzinfo=zone)
     return f"Ökonomie {number}"
+
+
+def fill_at_revision(url: URL, revision: str, rows: Iterable[tuple[str, dict[str, Any]]]) -> None:
+    """Bring an empty database to a revision, and insert these rows, each with its table's name."""
+    migrate_to(url, revision)
+    engine = make_engine(url, writes=True)
+    metadata = MetaData()
+    with engine.begin() as connection:
+        metadata.reflect(connection)
+        for table, row in rows:
+            connection.execute(metadata.tables[table].insert(), row)
+    engine.dispose()

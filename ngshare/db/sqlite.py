@@ -85,7 +85,7 @@ def set_begin_statement(engine: Engine, *, writes: bool) -> None:
 
     # Not a listener of SQLAlchemy's "begin" event: with one, SQLAlchemy looks for listeners at
     # every statement, which takes a quarter of the time of a read.
-    engine.dialect.do_begin = begin  # type: ignore[assignment,method-assign]
+    engine.dialect.do_begin = begin  # type: ignore[assignment,method-assign]  # of one object
 
 
 def read_only_engine(engine: Engine) -> Engine:

@@ -6,23 +6,8 @@ import logging
 
 import pytest
 
-from ngshare.db import outage
 from ngshare.db.outage import REMIND_SECONDS, Outage
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(outage, "time", clock)
-    return clock
+from tests.db.conftest import Clock
 
 
 def test_an_outage_is_logged_once_a_minute_and_when_its_reason_changes(

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import URL, Connection, insert, select, text
 
-from ngshare.db import outage, transactions
+from ngshare.db import transactions
 from ngshare.db.engine import check_server, make_engine
 from ngshare.db.models import User
 from ngshare.db.transactions import Database
@@ -29,6 +29,7 @@ from ngshare.errors import (
     Unavailable,
 )
 from tests.databases import Databases, only_postgresql
+from tests.db.conftest import Clock
 from tests.postgres import LOCKED, Cluster, running_cluster
 from tests.postgres_proxy import Proxy, proxy
 
@@ -203,21 +204,6 @@ def test_a_read_cannot_write(opened: Callable[..., Database]) -> None:
 
 
 # Outages
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(outage, "time", clock)
-    return clock
 
 
 def test_no_connection_is_tried_just_after_one_failed(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import URL, MetaData
+from sqlalchemy import URL
 
 from ngshare.actions import assignments, audit, feedback, purge, trash, trash_restore
 from ngshare.actions.access import Caller
@@ -20,7 +20,7 @@ from ngshare.db.urls import parse_url
 from ngshare.errors import Conflict
 from ngshare.protocol.times import format_time
 from tests.databases import Databases
-from tests.migrations import contents, losses, migrate_to
+from tests.migrations import contents, fill_at_revision, losses
 
 BEFORE = "7c1f0a52d3e8"
 SHELL = Caller("shell:root", admin=True)
@@ -98,14 +98,7 @@ def url(databases: Databases, tmp_path: Path) -> Iterator[URL]:
     """A database of the revision before, with these rows."""
     with databases.copy(None, tmp_path) as text:
         url = parse_url(text)
-        migrate_to(url, BEFORE)
-        engine = make_engine(url, writes=True)
-        metadata = MetaData()
-        with engine.begin() as connection:
-            metadata.reflect(connection)
-            for table, row in rows():
-                connection.execute(metadata.tables[table].insert(), row)
-        engine.dispose()
+        fill_at_revision(url, BEFORE, rows())
         yield url
 
 

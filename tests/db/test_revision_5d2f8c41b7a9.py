@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import URL, MetaData, select
+from sqlalchemy import URL, select
 
 from ngshare.db import migrate
-from ngshare.db.engine import make_engine
 from ngshare.db.models import User
 from ngshare.db.transactions import Database
 from ngshare.db.urls import parse_url
 from tests.databases import Databases
-from tests.migrations import contents, losses, migrate_to
+from tests.migrations import contents, fill_at_revision, losses
 
 BEFORE = "3b9e5d70c146"
 
@@ -50,14 +49,7 @@ def url(databases: Databases, tmp_path: Path) -> Iterator[URL]:
     """A database of the revision before, with these rows."""
     with databases.copy(None, tmp_path) as text:
         url = parse_url(text)
-        migrate_to(url, BEFORE)
-        engine = make_engine(url, writes=True)
-        metadata = MetaData()
-        with engine.begin() as connection:
-            metadata.reflect(connection)
-            for table, row in rows():
-                connection.execute(metadata.tables[table].insert(), row)
-        engine.dispose()
+        fill_at_revision(url, BEFORE, rows())
         yield url
 
 
