@@ -14,18 +14,20 @@ readme = re.sub(
 
 postgres = ["psycopg[binary]>=3.2"]
 bench = ["py-spy>=0.4"]
+exchange = ["nbgrader>=0.9.5,<0.10", "requests>=2.31", "tqdm>=4.66"]
 docs = ["sphinx>=7", "myst-parser>=3", "furo"]
 test = [
+    *exchange,
     *postgres,
     "build",
     "hypothesis",
     "kubernetes-validate",
     "mypy",
+    "playwright",
     "pytest>=8",
     "pytest-tornado>=0.8.1",
     "pytest-xdist>=3.6",
     "pyyaml",
-    "requests",
     "ruff",
     "setuptools<81",  # pytest-tornado asks for pkg_resources, which later ones lack
     "types-requests",
@@ -64,6 +66,7 @@ setup(
         "traitlets>=5.14",
     ],
     extras_require={
+        "exchange": exchange,
         "postgres": postgres,
         "docs": docs,
         "bench": bench,

@@ -24,7 +24,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class ManifestFile:
-    """One file of a manifest: its path, the SHA-256 of its content (32 bytes), its size in bytes."""
+    """One file of a manifest: its path, the SHA-256 of its content (32 bytes), its size."""
 
     path: str
     sha256: bytes
