@@ -56,7 +56,7 @@ class Load:
     first_serial: int = 0
     retry: bool = False
     """Whether what is answered 503, or with a closed connection, is sent again."""
-    patience: float = 120.0
+    patience: float = 600.0
     """Seconds without any event after which the run fails."""
 
 
