@@ -74,7 +74,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "ngshare = ngshare.app:main",
+            "ngshare = ngshare.__main__:main",
             "vngshare = ngshare.app:main_standalone",
         ]
     },

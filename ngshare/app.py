@@ -30,6 +30,7 @@ from ngshare.db import migrate
 from ngshare.db.service_lock import shared_service_lock
 from ngshare.db.transactions import Database
 from ngshare.errors import StartError
+from ngshare.exchange.commands import SUMMARIES as USER_COMMANDS
 from ngshare.runtime import checks, help_text, hub_service, logs
 from ngshare.runtime.banner import Banner
 from ngshare.runtime.commandline import (
@@ -350,12 +351,16 @@ class Ngshare(SiteApplication):
         usage = (
             "ngshare [OPTIONS]          start the service",
             "vngshare [OPTIONS]         start it without a Hub, for trying out",
-            "ngshare COMMAND [OPTIONS]  one of the commands for administrators",
+            "ngshare COMMAND [OPTIONS]  one of the commands below",
         )
         settings = help_text.settings_without_option(self, _service_settings()) if classes else []
         yield from self.help_lines(usage, settings)
         yield ""
-        yield "Each can stand in ngshare_config.py too; `ngshare --generate-config` writes one."
+        yield "Commands for users' servers (pip install 'ngshare[exchange]'); each has a help"
+        for name, summary in USER_COMMANDS.items():
+            yield from help_text.two_columns(name, summary)
+        yield ""
+        yield "Each setting can stand in ngshare_config.py; `ngshare --generate-config` writes one."
 
     def generate_config_file(self, classes: Any = None) -> str:
         """Return the text of a configuration file with every setting as a comment."""
@@ -365,9 +370,10 @@ class Ngshare(SiteApplication):
         """Raise StartError when there are any: the service takes none."""
         if arguments:
             word = arguments[0]
-            if word in self.subcommands:
+            commands = [*self.subcommands, *USER_COMMANDS]
+            if word in commands:
                 reject(f"{word} is a command: it comes first", f"ngshare {word} ...")
-            reject(f"{word!r} is not understood", *close_match(word, self.subcommands))
+            reject(f"{word!r} is not understood", *close_match(word, commands))
 
     def reads_config_file(self) -> bool:
         return super().reads_config_file() and not self.generate_config

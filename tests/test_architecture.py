@@ -30,11 +30,12 @@ ACTIONS = {"actions", *DATABASE} - {"files"}
 
 ROOMS: dict[str, Room] = {
     "__init__": Room(set(), set()),
-    "__main__": Room({"app"}, set()),
+    "__main__": Room({"app", "exchange.commands"}, set()),
     "errors": Room(set(), set()),
     "files": Room(set(), set()),
     "hub": Room(set(), set()),  # the Hub imports it
     "protocol": Room({"protocol", "errors"}, set()),  # runs in users' servers too
+    "exchange": Room({"exchange", "protocol", "errors"}, set()),  # runs in users' servers
     "blobs": Room({"blobs", *BOTTOM}, set()),
     "db": Room({"db", *BOTTOM}, {"sqlalchemy"}),
     "db.models": Room(set(), {"sqlalchemy"}),
@@ -58,7 +59,7 @@ ROOMS: dict[str, Room] = {
         {"tornado", "traitlets", "sqlalchemy", "prometheus_client"},
     ),
     "app": Room(
-        {"runtime", "web", *DATABASE, "__init__"},
+        {"runtime", "web", "exchange.commands", *DATABASE, "__init__"},
         {"traitlets", "sqlalchemy"},
     ),
     "commands": Room(

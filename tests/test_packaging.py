@@ -241,7 +241,7 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
     assert set(metadata.get_all("Provides-Extra", [])) >= {"postgres", "test", "docs"}
     assert "](docs/" not in metadata.get_payload()
     assert "](https://jupyter.org/hub)" in metadata.get_payload()
-    assert "ngshare = ngshare.app:main\n" in commands
+    assert "ngshare = ngshare.__main__:main\n" in commands
     assert "vngshare = ngshare.app:main_standalone\n" in commands
 
 

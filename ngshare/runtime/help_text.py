@@ -59,18 +59,18 @@ def help_lines(
     if app.subcommands:
         yield from textwrap.wrap(app.subcommand_description, 80)
         for name, (_, summary) in app.subcommands.items():
-            yield from _two_columns(name, summary)
+            yield from two_columns(name, summary)
         yield ""
     yield "Options"
     for name, (_, summary) in app.flags.items():
-        yield from _two_columns(f"--{name}", summary)
+        yield from two_columns(f"--{name}", summary)
     # The options of one command precede those of all commands.
     common = ("Ngshare.", "Application.")
     for name, setting in sorted(app.aliases.items(), key=lambda item: item[1].startswith(common)):
         if name != "f":  # short for --config
             yield from _option(name, app.traits()[setting.rpartition(".")[2]])
-    yield from _two_columns("--version", "Print the version")
-    yield from _two_columns("--help, --help-all", "Print this; print every setting")
+    yield from two_columns("--version", "Print the version")
+    yield from two_columns("--help, --help-all", "Print this; print every setting")
     if settings:
         yield ""
         yield "Settings that have no short option"
@@ -104,7 +104,7 @@ def _option(name: str, trait: TraitType[Any, Any]) -> Iterator[str]:
     is_log_level = name == "log-level"
     default = "INFO" if is_log_level else _default(trait)
     summary = "The least severe level that is logged" if is_log_level else _summary(trait)
-    yield from _two_columns(f"--{name}={placeholder}", summary + _default_note(default))
+    yield from two_columns(f"--{name}={placeholder}", summary + _default_note(default))
 
 
 def _setting(section: str, name: str, trait: TraitType[Any, Any]) -> Iterator[str]:
@@ -135,7 +135,7 @@ def _summary(trait: TraitType[Any, Any]) -> str:
     return " ".join(str(trait.help).strip().partition("\n\n")[0].split())
 
 
-def _two_columns(left: str, right: str) -> Iterator[str]:
+def two_columns(left: str, right: str) -> Iterator[str]:
     """Yield two columns on one line, or, when that is too long, the right one below the left."""
     lines = textwrap.wrap(right, 76)
     if len(left) <= 18 and len(lines) == 1 and len(right) <= 58:

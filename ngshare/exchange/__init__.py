@@ -1,0 +1,1 @@
+"""The plugin for nbgrader, and the commands of users' servers."""
