@@ -36,6 +36,7 @@ ROOMS: dict[str, Room] = {
     "hub": Room(set(), set()),  # the Hub imports it
     "protocol": Room({"protocol", "errors"}, set()),  # runs in users' servers too
     "exchange": Room({"exchange", "protocol", "errors"}, set()),  # runs in users' servers
+    "exchange.connection": Room({"exchange"}, {"requests", "urllib3"}),
     "exchange.plugin": Room({"exchange", "protocol", "errors"}, {"nbgrader"}),
     "blobs": Room({"blobs", *BOTTOM}, set()),
     "db": Room({"db", *BOTTOM}, {"sqlalchemy"}),

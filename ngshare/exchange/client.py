@@ -1,0 +1,218 @@
+"""The operations of the exchange, as the plugin and the commands call them.
+
+Each uses the newest requests, and the compatible ones if the service does not know those.
+Every method raises ServiceError.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ngshare.exchange.compatible import CompatibleClient
+from ngshare.exchange.connection import Connection
+from ngshare.exchange.downloads import TEMPORARY_PREFIX, Manifest
+from ngshare.exchange.local_trees import LocalTree
+from ngshare.exchange.service_error import ServiceError
+from ngshare.protocol.overview import Overview, SubmissionInfo
+
+T = TypeVar("T")
+
+Receipt = dict[str, Any]
+"""A receipt as the service sends it; :mod:`ngshare.protocol.receipts` has its fields."""
+
+Person = Mapping[str, str | None]
+"""A member of a course: ``username``, ``first_name``, ``last_name``, ``email``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """An acknowledged submission. ``receipt`` is None if the service signs none."""
+
+    timestamp: str
+    receipt: Receipt | None
+
+
+class ExchangeClient:
+    """The operations of the exchange at one service."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.address = connection.address
+        self._compatible = CompatibleClient(connection)
+
+    def overview(self, course: str | None = None, assignment: str | None = None) -> Overview:
+        """Return the caller's courses, or one, with their assignments and own submissions."""
+        return self._compatible.overview(course, assignment)
+
+    def collection(
+        self,
+        course: str,
+        assignment: str,
+        *,
+        before: str | None = None,
+        student: str | None = None,
+        every: bool = False,
+    ) -> list[SubmissionInfo]:
+        """Return the newest submission of each student; with ``every``, all of them.
+
+        before: the time after which submissions do not count; a student who has only such ones
+            keeps the newest, marked as late.
+        student: the only student that matters.
+        """
+        return self._compatible.collection(course, assignment, before, student, every)
+
+    def release_manifest(self, course: str, assignment: str) -> Manifest:
+        """Return the files of a released assignment."""
+        return self._compatible.manifest("assignment", course, assignment)
+
+    def fetch_release(self, course: str, assignment: str, destination: Path) -> Manifest:
+        """Download a released assignment; ``destination`` must not exist."""
+        return self._compatible.fetch(destination, "assignment", course, assignment)
+
+    def fetch_submission(
+        self, course: str, assignment: str, student: str, timestamp: str, destination: Path
+    ) -> Manifest:
+        """Download a submission; ``destination`` must not exist."""
+        path = ("submission", course, assignment, student)
+        return self._compatible.fetch(destination, *path, timestamp=timestamp)
+
+    def fetch_submissions(
+        self,
+        course: str,
+        assignment: str,
+        submissions: Sequence[SubmissionInfo],
+        place: Callable[[SubmissionInfo, Path], None],
+    ) -> None:
+        """Download submissions, and pass each complete folder to ``place``, which moves it away."""
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
+            self._compatible.fetch_submissions(course, assignment, submissions, place, Path(folder))
+
+    def fetch_feedback(
+        self, course: str, assignment: str, student: str, timestamp: str, destination: Path
+    ) -> Manifest:
+        """Download the feedback on a submission; ``destination`` must not exist."""
+        path = ("feedback", course, assignment, student)
+        return self._compatible.fetch(destination, *path, timestamp=timestamp)
+
+    def submit(
+        self,
+        course: str,
+        assignment: str,
+        tree: LocalTree,
+        *,
+        key: str,
+        known: Collection[bytes] = (),
+    ) -> Submitted:
+        """Submit a tree.
+
+        key: identifies this attempt; repeated with the same key it is the same submission.
+        known: digests (SHA-256) of files that the service probably has, which are not sent first.
+        """
+        reply = self._compatible.send(tree, "submission", course, assignment)
+        return Submitted(reply["timestamp"], None)
+
+    def release(
+        self, course: str, assignment: str, tree: LocalTree, *, replace: bool = False
+    ) -> None:
+        """Release an assignment. With ``replace`` it may be released already."""
+        if replace:
+            self._remove_if_released(course, assignment)
+        self._compatible.send(tree, "assignment", course, assignment)
+
+    def give_feedback(
+        self, course: str, assignment: str, student: str, timestamp: str, tree: LocalTree
+    ) -> None:
+        """Give feedback on a submission, or replace it."""
+        path = ("feedback", course, assignment, student)
+        self._compatible.send(tree, *path, timestamp=timestamp)
+
+    def remove_assignment(self, course: str, assignment: str) -> None:
+        """Remove a released assignment; its submissions stay at the service."""
+        self.connection.request_json("DELETE", "assignment", course, assignment)
+
+    def courses(self) -> list[str]:
+        """Return the names of the caller's courses; an admin's are all courses."""
+        return list(self.connection.request_json("GET", "courses")["courses"])
+
+    def create_course(self, course: str, instructors: Iterable[str] = ()) -> None:
+        """Create a course; for admins."""
+        form = {"instructors": json.dumps(list(instructors))}
+        self.connection.request_json("POST", "course", course, form=form)
+
+    def remove_course(self, course: str) -> None:
+        """Remove a course; for admins, who can restore it for a time."""
+        self.connection.request_json("DELETE", "course", course)
+
+    def instructors(self, course: str) -> list[dict[str, str | None]]:
+        """Return the instructors of a course, as :data:`Person`."""
+        return list(self.connection.request_json("GET", "instructors", course)["instructors"])
+
+    def students(self, course: str) -> list[dict[str, str | None]]:
+        """Return the students of a course, as :data:`Person`."""
+        return list(self.connection.request_json("GET", "students", course)["students"])
+
+    def put_instructor(
+        self, course: str, user: str, first_name: str, last_name: str, email: str
+    ) -> None:
+        """Add an instructor, or change their names."""
+        form = {"first_name": first_name, "last_name": last_name, "email": email}
+        self.connection.request_json("POST", "instructor", course, user, form=form)
+
+    def put_student(
+        self, course: str, user: str, first_name: str, last_name: str, email: str
+    ) -> None:
+        """Add a student, or change their names."""
+        form = {"first_name": first_name, "last_name": last_name, "email": email}
+        self.connection.request_json("POST", "student", course, user, form=form)
+
+    def put_students(self, course: str, students: Sequence[Person]) -> list[tuple[str, str]]:
+        """Add or change many students. Return those who were refused, each with the message."""
+        form = {"students": json.dumps([dict(student) for student in students])}
+        reply = self.connection.request_json("POST", "students", course, form=form)
+        return [
+            (each["username"], each.get("message", ""))
+            for each in reply["status"]
+            if not each["success"]
+        ]
+
+    def remove_instructor(self, course: str, user: str) -> None:
+        """Remove an instructor from a course; for admins."""
+        self.connection.request_json("DELETE", "instructor", course, user)
+
+    def remove_student(self, course: str, user: str) -> None:
+        """Remove a student from a course; the submissions stay."""
+        self.connection.request_json("DELETE", "student", course, user)
+
+    def receipt(self, course: str, assignment: str, student: str, timestamp: str) -> Receipt:
+        """Return the service's receipt for a submission."""
+        path = ("receipt", course, assignment, student)
+        reply = self.connection.request_json("GET", *path, params={"timestamp": timestamp})
+        return dict(reply["receipt"])
+
+    def verify_receipt(self, receipt: Receipt) -> tuple[bool, str]:
+        """Return whether the service holds what a receipt says, and a sentence about it."""
+        body = json.dumps({"receipt": receipt}).encode()
+        reply = self.connection.request_json(
+            "POST",
+            *("receipts", "verify"),
+            body=body,
+            headers={"Content-Type": "application/json"},
+            repeatable=True,
+        )
+        return bool(reply["valid"]), str(reply["message"])
+
+    def health(self) -> None:
+        """Ask the service whether it runs."""
+        self.connection.request_json("GET", "healthz")
+
+    def _remove_if_released(self, course: str, assignment: str) -> None:
+        try:
+            self.remove_assignment(course, assignment)
+        except ServiceError as error:
+            if error.status != 404 or "Assignment" not in error.message:
+                raise

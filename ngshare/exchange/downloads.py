@@ -1,0 +1,106 @@
+"""Receive trees: into a temporary folder, verified, and moved into place when complete."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ngshare.errors import BadRequest
+from ngshare.exchange.service_error import ServiceError
+from ngshare.protocol.manifests import ManifestFile, tree_digest
+from ngshare.protocol.trees import check_distinct_paths, check_path
+
+TEMPORARY_PREFIX = ".ngshare-"
+"""The names of temporary folders begin so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A tree that was received, or may be: its digest in hexadecimal digits, and its files.
+
+    timestamp: the time of the submission; None for a release.
+    """
+
+    digest: str
+    files: list[ManifestFile]
+    timestamp: str | None = None
+
+
+class TreeWriter:
+    """Writes a tree into a temporary folder beside its destination. A context manager.
+
+    Leaving it without :meth:`finish` leaves nothing behind.
+    """
+
+    def __init__(self, destination: Path) -> None:
+        self.destination = destination
+        self.files: list[ManifestFile] = []
+        self._folder: Path | None = None
+
+    def __enter__(self) -> TreeWriter:
+        parent = self.destination.parent
+        with _errors_of(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            self._folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=parent))
+            self._folder.chmod(0o777 & ~_umask())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def write(self, path: str, pieces: Iterable[bytes], expected: bytes | None = None) -> None:
+        """Write one file. Raises ServiceError for a bad path, or for other than expected bytes.
+
+        expected: the SHA-256 of the content (32 bytes).
+        """
+        assert self._folder is not None, "used outside of its context"
+        try:
+            check_path(path)
+            check_distinct_paths([*(file.path for file in self.files), path])
+        except BadRequest as error:
+            raise ServiceError(f"The exchange sent a file with a bad name: {path!r}") from error
+        digest, size = hashlib.sha256(), 0
+        target = self._folder / path
+        with _errors_of(self.destination / path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as file:
+                for piece in pieces:
+                    digest.update(piece)
+                    size += len(piece)
+                    file.write(piece)
+        if expected is not None and digest.digest() != expected:
+            raise ServiceError(f"The file {path} arrived damaged; try again")
+        self.files.append(ManifestFile(path, digest.digest(), size))
+
+    def finish(self) -> Manifest:
+        """Move the folder to its destination, which must not exist, and return what it has."""
+        assert self._folder is not None, "used outside of its context"
+        with _errors_of(self.destination):
+            if os.path.lexists(self.destination):
+                raise ServiceError(f"{self.destination} is there already")
+            self._folder.rename(self.destination)
+        self._folder = None
+        files = sorted(self.files, key=lambda file: file.path.encode())
+        return Manifest(tree_digest(files).hex(), files)
+
+
+@contextlib.contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    """Raise ServiceError instead of the errors of the file system."""
+    try:
+        yield
+    except OSError as error:
+        raise ServiceError(f"Cannot write {path}: {error.strerror}") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
