@@ -20,6 +20,7 @@ from ngshare.db.models import (
     Course,
     File,
     Membership,
+    SigningKey,
     Submission,
     User,
 )
@@ -166,9 +167,13 @@ def load_sample_data(
 
 
 def _delete_records(connection: Connection) -> None:
-    """Delete the rows of all tables but the audit log, which outlives the rows that it is about."""
+    """Delete the rows of all tables but the audit log and the key of receipts.
+
+    Both outlive the rows that they are about.
+    """
+    kept = (AuditEntry.__table__, SigningKey.__table__)
     for table in reversed(Base.metadata.sorted_tables):
-        if table is not AuditEntry.__table__:
+        if table not in kept:
             connection.execute(delete(table))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, insert, select
 
 from ngshare.actions.access import Caller
 from ngshare.db.models import File, ReplacedTree, Tree
+from ngshare.protocol.manifests import LOST_DIGEST, ManifestFile, tree_digest
 from ngshare.protocol.trees import StoredFile
 
 _INSERT_TREE = insert(Tree).returning(Tree.id)
@@ -25,7 +26,12 @@ def insert_tree(connection: Connection, course_id: int, files: Sequence[StoredFi
     """Insert the rows of a tree, and return its id. The blobs of its files must be durable."""
     tree_id: int = connection.execute(
         _INSERT_TREE,
-        {"course_id": course_id, "size": sum(file.size for file in files)},
+        {
+            "course_id": course_id,
+            "size": sum(file.size for file in files),
+            "digest": tree_digest(make_manifest(files)),
+            "file_count": len(files),
+        },
     ).scalar_one()
     if files:
         connection.execute(
@@ -42,6 +48,11 @@ def insert_tree(connection: Connection, course_id: int, files: Sequence[StoredFi
             ],
         )
     return tree_id
+
+
+def make_manifest(files: Iterable[StoredFile]) -> list[ManifestFile]:
+    """Return the manifest of a stored tree."""
+    return [ManifestFile(file.path, file.sha256 or LOST_DIGEST, file.size) for file in files]
 
 
 def list_files(connection: Connection, tree_id: int | None) -> list[StoredFile]:

@@ -185,7 +185,9 @@ class Membership(Base):
 class Tree(Base):
     """A directory tree that was released, submitted or given as feedback.
 
-    ``size`` is the total size of its files in bytes.
+    ``size`` is the total size of its files in bytes, ``digest`` its digest
+    (:func:`ngshare.protocol.manifests.tree_digest`). A tree never changes, so lists of many trees
+    need no rows of files.
     """
 
     __tablename__ = "trees"
@@ -195,6 +197,9 @@ class Tree(Base):
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     course_id: Mapped[int] = mapped_column(ForeignKey("courses.id"))
     size: Mapped[int] = mapped_column(BigInteger)
+    # SQLite adds a column to a table with rows only if it has a default, which no row keeps.
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32), server_default=text("''"))
+    file_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
 
 
 class File(Base):
@@ -283,3 +288,17 @@ class AuditEntry(Base):
     assignment: Mapped[str | None]
     student: Mapped[str | None]
     detail: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+
+
+class SigningKey(Base):
+    """The key that signs receipts, in its only row, whose id is 1.
+
+    ``private_key`` is the private key of Ed25519 (32 bytes). It never leaves the database, except
+    in backups.
+    """
+
+    __tablename__ = "signing_keys"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    private_key: Mapped[bytes] = mapped_column(LargeBinary(32))
+    created_at: Mapped[datetime]
