@@ -37,7 +37,7 @@ ROOMS: dict[str, Room] = {
     "protocol": Room({"protocol", "errors"}, set()),  # runs in users' servers too
     "exchange": Room({"exchange", "protocol", "errors"}, set()),  # runs in users' servers
     "exchange.connection": Room({"exchange"}, {"requests", "urllib3"}),
-    "exchange.plugin": Room({"exchange", "protocol", "errors"}, {"nbgrader"}),
+    "exchange.plugin": Room({"exchange", "protocol", "errors"}, {"nbgrader", "jupyter_core"}),
     "blobs": Room({"blobs", *BOTTOM}, set()),
     "db": Room({"db", *BOTTOM}, {"sqlalchemy"}),
     "db.models": Room(set(), {"sqlalchemy"}),
