@@ -75,6 +75,7 @@ setup(
     entry_points={
         "console_scripts": [
             "ngshare = ngshare.__main__:main",
+            "ngshare-course-management = ngshare.exchange.commands.management:main",
             "vngshare = ngshare.app:main_standalone",
         ]
     },

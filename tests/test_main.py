@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from ngshare.__main__ import main
@@ -46,3 +49,33 @@ def test_commands_of_administrators_are_those_of_the_service(
     code, shown, _ = run(capsys, "members", "--help")
     assert code == 0
     assert shown.startswith("ngshare members [OPTIONS]")
+
+
+def test_without_the_extra_the_command_says_what_to_install() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['requests'] = None\n"
+        "from ngshare.__main__ import main\n"
+        "main(['course', 'list'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "ngshare: 'ngshare course' needs requests: pip install 'ngshare[exchange]'\n",
+    )
+
+
+@pytest.mark.parametrize("command", ["course", "doctor"])
+def test_nothing_of_the_service_is_imported(command: str) -> None:
+    code = (
+        "import sys\n"
+        "from ngshare.__main__ import main\n"
+        "try:\n"
+        f"    main(['{command}', '--help'])\n"
+        "finally:\n"
+        "    service = {'sqlalchemy', 'alembic', 'tornado', 'ngshare.app', 'ngshare.db'}\n"
+        "    print('imported', sorted(service & sys.modules.keys()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith(f"usage: ngshare {command}"), done.stderr
+    assert done.stdout.endswith("imported []\n")

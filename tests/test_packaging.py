@@ -242,6 +242,7 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
     assert "](docs/" not in metadata.get_payload()
     assert "](https://jupyter.org/hub)" in metadata.get_payload()
     assert "ngshare = ngshare.__main__:main\n" in commands
+    assert "ngshare-course-management = ngshare.exchange.commands.management:main\n" in commands
     assert "vngshare = ngshare.app:main_standalone\n" in commands
 
 

@@ -10,7 +10,6 @@ import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 from ngshare.exchange.commands.csv_table import Columns, TableError, escape_formula, read_table
 from ngshare.protocol.names import CONTROL_CHARACTERS, MAX_NAME_LENGTH, SURROGATES
@@ -41,7 +40,7 @@ _SCIENTIFIC = re.compile(r"[0-9](?:[.,][0-9]+)?[eE]\+[0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class RosterEntry:
-    """A student in a roster file. Names and address are None if the file has no such column."""
+    """A member of a course. Names and address are None where they are not known or not given."""
 
     username: str
     first_name: str | None = None
@@ -55,19 +54,6 @@ class Roster:
 
     entries: list[RosterEntry]
     notes: list[str]
-
-
-class PersonLike(Protocol):
-    """A member of a course, as the service returns it."""
-
-    @property
-    def username(self) -> str: ...
-    @property
-    def first_name(self) -> str | None: ...
-    @property
-    def last_name(self) -> str | None: ...
-    @property
-    def email(self) -> str | None: ...
 
 
 def parse_roster(content: bytes, encoding: str | None = None) -> Roster:
@@ -119,7 +105,7 @@ def parse_courses(content: bytes, encoding: str | None = None) -> dict[str, list
     return {course: list(instructors) for course, instructors in courses.items()}
 
 
-def format_roster(people: Iterable[PersonLike]) -> str:
+def format_roster(people: Iterable[RosterEntry]) -> str:
     """Return a CSV file of members, with a header; :func:`parse_roster` reads it.
 
     An apostrophe precedes what a spreadsheet would read as a formula.

@@ -1,0 +1,66 @@
+"""Checks of the programs: versions, and whether a terminal finds those of this environment."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ngshare import __version__
+from ngshare.exchange.commands.doctor.findings import Finding, ok, wrong
+
+NBGRADER_RANGE = ((0, 9, 5), (0, 10))
+"""The oldest nbgrader that is supported, and the first that is not any more; as in setup.py."""
+
+PROGRAMS = ("nbgrader", "ngshare", "ngshare-course-management")
+
+
+def check_installation() -> Iterator[Finding]:
+    """Yield the findings about versions and programs."""
+    yield _check_nbgrader()
+    yield _check_terminal(Path(sys.executable).parent)
+
+
+def _check_nbgrader() -> Finding:
+    try:
+        installed = version("nbgrader")
+    except PackageNotFoundError:
+        return wrong(
+            "nbgrader", f"it is not installed for {sys.executable}: pip install 'ngshare[exchange]'"
+        )
+    oldest, too_new = NBGRADER_RANGE
+    numbers = tuple(int(number) for number in re.findall(r"\d+", installed)[:3])
+    if not oldest <= numbers < too_new:
+        return wrong(
+            "nbgrader",
+            f"version {installed} is not supported by ngshare {__version__}: "
+            "pip install 'ngshare[exchange]' installs one that is",
+        )
+    return ok("nbgrader", f"{installed}, with ngshare {__version__}")
+
+
+def _check_terminal(programs: Path) -> Finding:
+    """Check that a terminal runs the programs in this folder."""
+    for name in PROGRAMS:
+        found = shutil.which(name)
+        if not (programs / name).exists():
+            return wrong(
+                "terminal", f"there is no {programs / name}: pip install 'ngshare[exchange]' again"
+            )
+        if found is None:
+            return wrong(
+                "terminal",
+                f"{name} is not found, since a login shell resets PATH: now, export "
+                f"PATH={programs}:$PATH; for everybody, put that line into "
+                "/etc/profile.d/ngshare.sh of the image",
+            )
+        if Path(found).resolve() != (programs / name).resolve():
+            return wrong(
+                "terminal",
+                f"{name} is {found}, not that of {programs}: export PATH={programs}:$PATH, or run "
+                "this with the Python of the other",
+            )
+    return ok("terminal", f"finds the programs of {programs}")

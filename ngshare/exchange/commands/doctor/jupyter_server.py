@@ -1,0 +1,94 @@
+"""Checks of the user's Jupyter server: whether nbgrader's tabs are there and not blank."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import requests
+from jupyter_core.paths import jupyter_config_path
+
+from ngshare.exchange.commands.doctor.findings import Finding, note, ok, wrong
+
+EXTENSIONS = ("nbgrader", "ngshare.exchange.server_extension")
+"""The server extensions that the tabs need."""
+
+TIMEOUT = 20
+"""Seconds to wait for the server's reply."""
+
+_FRAME_ANCESTORS = re.compile(r"frame-ancestors\s+([^;]*)")
+
+
+def check_jupyter_server() -> Iterator[Finding]:
+    """Yield the findings about extensions, and about the page of formgrader as it is served."""
+    enabled = _enabled_extensions()
+    off = [name for name in EXTENSIONS if not enabled.get(name)]
+    if off:
+        yield wrong(
+            "extensions",
+            f"not enabled: {', '.join(off)}; run jupyter server extension enable --sys-prefix "
+            f"{' '.join(off)}, and restart the server",
+        )
+    else:
+        yield ok("extensions", ", ".join(EXTENSIONS))
+    url = os.environ.get("JUPYTERHUB_SERVICE_URL")
+    if not url:
+        yield note("tabs", "not checked, since this is not a terminal of a server of the Hub")
+        return
+    yield _check_formgrader(url.replace("//0.0.0.0", "//127.0.0.1").rstrip("/"))
+
+
+def _check_formgrader(url: str) -> Finding:
+    """Check the page of formgrader on a running server."""
+    token = os.environ.get("JUPYTERHUB_API_TOKEN", "")
+    try:
+        reply = requests.get(
+            f"{url}/formgrader",
+            headers={"Authorization": f"token {token}"},
+            timeout=TIMEOUT,
+            allow_redirects=False,
+        )
+    except requests.RequestException:
+        return note("tabs", f"not checked, since your server at {url} does not answer")
+    if reply.status_code == 404:
+        return wrong(
+            "tabs",
+            "your server has no formgrader: it runs without nbgrader's extension; restart it, and "
+            "if that does not help: jupyter server extension enable --sys-prefix nbgrader",
+        )
+    if reply.status_code != 200:
+        return note("tabs", f"not checked, since your server answers with {reply.status_code}")
+    policy = _FRAME_ANCESTORS.search(reply.headers.get("Content-Security-Policy", ""))
+    if policy and policy[1].strip() == "'none'":
+        return wrong(
+            "tabs",
+            "the Formgrader tab is blank, since your server forbids its frame (frame-ancestors "
+            "'none'): enable the extension that allows it, jupyter server extension enable "
+            "--sys-prefix ngshare.exchange.server_extension, and restart the server",
+        )
+    return ok("tabs", "formgrader is there, and may be shown in its tab")
+
+
+def _enabled_extensions() -> dict[str, bool]:
+    """Return the server extensions that are configured, and whether each is enabled."""
+    enabled: dict[str, bool] = {}
+    for folder in map(Path, reversed(jupyter_config_path())):
+        files = [
+            *sorted(folder.glob("jupyter_server_config.d/*.json")),
+            folder / "jupyter_server_config.json",
+        ]
+        for file in files:
+            enabled.update(_extensions_in(file))
+    return enabled
+
+
+def _extensions_in(file: Path) -> dict[str, bool]:
+    try:
+        settings: Any = json.loads(file.read_text("utf8"))
+        return dict(settings["ServerApp"]["jpserver_extensions"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
