@@ -31,6 +31,7 @@ test = [
     "ruff",
     "setuptools<81",  # pytest-tornado asks for pkg_resources, which later ones lack
     "types-requests",
+    "types-tqdm",
 ]
 
 setup(

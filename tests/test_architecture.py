@@ -36,12 +36,14 @@ ROOMS: dict[str, Room] = {
     "hub": Room(set(), set()),  # the Hub imports it
     "protocol": Room({"protocol", "errors"}, set()),  # runs in users' servers too
     "exchange": Room({"exchange", "protocol", "errors"}, set()),  # runs in users' servers
+    "exchange.archives": Room({"exchange", "protocol", "errors"}, {"requests", "urllib3"}),
     "exchange.connection": Room({"exchange"}, {"requests", "urllib3"}),
     "exchange.commands": Room({"exchange", "protocol", "errors"}, {"nbgrader"}),
     "exchange.commands.nbgrader_config": Room(set(), {"traitlets", "jupyter_core"}),
     "exchange.commands.doctor": Room(
         {"exchange", "protocol", "__init__"}, {"requests", "jupyter_core"}
     ),
+    "exchange.progress": Room(set(), {"tqdm"}),
     "exchange.plugin": Room({"exchange", "protocol", "errors"}, {"nbgrader", "jupyter_core"}),
     "blobs": Room({"blobs", *BOTTOM}, set()),
     "db": Room({"db", *BOTTOM}, {"sqlalchemy"}),

@@ -7,17 +7,22 @@ Every method raises ServiceError.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ngshare.exchange.archives import ArchivedTree, Interrupted, fetch_tree, receive_archive
 from ngshare.exchange.compatible import CompatibleClient
 from ngshare.exchange.connection import Connection
-from ngshare.exchange.downloads import TEMPORARY_PREFIX, Manifest
+from ngshare.exchange.downloads import TEMPORARY_PREFIX, Manifest, TreeWriter
 from ngshare.exchange.local_trees import LocalTree
+from ngshare.exchange.replies import parse_collection, parse_overview
 from ngshare.exchange.service_error import ServiceError
+from ngshare.exchange.uploads import send_tree
+from ngshare.protocol.manifests import parse_manifest
 from ngshare.protocol.overview import Overview, SubmissionInfo
 
 T = TypeVar("T")
@@ -44,10 +49,16 @@ class ExchangeClient:
         self.connection = connection
         self.address = connection.address
         self._compatible = CompatibleClient(connection)
+        self._is_older = False
 
     def overview(self, course: str | None = None, assignment: str | None = None) -> Overview:
         """Return the caller's courses, or one, with their assignments and own submissions."""
-        return self._compatible.overview(course, assignment)
+        params = {"course": course, "assignment": assignment}
+        given = {name: value for name, value in params.items() if value is not None}
+        return self._call(
+            lambda: parse_overview(self.connection.request_json("GET", "overview", params=given)),
+            lambda: self._compatible.overview(course, assignment),
+        )
 
     def collection(
         self,
@@ -64,22 +75,28 @@ class ExchangeClient:
             keeps the newest, marked as late.
         student: the only student that matters.
         """
-        return self._compatible.collection(course, assignment, before, student, every)
+        params = {"before": before, "student": student, "all": "true" if every else None}
+        given = {name: value for name, value in params.items() if value is not None}
+        path = ("collection", course, assignment)
+        return self._call(
+            lambda: parse_collection(self.connection.request_json("GET", *path, params=given)),
+            lambda: self._compatible.collection(course, assignment, before, student, every),
+        )
 
     def release_manifest(self, course: str, assignment: str) -> Manifest:
         """Return the files of a released assignment."""
-        return self._compatible.manifest("assignment", course, assignment)
+        kind = ("assignment", course, assignment)
+        return self._call(lambda: self._manifest(*kind), lambda: self._compatible.manifest(*kind))
 
     def fetch_release(self, course: str, assignment: str, destination: Path) -> Manifest:
         """Download a released assignment; ``destination`` must not exist."""
-        return self._compatible.fetch(destination, "assignment", course, assignment)
+        return self._fetch(destination, ("assignment", course, assignment))
 
     def fetch_submission(
         self, course: str, assignment: str, student: str, timestamp: str, destination: Path
     ) -> Manifest:
         """Download a submission; ``destination`` must not exist."""
-        path = ("submission", course, assignment, student)
-        return self._compatible.fetch(destination, *path, timestamp=timestamp)
+        return self._fetch(destination, ("submission", course, assignment, student), timestamp)
 
     def fetch_submissions(
         self,
@@ -89,15 +106,36 @@ class ExchangeClient:
         place: Callable[[SubmissionInfo, Path], None],
     ) -> None:
         """Download submissions, and pass each complete folder to ``place``, which moves it away."""
-        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
-            self._compatible.fetch_submissions(course, assignment, submissions, place, Path(folder))
+        remaining = {(each.student, each.timestamp): each for each in submissions}
+
+        def place_one(each: SubmissionInfo, folder: Path) -> None:
+            place(each, folder)
+            remaining.pop((each.student, each.timestamp), None)
+
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as name:
+            folder = Path(name)
+            while remaining:
+                before = len(remaining)
+                try:
+                    self._call(
+                        lambda: self._fetch_archive(
+                            course, assignment, remaining, place_one, folder
+                        ),
+                        lambda: self._compatible.fetch_submissions(
+                            course, assignment, list(remaining.values()), place_one, folder
+                        ),
+                    )
+                except Interrupted:
+                    if len(remaining) == before:
+                        raise
+                else:
+                    break
 
     def fetch_feedback(
         self, course: str, assignment: str, student: str, timestamp: str, destination: Path
     ) -> Manifest:
         """Download the feedback on a submission; ``destination`` must not exist."""
-        path = ("feedback", course, assignment, student)
-        return self._compatible.fetch(destination, *path, timestamp=timestamp)
+        return self._fetch(destination, ("feedback", course, assignment, student), timestamp)
 
     def submit(
         self,
@@ -113,23 +151,60 @@ class ExchangeClient:
         key: identifies this attempt; repeated with the same key it is the same submission.
         known: digests (SHA-256) of files that the service probably has, which are not sent first.
         """
-        reply = self._compatible.send(tree, "submission", course, assignment)
-        return Submitted(reply["timestamp"], None)
+        path = ("submission", course, assignment)
+        reply = self._call(
+            lambda: send_tree(
+                self.connection,
+                ("tree", *path),
+                tree,
+                course=course,
+                assignment=assignment,
+                key=key,
+                known=known,
+            ),
+            lambda: self._compatible.send(tree, *path),
+        )
+        return Submitted(reply["timestamp"], reply.get("receipt"))
 
     def release(
         self, course: str, assignment: str, tree: LocalTree, *, replace: bool = False
     ) -> None:
         """Release an assignment. With ``replace`` it may be released already."""
-        if replace:
-            self._remove_if_released(course, assignment)
-        self._compatible.send(tree, "assignment", course, assignment)
+        path = ("assignment", course, assignment)
+
+        def send_compatible() -> None:
+            if replace:
+                self._remove_if_released(course, assignment)
+            self._compatible.send(tree, *path)
+
+        self._call(
+            lambda: send_tree(
+                self.connection,
+                ("tree", *path),
+                tree,
+                course=course,
+                assignment=assignment,
+                params={"replace": "true"} if replace else None,
+            ),
+            send_compatible,
+        )
 
     def give_feedback(
         self, course: str, assignment: str, student: str, timestamp: str, tree: LocalTree
     ) -> None:
         """Give feedback on a submission, or replace it."""
         path = ("feedback", course, assignment, student)
-        self._compatible.send(tree, *path, timestamp=timestamp)
+        self._call(
+            lambda: send_tree(
+                self.connection,
+                ("tree", *path),
+                tree,
+                course=course,
+                assignment=assignment,
+                params={"timestamp": timestamp},
+            ),
+            lambda: self._compatible.send(tree, *path, timestamp=timestamp),
+        )
 
     def remove_assignment(self, course: str, assignment: str) -> None:
         """Remove a released assignment; its submissions stay at the service."""
@@ -209,6 +284,64 @@ class ExchangeClient:
     def health(self) -> None:
         """Ask the service whether it runs."""
         self.connection.request_json("GET", "healthz")
+
+    def _call(self, current: Callable[[], T], compatible: Callable[[], T]) -> T:
+        """Run ``current``, or ``compatible`` when the service does not know the request."""
+        if self._is_older:
+            return compatible()
+        try:
+            return current()
+        except ServiceError as error:
+            if not error.unknown_path:
+                raise
+            result = compatible()
+            self._is_older = True
+            return result
+
+    def _manifest(self, *kind: str) -> Manifest:
+        reply = self.connection.request_json("GET", "manifest", *kind)
+        return Manifest(reply["digest"], parse_manifest(reply["files"]), reply.get("timestamp"))
+
+    def _fetch(
+        self, destination: Path, kind: tuple[str, ...], timestamp: str | None = None
+    ) -> Manifest:
+        if os.path.lexists(destination):
+            raise ServiceError(f"{destination} is there already")
+        params = {} if timestamp is None else {"timestamp": timestamp}
+        return self._call(
+            lambda: fetch_tree(self.connection, destination, kind, params),
+            lambda: self._compatible.fetch(destination, *kind, timestamp=timestamp),
+        )
+
+    def _fetch_archive(
+        self,
+        course: str,
+        assignment: str,
+        wanted: Mapping[tuple[str, str], SubmissionInfo],
+        place: Callable[[SubmissionInfo, Path], None],
+        folder: Path,
+    ) -> None:
+        """Download submissions in one stream, each to ``folder`` before it is placed."""
+        chosen = [
+            {"student_id": each.student, "timestamp": each.timestamp} for each in wanted.values()
+        ]
+        response = self.connection.request(
+            "POST",
+            *("archive", "submissions", course, assignment),
+            body=json.dumps({"submissions": chosen}).encode(),
+            headers={"Content-Type": "application/json", "Accept-Encoding": "gzip"},
+            repeatable=True,
+        )
+        target = folder / "submission"
+
+        def make_writer(_: ArchivedTree) -> TreeWriter:
+            return TreeWriter(target)
+
+        for tree, writer in receive_archive(response, make_writer):
+            submission = wanted.get((tree.student or "", tree.timestamp or ""))
+            if submission is not None:
+                writer.finish()
+                place(submission, target)
 
     def _remove_if_released(self, course: str, assignment: str) -> None:
         try:

@@ -9,12 +9,12 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ngshare.errors import BadRequest
 from ngshare.exchange.service_error import ServiceError
 from ngshare.protocol.manifests import ManifestFile, tree_digest
-from ngshare.protocol.trees import check_distinct_paths, check_path
+from ngshare.protocol.trees import check_path
 
 TEMPORARY_PREFIX = ".ngshare-"
 """The names of temporary folders begin so."""
@@ -42,6 +42,8 @@ class TreeWriter:
         self.destination = destination
         self.files: list[ManifestFile] = []
         self._folder: Path | None = None
+        self._paths: set[str] = set()
+        self._folders: set[str] = set()
 
     def __enter__(self) -> TreeWriter:
         parent = self.destination.parent
@@ -55,29 +57,55 @@ class TreeWriter:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
+    @contextlib.contextmanager
+    def shared(self) -> Iterator[TreeWriter]:
+        """Return this writer as a context manager that leaves its folder as it is."""
+        yield self
+
     def write(self, path: str, pieces: Iterable[bytes], expected: bytes | None = None) -> None:
         """Write one file. Raises ServiceError for a bad path, or for other than expected bytes.
 
         expected: the SHA-256 of the content (32 bytes).
         """
         assert self._folder is not None, "used outside of its context"
-        try:
-            check_path(path)
-            check_distinct_paths([*(file.path for file in self.files), path])
-        except BadRequest as error:
-            raise ServiceError(f"The exchange sent a file with a bad name: {path!r}") from error
+        self._check_path(path)
         digest, size = hashlib.sha256(), 0
         target = self._folder / path
         with _errors_of(self.destination / path):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("xb") as file:
+            file = target.open("xb")
+        try:
+            with file:
+                # The errors of ``pieces`` are those of the connection, and pass as they are.
                 for piece in pieces:
                     digest.update(piece)
                     size += len(piece)
-                    file.write(piece)
+                    with _errors_of(self.destination / path):
+                        file.write(piece)
+                with _errors_of(self.destination / path):
+                    file.flush()
+        except BaseException:
+            target.unlink(missing_ok=True)  # it may be written again
+            self._paths.discard(path)
+            raise
         if expected is not None and digest.digest() != expected:
+            target.unlink()
+            self._paths.discard(path)
             raise ServiceError(f"The file {path} arrived damaged; try again")
         self.files.append(ManifestFile(path, digest.digest(), size))
+
+    def _check_path(self, path: str) -> None:
+        """Raise ServiceError for a path that is illegal, or that excludes another of the tree."""
+        folders = {str(folder) for folder in PurePosixPath(path).parents}
+        taken = path in self._paths or path in self._folders or not folders.isdisjoint(self._paths)
+        try:
+            check_path(path)
+        except BadRequest:
+            taken = True
+        if taken:
+            raise ServiceError(f"The exchange sent a file with a bad name: {path!r}")
+        self._paths.add(path)
+        self._folders |= folders
 
     def finish(self) -> Manifest:
         """Move the folder to its destination, which must not exist, and return what it has."""
