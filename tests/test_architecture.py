@@ -44,7 +44,9 @@ ROOMS: dict[str, Room] = {
         {"exchange", "protocol", "__init__"}, {"requests", "jupyter_core"}
     ),
     "exchange.progress": Room(set(), {"tqdm"}),
-    "exchange.plugin": Room({"exchange", "protocol", "errors"}, {"nbgrader", "jupyter_core"}),
+    "exchange.plugin": Room(
+        {"exchange", "protocol", "errors"}, {"nbgrader", "traitlets", "jupyter_core"}
+    ),
     "blobs": Room({"blobs", *BOTTOM}, set()),
     "db": Room({"db", *BOTTOM}, {"sqlalchemy"}),
     "db.models": Room(set(), {"sqlalchemy"}),

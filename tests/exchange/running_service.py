@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from tornado.httputil import HTTPServerRequest
 from tornado.netutil import bind_sockets
 
 from ngshare.blobs import LocalBlobs
@@ -116,13 +117,13 @@ def running_service(database_url: str, folder: Path, **settings: Any) -> Iterato
         server = make_server(application)
         sockets = bind_sockets(0, "127.0.0.1")
         running = RunningService(service, sockets[0].getsockname()[1])
-        log = application.settings["log_function"]
+        find_handler = application.find_handler
 
-        def count(handler: Any) -> None:
-            running.requests.append(f"{handler.request.method} {handler.request.path}")
-            log(handler)
+        def count(request: HTTPServerRequest, **options: Any) -> Any:
+            running.requests.append(f"{request.method} {request.path}")
+            return find_handler(request, **options)
 
-        application.settings["log_function"] = count
+        application.find_handler = count  # type: ignore[method-assign]
         server.add_sockets(sockets)
         finished = asyncio.Event()
         stop.append((asyncio.get_running_loop(), finished))

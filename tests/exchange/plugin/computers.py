@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from jupyter_core.application import NoStart
 from nbgrader.apps import NbGrader
 from nbgrader.apps.nbgraderapp import NbGraderApp
 from nbgrader.auth import Authenticator
@@ -28,6 +29,7 @@ from nbgrader.exchange import ExchangeFactory
 from nbgrader.exchange.default import submit as folder_submit
 from nbgrader.utils import notebook_hash
 
+from ngshare.exchange.plugin import base
 from tests.exchange.running_service import RunningService
 
 Files = dict[str, bytes]
@@ -117,10 +119,13 @@ class ServiceBackend:
         self.service = service
 
     def config(self) -> str:
-        return (
-            "from ngshare.exchange import configure_exchange\n"
-            f"configure_exchange(c, {self.service.url!r})\n"
+        from ngshare.exchange import _CLASSES
+
+        names = ("exchange", "list", "fetch_assignment", "fetch_feedback", "submit")
+        lines = "".join(
+            f"c.ExchangeFactory.{n} = 'ngshare.exchange.plugin.{_CLASSES[n]}'\n" for n in names
         )
+        return f"{lines}c.Exchange.url = {self.service.url!r}\n"
 
     def environment(self, user: str) -> dict[str, str]:
         return {"JUPYTERHUB_USER": user}
@@ -202,6 +207,7 @@ class Computer:
             patch.setattr(os, "environ", self.environment)
             patch.setattr(sys, "path", sys.path[:])
             patch.setattr(folder_submit, "get_username", lambda: self.user)
+            patch.setattr(base, "COMMAND_RETRY_SECONDS", 0.1)
             yield
 
     def list_in_server(self, *, cached: bool = False, course: str = "") -> list[dict[str, Any]]:
@@ -295,6 +301,8 @@ def _run_nbgrader(arguments: list[str]) -> Outcome:
             app.initialize(arguments)
             app.init_logging(lambda: log, [], color=False, subapps=True)
             app.start()
+        except NoStart:  # the command has run
+            pass
         except SystemExit as exit_:
             code = exit_.code
         finally:
