@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from traitlets.config import Config
 
 from ngshare import __version__
 from ngshare.hub import MALLOC
@@ -474,7 +475,11 @@ def test_the_notes_can_be_pasted_into_the_values_of_the_hub(helm: Helm) -> None:
         "oauth_client_id": "service-x",
     }
     [nbgrader] = values["singleuser"]["extraFiles"].values()
-    assert '"http://proxy-public/jh/services/ngshare"' in nbgrader["stringData"]
+    config = Config()
+    exec(nbgrader["stringData"], {"get_config": lambda: config})
+    assert config.Exchange.url == "http://proxy-public/jh/services/ngshare"
+    assert config.ExchangeFactory.list.startswith("ngshare.exchange.")
+    assert "CourseDirectory" not in config  # with "*" as the course nothing can be released
 
 
 def test_the_notes_give_the_scope_to_users_and_to_their_servers(helm: Helm) -> None:
