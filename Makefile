@@ -38,12 +38,9 @@ bench: $(READY) $(PEER)/ready ## Measure beside the peer; ARGS="--quick" only se
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 hub: $(READY) ## A real JupyterHub with ngshare and nbgrader, for any name; HUB_PORT=8010 moves it
-	.ci/get-proxy
-	PYTHON=$(PYTHON) .ci/get-nbgrader
-	@echo "Open http://127.0.0.1:$(HUB_PORT)/ and log in under any name, with any password."
-	@echo "The name admin may create courses. All data is in hub-data/. Ctrl-C ends it."
+	@.ci/get-proxy
 	@PATH="$$HOME/.cache/ngshare/proxy/node_modules/.bin:$(CURDIR)/$(BIN):$$PATH" \
-		NGSHARE_HUB_PORT=$(HUB_PORT) \
+		NGSHARE_HUB_PORT='$(HUB_PORT)' \
 		$(BIN)/jupyterhub -f docs/examples/jupyterhub_config.py --log-level=WARN
 
 clean: ## Remove what the other targets made here, the data of `make hub` too; not ~/.cache/ngshare

@@ -51,9 +51,21 @@ setup(
     ],
     package_dir={"ngshare._alembic": "alembic"},
     package_data={
-        "ngshare": ["py.typed", "web/pages/static/*", "web/pages/templates/*"],
+        "ngshare": [
+            "py.typed",
+            "web/pages/static/*",
+            "web/pages/templates/*",
+            "exchange/server_extension/templates/*",
+        ],
         "ngshare._alembic": ["script.py.mako"],
     },
+    # Jupyter servers of this environment load the extension, which fits nbgrader's tabs to ngshare.
+    data_files=[
+        (
+            "etc/jupyter/jupyter_server_config.d",
+            ["ngshare/exchange/server_extension/ngshare.json"],
+        )
+    ],
     install_requires=[
         "alembic>=1.14",
         "cryptography>=42",

@@ -43,6 +43,9 @@ ROOMS: dict[str, Room] = {
     "exchange.commands.doctor": Room(
         {"exchange", "protocol", "__init__"}, {"requests", "jupyter_core"}
     ),
+    "exchange.server_extension": Room(
+        {"exchange", "protocol"}, {"nbgrader", "jupyter_server", "tornado", "traitlets"}
+    ),
     "exchange.progress": Room(set(), {"tqdm"}),
     "exchange.plugin": Room(
         {"exchange", "protocol", "errors"}, {"nbgrader", "traitlets", "jupyter_core"}
@@ -60,7 +63,6 @@ ROOMS: dict[str, Room] = {
     "web.uploads": Room({"web", *ACTIONS}, {"msgspec", "pybase64"}),
     "web.downloads": Room({"web", *ACTIONS}, {"pybase64"}),
     "web.api": Room({"web", "actions", "protocol", "errors"}, set()),
-    "web.api.overview": Room({"web", "actions", "protocol", "__init__"}, set()),
     "web.api.health": Room({"web", "errors"}, {"prometheus_client"}),
     "web.auth": Room({"web", "errors"}, {"jupyterhub", "tornado", "traitlets", "cryptography"}),
     "web.bodies": Room({"web", "protocol", "errors"}, {"tornado", "multipart"}),

@@ -41,8 +41,7 @@ class SubmissionInfo:
 class AssignmentInfo:
     """A released assignment, with the caller's own submissions, oldest first.
 
-    students_submitted: how many students have submitted; None unless the caller may grade and
-        asked for counts.
+    students_submitted: how many students have submitted; None unless the caller may grade.
     """
 
     name: str

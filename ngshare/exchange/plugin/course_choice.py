@@ -44,7 +44,7 @@ def choose_course(
     if chosen in courses:
         return chosen
     if not courses:
-        raise ServiceError(_describe_no_course(overview.user, role))
+        raise ServiceError(describe_no_course(overview.user, role))
     verb = "teach" if role == "instructor" else "are in"
     raise ServiceError(
         f"You {verb} several courses: {', '.join(courses)}. Select one with --course NAME, or with "
@@ -71,7 +71,11 @@ def explain_error(client: ExchangeClient, course: str, role: str, error: Service
     return f"Course not found: {course}"
 
 
-def _describe_no_course(user: str, role: str) -> str:
+def describe_no_course(user: str, role: str) -> str:
+    """Return the sentence for a user without a course in a role, with what to do.
+
+    user: the user's name as the service knows it.
+    """
     if role == "instructor":
         return (
             f"You are not an instructor of any course. The exchange knows you as '{user}': ask an "
