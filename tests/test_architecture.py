@@ -37,7 +37,8 @@ ROOMS: dict[str, Room] = {
     "protocol": Room({"protocol", "errors"}, set()),  # runs in users' servers too
     "exchange": Room({"exchange", "protocol", "errors"}, set()),  # runs in users' servers
     "exchange.archives": Room({"exchange", "protocol", "errors"}, {"requests", "urllib3"}),
-    "exchange.connection": Room({"exchange"}, {"requests", "urllib3"}),
+    "exchange.connection": Room({"exchange"}, {"requests"}),
+    "exchange.failures": Room(set(), {"requests", "urllib3"}),
     "exchange.commands": Room({"exchange", "protocol", "errors"}, {"nbgrader"}),
     "exchange.commands.nbgrader_config": Room(set(), {"traitlets", "jupyter_core"}),
     "exchange.commands.doctor": Room(
