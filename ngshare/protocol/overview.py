@@ -41,7 +41,8 @@ class SubmissionInfo:
 class AssignmentInfo:
     """A released assignment, with the caller's own submissions, oldest first.
 
-    students_submitted: how many students have submitted; None unless the caller may grade.
+    students_submitted: how many students have submitted; None unless the caller may grade and
+        asked for counts.
     """
 
     name: str

@@ -10,7 +10,17 @@ from typing import Any
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, RequestHandler
 
-from ngshare.web.api import assignments, courses, feedback, health, reports, roster, submissions
+from ngshare.web.api import (
+    assignments,
+    courses,
+    feedback,
+    health,
+    manifests,
+    overview,
+    reports,
+    roster,
+    submissions,
+)
 from ngshare.web.bodies.receive import ApiHandler, body_length
 from ngshare.web.monitoring.request_log import log_request
 from ngshare.web.pages import debug_records, login, start
@@ -81,6 +91,7 @@ def routes(prefix: str, *, hub: bool) -> list[Route]:
     """Return every path, as a pattern, with its handler. ``hub`` adds the login at the Hub."""
     modules = (
         *(start, courses, roster, assignments, submissions, feedback, reports, health),
+        *(overview, manifests),
         debug_records,
     )
     relative: list[Route] = [route for module in modules for route in module.routes]

@@ -66,6 +66,15 @@ FILES = [
     Check("files", '[{"path": "/", "content": ""}]', tree(a="1"), (400, "Illegal path")),
 ]
 
+READ_WORK = [
+    COURSE_EXISTS,
+    INSTRUCTOR_ONLY,
+    ASSIGNMENT_EXISTS,
+    PARTICIPANT,
+    TIME_PARSED,
+    SUBMITTED,
+]
+
 ORDER: dict[str, list[Check]] = {
     "GET courses": [],
     "POST course/{course}": [ADMIN_ONLY, COURSE_IS_NEW, INSTRUCTORS],
@@ -143,6 +152,20 @@ ORDER: dict[str, list[Check]] = {
         TIME_PARSED,
         SUBMITTED,
     ],
+    "GET collection/{course}/{assignment}": [
+        COURSE_EXISTS,
+        INSTRUCTOR_ONLY,
+        ASSIGNMENT_EXISTS,
+        PARTICIPANT,
+        Check("before", "soon", NEVER, (400, "Time format incorrect")),
+    ],
+    "GET manifest/assignment/{course}/{assignment}": [
+        COURSE_EXISTS,
+        MEMBER_ONLY,
+        ASSIGNMENT_EXISTS,
+    ],
+    "GET manifest/submission/{course}/{assignment}/{student}": READ_WORK,
+    "GET manifest/feedback/{course}/{assignment}/{student}": READ_WORK,
 }
 
 

@@ -96,6 +96,12 @@ GET    /api/log                             ADMIN              401 403 403 403 4
 GET    /api/log/Physics_101                 INSTRUCTOR         401 403 403 403 403 200 403 200
 GET    /api/missing/Physics_101/ps1         INSTRUCTOR         401 403 403 403 403 200 403 200
 GET    /api/usage/Physics_101               INSTRUCTOR         401 403 403 403 403 200 403 200
+
+GET    /api/overview                        ANYONE             401 403 200 200 200 200 200 200
+GET    /api/collection/Physics_101/ps1      INSTRUCTOR         401 403 403 403 403 200 403 200
+GET /api/manifest/assignment/Physics_101/ps1 MEMBER 401 403 403 200 200 200 403 200
+GET /api/manifest/submission/Physics_101/ps1/sam INSTRUCTOR_OR_SELF 401 403 403 200 403 200 403 200
+GET /api/manifest/feedback/Physics_101/ps1/sam INSTRUCTOR_OR_SELF 401 403 403 200 403 200 403 200
 """
 
 PERSON = {"first_name": "Ada", "last_name": "Abel", "email": "ada@x.edu"}
@@ -104,6 +110,7 @@ FIELDS = {
     "GET /api/initialize-Data6ase": {"action": "dump"},
     "POST /api/initialize-Data6ase": {"action": "clear"},
     "GET /api/feedback": {"timestamp": FIRST},
+    "GET /api/manifest/feedback": {"timestamp": FIRST},
     "POST /api/instructor": PERSON,
     "POST /api/student": PERSON,
     "POST /api/students": {"students": ROSTER},
@@ -111,7 +118,7 @@ FIELDS = {
     "POST /api/submission": {"files": tree(a="1")},
     "POST /api/feedback": {"timestamp": FIRST, "files": tree(a="1")},
 }
-"""What a request needs to succeed, by its method and the first words of its path."""
+"""The fields with which a request succeeds, by its method and the first words of its path."""
 
 
 class Row(NamedTuple):
@@ -124,8 +131,9 @@ class Row(NamedTuple):
 
     @property
     def fields(self) -> dict[str, str]:
-        first = "/".join(self.path.split("/")[:3])
-        return FIELDS.get(f"{self.method} {first}", {})
+        parts = self.path.split("/")
+        first = ("/".join(parts[:length]) for length in (4, 3))
+        return next(filter(None, (FIELDS.get(f"{self.method} {path}") for path in first)), {})
 
 
 def _rows() -> list[Row]:

@@ -76,6 +76,14 @@ REQUESTS: dict[str, tuple[str, tuple[str, ...], str, dict[str, str]]] = {
     "log of a course": ("GET", ("log", COURSE), INSTRUCTOR, {"student": STUDENT}),
     "missing": ("GET", ("missing", COURSE, ASSIGNMENT), INSTRUCTOR, {}),
     "usage": ("GET", ("usage", COURSE), INSTRUCTOR, {}),
+    "overview": ("GET", ("overview",), STUDENT, {}),
+    "overview of an instructor": ("GET", ("overview",), INSTRUCTOR, {"counts": "true"}),
+    "overview of a course": ("GET", ("overview",), INSTRUCTOR, {"course": COURSE}),
+    "collection": ("GET", ("collection", COURSE, ASSIGNMENT), INSTRUCTOR, {"before": FIRST}),
+    "collection, all": ("GET", ("collection", COURSE, ASSIGNMENT), INSTRUCTOR, {"all": "true"}),
+    "manifest": ("GET", ("manifest/assignment", COURSE, ASSIGNMENT), STUDENT, {}),
+    "manifest of a submission": ("GET", ("manifest/submission", *OWN), STUDENT, {}),
+    "manifest of feedback": ("GET", ("manifest/feedback", *OWN), STUDENT, {"timestamp": FIRST}),
     "every record": ("GET", ("initialize-Data6ase",), ADMIN, {"action": "dump"}),
     "every record, clear": ("POST", ("initialize-Data6ase",), ADMIN, {"action": "clear"}),
 }
@@ -131,7 +139,8 @@ def counted() -> Iterator[list[str]]:
 
 
 async def send(api: Api, name: str) -> Reply:
-    method, path, caller, fields = REQUESTS[name]
+    method, (words, *names), caller, fields = REQUESTS[name]
+    path = (*words.split("/"), *names)
     if method == "POST":
         return await api.post(*path, user=caller, **fields)
     return await api.send(method, *path, query={"user": caller, **fields})

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ngshare.actions.paging import UNPAGED, PageRequest
 from ngshare.errors import BadRequest
-from ngshare.protocol.names import is_storable_text
+from ngshare.protocol.names import check_name, is_storable_text
 from ngshare.web.bodies.receive import ApiHandler
 
 T = TypeVar("T")
@@ -53,14 +53,39 @@ class ListHandler(ApiHandler):
                 followed = len(entries) > page.limit
                 entries = entries[: page.limit]
                 more = {"next": key(entries[-1]) if followed else None}
-            if len(entries) <= ENCODE_STEP:
-                encoded = _encode(name, entries, format_entry, more)
-            else:
-                encoded = await self.service.in_file_thread(
-                    _encode, name, entries, format_entry, more
-                )
-            del entries
-            await self.reply_large(encoded)
+            await self.reply_entries(name, entries, format_entry, more)
+
+    async def reply_entries(
+        self,
+        name: str,
+        entries: Sequence[T],
+        format_entry: Callable[[T], Any],
+        more: Mapping[str, Any],
+    ) -> None:
+        """Reply with entries in the field ``name``, and with the fields ``more``.
+
+        Call it within ``Service.reply_slots``.
+        """
+        if len(entries) <= ENCODE_STEP:
+            encoded = encode_list(name, entries, format_entry, more)
+        else:
+            encoded = await self.service.in_file_thread(
+                encode_list, name, entries, format_entry, more
+            )
+        del entries
+        await self.reply_large(encoded)
+
+    def name_field(self, name: str) -> str | None:
+        """Return a field that is the name of a course, assignment or user; None if it is empty.
+
+        Raises BadRequest for an illegal name.
+        """
+        value = self.short_value(name)
+        if value is None or value == "":
+            return None
+        if not isinstance(value, str):
+            raise BadRequest(f"The field {name} must be a text")
+        return check_name(value)
 
     def number(self, name: str) -> int | None:
         """Return a field that is a positive integer; None if it is absent. Raises BadRequest."""
@@ -88,13 +113,21 @@ class ListHandler(ApiHandler):
         return PageRequest(min(limit or MAX_PAGE_SIZE, MAX_PAGE_SIZE), key)
 
 
-def _encode(
-    name: str, entries: Sequence[T], format_entry: Callable[[T], Any], more: Mapping[str, Any]
+def encode_list(
+    name: str,
+    entries: Sequence[T],
+    format_entry: Callable[[T], Any],
+    more: Mapping[str, Any],
+    step: int | None = None,
 ) -> bytes:
-    """Return the reply as JSON, encoded in pieces so that the event loop can run in between."""
+    """Return the reply as JSON, encoded in pieces so that the event loop can run in between.
+
+    step: the number of entries in a piece, by default :data:`ENCODE_STEP`.
+    """
     pieces = []
-    for start in range(0, len(entries), ENCODE_STEP):
-        formatted = [format_entry(entry) for entry in entries[start : start + ENCODE_STEP]]
+    step = step or ENCODE_STEP
+    for start in range(0, len(entries), step):
+        formatted = [format_entry(entry) for entry in entries[start : start + step]]
         pieces.append(json.dumps(formatted)[1:-1].encode())
     head = json.dumps({"success": True, **more, name: []}).encode()
     return b"%s%s]}" % (head.removesuffix(b"]}"), b", ".join(pieces))
