@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ngshare.exchange.commands import base
-from ngshare.exchange.commands.doctor import installation, main
+from ngshare.exchange.commands.doctor import installation, jupyter_server, main
 from tests.exchange.commands.doctor_servers import (
     Answer,
     HubSite,
@@ -23,6 +23,7 @@ from tests.exchange.commands.doctor_servers import (
 )
 
 ROOT = Path(__file__).parents[3]
+EXTENSIONS = (*jupyter_server.EXTENSIONS, *jupyter_server.TEACHING_EXTENSIONS)
 CONFIG = "from ngshare.exchange import configure_exchange\n\nconfigure_exchange(get_config())\n"
 FORMGRADER = (200, {"Content-Security-Policy": "frame-ancestors 'self'; report-uri /x"}, b"")
 HEALTHY = (200, {"Content-Type": "application/json"}, b'{"success": true}')
@@ -58,10 +59,10 @@ class Place:
         for name in installation.PROGRAMS:
             self.add_program(self.bin / name)
         monkeypatch.setattr(base, "RETRY_SECONDS", 0.0)
-        monkeypatch.setattr(sys, "executable", str(self.bin / "python"))
+        monkeypatch.setattr(installation, "program_folders", lambda: [self.bin])
         (folder / "source").mkdir()
         self.config.write_text(CONFIG)
-        self.enable({"nbgrader": True, "ngshare.exchange.server_extension": True})
+        self.enable(dict.fromkeys(EXTENSIONS, True))
 
     def add_program(self, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
@@ -69,8 +70,7 @@ class Place:
         path.chmod(0o755)
 
     def enable(self, extensions: dict[str, bool]) -> None:
-        file = self.folder.parent / "jupyter_config_dir" / "jupyter_server_config.json"
-        file.parent.mkdir(exist_ok=True)
+        file = self.config.with_name("jupyter_server_config.json")
         file.write_text(json.dumps({"ServerApp": {"jpserver_extensions": extensions}}))
 
     def set(self, **environment: str | None) -> None:
@@ -360,9 +360,19 @@ def test_a_hub_that_does_not_answer(place: Place, hub: HubSite, course: str) -> 
 
 @finds("a server extension is not enabled")
 def test_extensions(place: Place, course: str) -> None:
-    for name in ("nbgrader", "ngshare.exchange.server_extension"):
-        place.enable({"nbgrader": True, "ngshare.exchange.server_extension": True, name: False})
+    for name in EXTENSIONS:
+        place.enable({**dict.fromkeys(EXTENSIONS, True), name: False})
         assert place.mistake().startswith(f"extensions not enabled: {name}; run jupyter server")
+    place.enable({"nbgrader": True, "ngshare.exchange.server_extension": True})
+    assert place.run()[0] == 0
+
+
+def test_a_student_needs_no_formgrader(place: Place, course: str) -> None:
+    place.enable(
+        {**dict.fromkeys(EXTENSIONS, True), "nbgrader.server_extensions.formgrader": False}
+    )
+    place.set(JUPYTERHUB_API_TOKEN="eve-token", JUPYTERHUB_USER="eve")
+    assert place.run()[0] == 0
 
 
 @finds("the frame policy forbids the Formgrader tab")

@@ -50,8 +50,11 @@ def check_all(session: Session) -> Iterator[Finding]:
     yield from check_installation()
     yield from check_configuration(settings)
     overview = yield from check_service(session)
-    yield from check_jupyter_server()
-    if overview is not None:
-        yield from check_course_choice(settings, overview)
-        if any(course.role == "instructor" for course in overview.courses):
-            yield from check_course_folder(settings)
+    if overview is None:
+        yield from check_jupyter_server(teaches=True)
+        return
+    yield from check_course_choice(settings, overview)
+    teaches = any(course.role == "instructor" for course in overview.courses)
+    yield from check_jupyter_server(teaches=teaches)
+    if teaches:
+        yield from check_course_folder(settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+import sysconfig
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +22,7 @@ PROGRAMS = ("nbgrader", "ngshare", "ngshare-course-management")
 def check_installation() -> Iterator[Finding]:
     """Yield the findings about versions and programs."""
     yield _check_nbgrader()
-    yield _check_terminal(Path(sys.executable).parent)
+    yield _check_terminal()
 
 
 def _check_nbgrader() -> Finding:
@@ -42,25 +43,35 @@ def _check_nbgrader() -> Finding:
     return ok("nbgrader", f"{installed}, with ngshare {__version__}")
 
 
-def _check_terminal(programs: Path) -> Finding:
-    """Check that a terminal runs the programs in this folder."""
+def program_folders() -> list[Path]:
+    """Return the folders into which pip puts the programs of this Python."""
+    schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
+    return [Path(sysconfig.get_path("scripts", scheme)) for scheme in schemes]
+
+
+def _check_terminal() -> Finding:
+    """Check that a terminal finds the programs, and those of this Python."""
+    folders = program_folders()
     for name in PROGRAMS:
-        found = shutil.which(name)
-        if not (programs / name).exists():
+        folder = next((folder for folder in folders if (folder / name).exists()), None)
+        if folder is None:
             return wrong(
-                "terminal", f"there is no {programs / name}: pip install 'ngshare[exchange]' again"
+                "terminal",
+                f"there is no {folders[0] / name}: pip install 'ngshare[exchange]' with "
+                f"{sys.executable}",
             )
+        found = shutil.which(name)
         if found is None:
             return wrong(
                 "terminal",
                 f"{name} is not found, since a login shell resets PATH: now, export "
-                f"PATH={programs}:$PATH; for everybody, put that line into "
+                f"PATH={folder}:$PATH; for everybody, put that line into "
                 "/etc/profile.d/ngshare.sh of the image",
             )
-        if Path(found).resolve() != (programs / name).resolve():
+        if Path(found).resolve() != (folder / name).resolve():
             return wrong(
                 "terminal",
-                f"{name} is {found}, not that of {programs}: export PATH={programs}:$PATH, or run "
+                f"{name} is {found}, not that of {folder}: export PATH={folder}:$PATH, or run "
                 "this with the Python of the other",
             )
-    return ok("terminal", f"finds the programs of {programs}")
+    return ok("terminal", f"finds the programs of {sys.executable}")

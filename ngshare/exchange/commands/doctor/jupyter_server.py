@@ -14,8 +14,21 @@ from jupyter_core.paths import jupyter_config_path
 
 from ngshare.exchange.commands.doctor.findings import Finding, note, ok, wrong
 
-EXTENSIONS = ("nbgrader", "ngshare.exchange.server_extension")
-"""The server extensions that the tabs need."""
+NBGRADER = "nbgrader"
+"""The server extension that loads all of nbgrader's."""
+
+EXTENSIONS = (
+    "nbgrader.server_extensions.assignment_list",
+    "nbgrader.server_extensions.validate_assignment",
+    "ngshare.exchange.server_extension",
+)
+"""The server extensions that everybody's tabs need."""
+
+TEACHING_EXTENSIONS = (
+    "nbgrader.server_extensions.formgrader",
+    "nbgrader.server_extensions.course_list",
+)
+"""Those that the tabs of instructors need; a site may switch them off for students."""
 
 TIMEOUT = 20
 """Seconds to wait for the server's reply."""
@@ -23,10 +36,14 @@ TIMEOUT = 20
 _FRAME_ANCESTORS = re.compile(r"frame-ancestors\s+([^;]*)")
 
 
-def check_jupyter_server() -> Iterator[Finding]:
-    """Yield the findings about extensions, and about the page of formgrader as it is served."""
+def check_jupyter_server(*, teaches: bool) -> Iterator[Finding]:
+    """Yield the findings about extensions, and about the page of formgrader as it is served.
+
+    teaches: whether the user needs formgrader.
+    """
+    needed = [*EXTENSIONS, *(TEACHING_EXTENSIONS if teaches else ())]
     enabled = _enabled_extensions()
-    off = [name for name in EXTENSIONS if not enabled.get(name)]
+    off = [name for name in needed if not _is_enabled(name, enabled)]
     if off:
         yield wrong(
             "extensions",
@@ -34,7 +51,9 @@ def check_jupyter_server() -> Iterator[Finding]:
             f"{' '.join(off)}, and restart the server",
         )
     else:
-        yield ok("extensions", ", ".join(EXTENSIONS))
+        yield ok("extensions", f"nbgrader's, and {EXTENSIONS[-1]}")
+    if not teaches:
+        return
     url = os.environ.get("JUPYTERHUB_SERVICE_URL")
     if not url:
         yield note("tabs", "not checked, since this is not a terminal of a server of the Hub")
@@ -58,7 +77,8 @@ def _check_formgrader(url: str) -> Finding:
         return wrong(
             "tabs",
             "your server has no formgrader: it runs without nbgrader's extension; restart it, and "
-            "if that does not help: jupyter server extension enable --sys-prefix nbgrader",
+            "if that does not help: jupyter server extension enable --sys-prefix "
+            "nbgrader.server_extensions.formgrader",
         )
     if reply.status_code != 200:
         return note("tabs", f"not checked, since your server answers with {reply.status_code}")
@@ -71,6 +91,10 @@ def _check_formgrader(url: str) -> Finding:
             "--sys-prefix ngshare.exchange.server_extension, and restart the server",
         )
     return ok("tabs", "formgrader is there, and may be shown in its tab")
+
+
+def _is_enabled(name: str, enabled: dict[str, bool]) -> bool:
+    return enabled.get(name, name.startswith(f"{NBGRADER}.") and enabled.get(NBGRADER, False))
 
 
 def _enabled_extensions() -> dict[str, bool]:
