@@ -25,6 +25,7 @@ from ngshare.exchange.client import ExchangeClient
 from ngshare.exchange.connection import Connection, ServiceError
 from ngshare.exchange.plugin.course_choice import choose_course
 from ngshare.exchange.plugin.submission_cache import SubmissionCache
+from ngshare.protocol.trees import MAX_PATH_COMPONENT_BYTES
 
 _WILDCARD = re.compile(r"[*?\[]")
 
@@ -90,7 +91,7 @@ class Exchange(abc.Exchange):  # type: ignore[misc]  # nbgrader is untyped
     @property
     def client(self) -> ExchangeClient:
         """The client of the service, shared by everything in this process."""
-        in_command = self.runs_in(NbGrader)
+        in_command = runs_in_command(self)
         retry_seconds = COMMAND_RETRY_SECONDS if in_command else SERVER_RETRY_SECONDS
         return shared_client(self.url, self.log, retry_seconds)
 
@@ -108,10 +109,14 @@ class Exchange(abc.Exchange):  # type: ignore[misc]  # nbgrader is untyped
             return super().start()
         except ServiceError as error:
             self.log.debug("The request failed:", exc_info=True)
-            self.fail(error.message)
+            self.fail(self.explain(error))
         except OSError as error:
             self.log.debug("A file could not be read or written:", exc_info=True)
             self.fail(describe_os_error(error))
+
+    def explain(self, error: ServiceError) -> str:
+        """Return the sentence about a failed request that the user sees."""
+        return error.message
 
     def fail(self, msg: str) -> NoReturn:
         """Log ``msg`` as critical, and raise nbgrader's ExchangeError with it."""
@@ -165,9 +170,24 @@ def _ancestors(configurable: Any) -> Iterator[Any]:
         yield configurable
 
 
+def runs_in_command(configurable: Any) -> bool:
+    """Return True if a command of nbgrader uses a configurable object, not a Jupyter server.
+
+    Formgrader in a Jupyter server is an application of nbgrader, too, but not the outermost.
+    """
+    outermost = None
+    for parent in _ancestors(configurable):
+        outermost = parent
+    return isinstance(outermost, NbGrader)
+
+
 def is_folder_name(name: str) -> bool:
-    """Return True if ``name`` stays a single component when it is inserted into a path."""
-    return name not in ("", ".", "..") and "/" not in name
+    """Return True if ``name`` can be the name of a folder, and a component of a path."""
+    return (
+        name not in ("", ".", "..")
+        and "/" not in name
+        and len(os.fsencode(name)) <= MAX_PATH_COMPONENT_BYTES
+    )
 
 
 def has_wildcard(pattern: str) -> bool:

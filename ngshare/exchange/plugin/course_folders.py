@@ -23,9 +23,6 @@ from ngshare.protocol.times import parse_time
 TIMESTAMP_FILE = "timestamp.txt"
 """The file with the time of a submission, which nbgrader copies from step to step."""
 
-MAX_FOLDER_NAME_BYTES = 255
-"""The most bytes of the name of a folder, in common file systems."""
-
 _STUDENT = "\0"
 """Stands for the student's name in a path, since no path contains it."""
 
@@ -42,15 +39,6 @@ def matches_student(coursedir: CourseDirectory, student: str) -> bool:
 def excluded_students(coursedir: CourseDirectory) -> set[str]:
     """Return the students that ``CourseDirectory.student_id_exclude`` names."""
     return set(filter(None, coursedir.student_id_exclude.split(",")))
-
-
-def is_folder_name(name: str) -> bool:
-    """Return True if a folder can have this name, which is that of a student."""
-    return (
-        name not in ("", ".", "..")
-        and "/" not in name
-        and len(os.fsencode(name)) <= MAX_FOLDER_NAME_BYTES
-    )
 
 
 def student_folder(coursedir: CourseDirectory, step: str, student: str, assignment: str) -> Path:

@@ -119,13 +119,10 @@ class ServiceBackend:
         self.service = service
 
     def config(self) -> str:
-        from ngshare.exchange import _CLASSES
-
-        names = ("exchange", "list", "fetch_assignment", "fetch_feedback", "submit")
-        lines = "".join(
-            f"c.ExchangeFactory.{n} = 'ngshare.exchange.plugin.{_CLASSES[n]}'\n" for n in names
+        return (
+            "from ngshare.exchange import configure_exchange\n"
+            f"configure_exchange(c, {self.service.url!r})\n"
         )
-        return f"{lines}c.Exchange.url = {self.service.url!r}\n"
 
     def environment(self, user: str) -> dict[str, str]:
         return {"JUPYTERHUB_USER": user}
