@@ -30,7 +30,8 @@ from ngshare.db.urls import parse_url, show_url
 from ngshare.files import file_lock
 from tests.commands.conftest import ADMIN, COURSE, IVY, SAM, Run, make_old, stored
 from tests.databases import Databases, only_postgresql, only_sqlite
-from tests.process.site import COMMAND, PATIENCE, Site, Trees, wait_for
+from tests.process.forked import ForkedProcess
+from tests.process.site import PATIENCE, Site, Trees, wait_for
 
 CONTENTS = [b"the release", b"the same for all", b"the work of sam", b"the feedback"]
 
@@ -523,14 +524,14 @@ def test_killed_at_any_moment(
     before = everything(database)
 
     def killed(*words: str, seconds: float) -> bool:
-        process = subprocess.Popen(
-            [*COMMAND, *words],
-            cwd=site.folder,
-            env=site.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        with open(os.devnull, "w") as null:
+            process = ForkedProcess(
+                words,
+                folder=site.folder,
+                environment=site.environment,
+                stdout=null,
+                stderr=null,
+            )
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -538,7 +539,7 @@ def test_killed_at_any_moment(
         return process.wait() != 0
 
     for round_ in range(3):
-        killed("db", "backup", str(folder), seconds=0.8 + 0.4 * round_)
+        killed("db", "backup", str(folder), seconds=0.1 + 0.15 * round_)
     result = site.run("db", "backup", str(folder))
     assert result.returncode == 0, result
     assert list((folder / "incoming").iterdir()) == []
@@ -549,7 +550,7 @@ def test_killed_at_any_moment(
         assert file.sha256 is not None
         blobs.path(file.sha256).unlink()
     for round_ in range(3):
-        killed("db", "restore", str(folder), "--yes", seconds=1.0 + 0.4 * round_)
+        killed("db", "restore", str(folder), "--yes", seconds=0.1 + 0.15 * round_)
         assert everything(database) in (before, later)
     result = site.run("db", "restore", str(folder), "--yes")
     assert result.returncode == 0, result

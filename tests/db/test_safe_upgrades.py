@@ -34,6 +34,7 @@ from tests.migrations import (
     rows,
     without,
 )
+from tests.process.forked import run_forked
 from tests.require import require
 
 ROOT = Path(__file__).parents[2]
@@ -162,18 +163,15 @@ def test_killed_at_any_statement(
     later = more_migrations(LATER)
     reached = 0
     for number in sorted(random.sample(range(1, 60), 8)):
-        ended = subprocess.run(
+        ended = run_forked(
             [
-                *(sys.executable, "-m", "tests.killed_upgrade"),
-                *(
-                    url.render_as_string(hide_password=False),
-                    str(migrate.migrations_folder()),
-                    str(number),
-                ),
+                url.render_as_string(hide_password=False),
+                str(migrate.migrations_folder()),
+                str(number),
             ],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
+            module="tests.killed_upgrade",
+            folder=ROOT,
+            environment=os.environ,
             timeout=PATIENCE,
         )
         assert ended.returncode in (0, -signal.SIGKILL), ended

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from ngshare.db import migrate
 from tests.legacy06.contents import revision
-from tests.process.site import COMMAND, PATIENCE
+from tests.process.forked import ForkedProcess
+from tests.process.site import PATIENCE
 
 LOOK = 0.002
 """After how many seconds the log of a start is read again."""
@@ -53,13 +53,13 @@ def kill_service(folder: Path, log: Path, seconds: float) -> Killed:
     database = folder / "ngshare.db"
     with log.open("w") as output:
         started = time.monotonic()
-        process = subprocess.Popen(
+        process = ForkedProcess(
             [
-                *(*COMMAND, "--vngshare", "--port=0"),
+                *("--vngshare", "--port=0"),
                 *(f"--database=sqlite:///{database}", f"--storage={folder}/files"),
             ],
-            cwd=log.parent,
-            stdin=subprocess.DEVNULL,
+            folder=log.parent,
+            environment=os.environ,
             stdout=output,
             stderr=output,
         )

@@ -9,8 +9,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,7 +19,8 @@ from ngshare.db import migrate
 from ngshare.db.urls import parse_url
 from tests.legacy06.contents import Contents, dump, legacy_contents, our_contents, revision
 from tests.legacy06.killed_service import BEGUN, OVER, Killed, copy_site, kill_service
-from tests.process.site import COMMAND, PATIENCE, Site, wait_for
+from tests.process.forked import ForkedProcess, run_forked
+from tests.process.site import PATIENCE, Site, wait_for
 
 ROOT = Path(__file__).parents[2]
 SUBMISSIONS = int(os.environ.get("NGSHARE_LEGACY_SUBMISSIONS", "400"))
@@ -48,12 +47,11 @@ class Victim:
 
     def kill(self, where: str, number: int) -> None:
         """Start an adoption that is killed there; whatever was left is a site."""
-        command = [sys.executable, "-m", "tests.legacy06.killed", str(self.folder)]
-        ended = subprocess.run(
-            [*command, where, str(number), *([] if self.links else ["no-links"])],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
+        ended = run_forked(
+            [str(self.folder), where, str(number), *([] if self.links else ["no-links"])],
+            module="tests.legacy06.killed",
+            folder=ROOT,
+            environment=os.environ,
             timeout=PATIENCE,
         )
         assert ended.returncode in (0, -signal.SIGKILL), ended
@@ -164,13 +162,14 @@ def test_interrupted_at_the_keyboard(site: Site) -> None:
     victim = Victim(site.folder / "site", 400)
     log = site.folder / "interrupted"
     with log.open("w") as output:
-        process = subprocess.Popen(
+        process = ForkedProcess(
             [
-                *(*COMMAND, "--vngshare", "--port=0"),
+                *("--vngshare", "--port=0"),
                 *("--database", f"sqlite:///{victim.database}"),
                 *("--storage", str(victim.storage)),
             ],
-            cwd=site.folder,
+            folder=site.folder,
+            environment=site.environment,
             stdout=output,
             stderr=output,
         )

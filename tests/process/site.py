@@ -25,11 +25,14 @@ from sqlalchemy import text
 
 from ngshare.db.engine import make_engine
 from ngshare.db.urls import parse_url
+from tests.process.forked import ForkedProcess, run_forked
 
 T = TypeVar("T")
 
 ADMIN = "ada"
 COMMAND = (sys.executable, "-m", "ngshare")
+"""Starts an interpreter, for tests about that. Others fork: see ``forked.py``."""
+
 PATIENCE = 60
 """For how many seconds anything is waited for before a test gives up."""
 
@@ -169,23 +172,33 @@ class Client:
 
 
 class Server:
-    """A running ``python -m ngshare`` with all of its processes."""
+    """A running ``python -m ngshare`` with all of its processes, in a session of its own."""
 
     def __init__(
-        self, command: list[str], folder: Path, environment: dict[str, str], log: Path
+        self,
+        command: Sequence[str] | None,
+        arguments: list[str],
+        folder: Path,
+        environment: dict[str, str],
+        log: Path,
     ) -> None:
         self.log = log
-        with self.log.open("w") as log:
-            # A session of its own, so that its workers can be ended with it.
-            self.process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self.process: ForkedProcess | subprocess.Popen[bytes]
+        with self.log.open("w") as output:
+            if command is None:
+                self.process = ForkedProcess(
+                    arguments, folder=folder, environment=environment, stdout=output, stderr=output
+                )
+            else:
+                self.process = subprocess.Popen(
+                    [*command, *arguments],
+                    cwd=folder,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
         self.pid = self.process.pid
         self.port = wait_for("the line that says where it listens", self._port)
         wait_for("health", self.healthy)
@@ -279,12 +292,16 @@ class Site:
         *arguments: str,
         standalone: bool = True,
         admins: str = ADMIN,
-        command: Sequence[str] = COMMAND,
+        command: Sequence[str] | None = None,
         **environment: str,
     ) -> Server:
-        """Start the service and wait until it answers."""
+        """Start the service and wait until it answers.
+
+        command: begins the command line; None forks a process instead.
+        """
         server = Server(
-            [*command, *self.arguments(standalone, admins), *arguments],
+            command,
+            [*self.arguments(standalone, admins), *arguments],
             self.folder,
             {**self.environment, **environment},
             self.folder / f"log-{len(self.servers)}.txt",
@@ -301,20 +318,30 @@ class Site:
         ]
 
     def run(
-        self, *arguments: str, command: Sequence[str] = COMMAND, **environment: str
+        self, *arguments: str, command: Sequence[str] | None = None, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run the command to its end, with nothing but these arguments."""
+        """Run the command to its end, with nothing but these arguments.
+
+        command: begins the command line; None forks a process instead.
+        """
+        variables = {**self.environment, **environment}
+        if command is None:
+            return run_forked(
+                arguments, folder=self.folder, environment=variables, timeout=PATIENCE
+            )
         return subprocess.run(
             [*command, *arguments],
             cwd=self.folder,
-            env={**self.environment, **environment},
+            env=variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=PATIENCE,
         )
 
-    def refusal(self, *arguments: str, command: Sequence[str] = COMMAND, **environment: str) -> str:
+    def refusal(
+        self, *arguments: str, command: Sequence[str] | None = None, **environment: str
+    ) -> str:
         """The one line with which ngshare refuses to start."""
         result = self.run(*arguments, command=command, **environment)
         assert result.returncode == 1, result

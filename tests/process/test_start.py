@@ -47,7 +47,7 @@ def taken_port() -> Iterator[int]:
 
 def test_says_what_an_administrator_wants_to_know(empty_site: Site) -> None:
     site = empty_site
-    server = site.start(admins="ada,grace")
+    server = site.start(admins="ada,grace", command=COMMAND)
     version, head = re.escape(ngshare.__version__), migrate.head()
     assert re.search(
         rf"ngshare {version} listens on http://127\.0\.0\.1:{server.port}/api/\n", server.output
@@ -331,6 +331,7 @@ def test_driver_that_is_not_installed(site: Site) -> None:
     line = site.refusal(
         *site.arguments(),
         "--database=postgresql://ada:hunter2@127.0.0.1:1/name",
+        command=COMMAND,
         PYTHONPATH=str(site.folder),
     )
     assert "pip install 'ngshare[postgres]'" in line
@@ -438,7 +439,7 @@ def test_migrations_that_are_missing(site: Site) -> None:
     shutil.copytree(
         package, site.folder / "ngshare", ignore=shutil.ignore_patterns("__pycache__", "_alembic")
     )
-    line = site.refusal(*site.arguments(), PYTHONPATH=str(site.folder))
+    line = site.refusal(*site.arguments(), command=COMMAND, PYTHONPATH=str(site.folder))
     assert f"The migrations are missing from {site.folder}/ngshare/_alembic" in line
     assert "install ngshare again" in line
 
@@ -497,7 +498,7 @@ c.Ngshare.storage = {str(site.folder / "from-file")!r}
 
 @pytest.mark.parametrize("flag", ["--help", "--help-all"])
 def test_help(site: Site, flag: str) -> None:
-    result = site.run(flag)
+    result = site.run(flag, command=COMMAND)
     assert result.returncode == 0
     assert result.stderr == ""
     for name in ("--database", "--storage", "--admins", "--no-upgrade-db", "--vngshare", "--debug"):

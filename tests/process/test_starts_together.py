@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -22,7 +23,8 @@ from ngshare.db.urls import parse_url
 from tests.databases import Databases, only_sqlite
 from tests.legacy06.conftest import REAL_SITE
 from tests.migrations import LATER, contents, without
-from tests.process.site import COMMAND, PATIENCE, Client, Site, wait_for
+from tests.process.forked import ForkedProcess
+from tests.process.site import PATIENCE, Client, Site, wait_for
 
 COUNT = 5
 
@@ -42,24 +44,33 @@ class Starts:
 
     site: Site
     url: str
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    processes: list[ForkedProcess | subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start(self, command: Sequence[str] = COMMAND) -> None:
+    def start(self, command: Sequence[str] | None = None) -> None:
         """Start all of them, and wait until each listens."""
+        arguments = [*self.site.arguments(), "--database", self.url]
         for number in range(COUNT):
             with self._log(number).open("w") as log:
-                self.processes.append(
-                    subprocess.Popen(
-                        [*command, *self.site.arguments(), "--database", self.url],
-                        cwd=self.site.folder,
-                        env=self.site.environment,
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=log,
-                    )
-                )
+                self.processes.append(self._begin(command, arguments, log))
         for number in range(COUNT):
             wait_for(f"service {number}", lambda number=number: self._listens(number))
+
+    def _begin(
+        self, command: Sequence[str] | None, arguments: list[str], log: IO[str]
+    ) -> ForkedProcess | subprocess.Popen[bytes]:
+        folder, environment = self.site.folder, self.site.environment
+        if command is None:
+            return ForkedProcess(
+                arguments, folder=folder, environment=environment, stdout=log, stderr=log
+            )
+        return subprocess.Popen(
+            [*command, *arguments],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
 
     @property
     def outputs(self) -> list[str]:
