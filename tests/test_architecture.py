@@ -58,6 +58,9 @@ ROOMS: dict[str, Room] = {
     "db.legacy06": Room({"db.legacy06"}, set()),  # frozen, like the revision it belongs to
     "actions": Room({"actions", "db.models", "blobs", "protocol", "errors"}, {"sqlalchemy"}),
     "actions.access": Room({"db.models", "errors"}, {"sqlalchemy"}),
+    "actions.receipts": Room(
+        {"actions", "db.models", "blobs", "protocol", "errors"}, {"sqlalchemy", "cryptography"}
+    ),
     "admin": Room({"admin", "actions", *DATABASE}, {"sqlalchemy"}),
     "web": Room({"web", *ACTIONS, "__init__"}, {"tornado"}),
     "web.base": Room({"web", *ACTIONS}, {"tornado", "jupyterhub"}),

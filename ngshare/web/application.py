@@ -17,6 +17,7 @@ from ngshare.web.api import (
     health,
     manifests,
     overview,
+    receipts,
     reports,
     roster,
     submissions,
@@ -91,7 +92,7 @@ def routes(prefix: str, *, hub: bool) -> list[Route]:
     """Return every path, as a pattern, with its handler. ``hub`` adds the login at the Hub."""
     modules = (
         *(start, courses, roster, assignments, submissions, feedback, reports, health),
-        *(overview, manifests),
+        *(overview, manifests, receipts),
         debug_records,
     )
     relative: list[Route] = [route for module in modules for route in module.routes]

@@ -6,6 +6,7 @@ here until it has a row, and a row until it has a cell for every caller.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import NamedTuple
 from urllib.parse import quote
@@ -23,7 +24,9 @@ from tests.conftest import ADMIN, PREFIX, Api, Reply, tree
 from tests.databases import only_sqlite
 from tests.hubstub import HubStub
 from tests.web.world import (
+    ASSIGNMENT,
     CLASSMATE,
+    COURSE,
     FIRST,
     INSTRUCTOR,
     OUTSIDER,
@@ -102,15 +105,24 @@ GET    /api/collection/Physics_101/ps1      INSTRUCTOR         401 403 403 403 4
 GET /api/manifest/assignment/Physics_101/ps1 MEMBER 401 403 403 200 200 200 403 200
 GET /api/manifest/submission/Physics_101/ps1/sam INSTRUCTOR_OR_SELF 401 403 403 200 403 200 403 200
 GET /api/manifest/feedback/Physics_101/ps1/sam INSTRUCTOR_OR_SELF 401 403 403 200 403 200 403 200
+
+GET    /api/receipt/Physics_101/ps1/sam     INSTRUCTOR_OR_SELF 401 403 403 200 403 200 403 200
+POST   /api/receipts/verify                 INSTRUCTOR_OR_SELF 401 403 403 200 403 200 403 200
+GET    /api/receipt-key                     PUBLIC             200 200 200 200 200 200 200 200
 """
 
 PERSON = {"first_name": "Ada", "last_name": "Abel", "email": "ada@x.edu"}
 ROSTER = '[{"username": "sam", "first_name": "", "last_name": "", "email": ""}]'
+RECEIPT = {
+    **{"course": COURSE, "assignment": ASSIGNMENT, "student": STUDENT, "timestamp": FIRST},
+    **{"files": 1, "bytes": 1, "digest": "0" * 64, "signature": ""},
+}
 FIELDS = {
     "GET /api/initialize-Data6ase": {"action": "dump"},
     "POST /api/initialize-Data6ase": {"action": "clear"},
     "GET /api/feedback": {"timestamp": FIRST},
     "GET /api/manifest/feedback": {"timestamp": FIRST},
+    "POST /api/receipts/verify": {"receipt": json.dumps(RECEIPT)},
     "POST /api/instructor": PERSON,
     "POST /api/student": PERSON,
     "POST /api/students": {"students": ROSTER},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -44,6 +45,10 @@ NAMES = {"first_name": "", "last_name": "", "email": ""}
 WORK = {"files": tree(one="1", two="2", three="3")}
 LINE = '[{"username": "sam", "first_name": "", "last_name": "", "email": ""}]'
 OWN = (COURSE, ASSIGNMENT, STUDENT)
+RECEIPT = {
+    **{"course": COURSE, "assignment": ASSIGNMENT, "student": STUDENT, "timestamp": FIRST},
+    **{"files": 1, "bytes": 1, "digest": "0" * 64, "signature": ""},
+}
 
 REQUESTS: dict[str, tuple[str, tuple[str, ...], str, dict[str, str]]] = {
     "": ("GET", ("",), INSTRUCTOR, {}),
@@ -84,6 +89,9 @@ REQUESTS: dict[str, tuple[str, tuple[str, ...], str, dict[str, str]]] = {
     "manifest": ("GET", ("manifest/assignment", COURSE, ASSIGNMENT), STUDENT, {}),
     "manifest of a submission": ("GET", ("manifest/submission", *OWN), STUDENT, {}),
     "manifest of feedback": ("GET", ("manifest/feedback", *OWN), STUDENT, {"timestamp": FIRST}),
+    "receipt": ("GET", ("receipt", *OWN), STUDENT, {}),
+    "receipt, verify": ("POST", ("receipts/verify",), STUDENT, {"receipt": json.dumps(RECEIPT)}),
+    "receipt, key": ("GET", ("receipt-key",), STUDENT, {}),
     "every record": ("GET", ("initialize-Data6ase",), ADMIN, {"action": "dump"}),
     "every record, clear": ("POST", ("initialize-Data6ase",), ADMIN, {"action": "clear"}),
 }
