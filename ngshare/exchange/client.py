@@ -104,15 +104,21 @@ class ExchangeClient:
         assignment: str,
         submissions: Sequence[SubmissionInfo],
         place: Callable[[SubmissionInfo, Path], None],
+        *,
+        parent: Path | None = None,
     ) -> None:
-        """Download submissions, and pass each complete folder to ``place``, which moves it away."""
+        """Download submissions, and pass each complete folder to ``place``, which moves it away.
+
+        parent: the folder in which they are until then; by default that of the system for
+            temporary files, which may be on another disk.
+        """
         remaining = {(each.student, each.timestamp): each for each in submissions}
 
         def place_one(each: SubmissionInfo, folder: Path) -> None:
             place(each, folder)
             remaining.pop((each.student, each.timestamp), None)
 
-        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as name:
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=parent) as name:
             folder = Path(name)
             while remaining:
                 before = len(remaining)

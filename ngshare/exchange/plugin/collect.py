@@ -20,6 +20,7 @@ from ngshare.exchange.plugin.course_folders import (
     TIMESTAMP_FILE,
     matches_student,
     student_folder,
+    students_parent,
     submission_time,
 )
 from ngshare.exchange.plugin.folder_replacement import finish_replacement, replace_folder
@@ -141,25 +142,26 @@ class ExchangeCollect(
             del remaining[submission.student]
             self._store(submission, folder)
 
-        try:
-            self.client.fetch_submissions(self.course, self.assignment, needed, place)
-        except ServiceError as error:
-            if not self.is_about_one_student(error):
-                raise
-            self.log.debug("The stream of submissions failed:", exc_info=True)
-        for submission in list(remaining.values()):
-            self._download_alone(submission)
+        step = self.coursedir.submitted_directory
+        with temporary_folder(students_parent(self.coursedir, step, self.assignment)) as parent:
+            try:
+                self.client.fetch_submissions(
+                    self.course, self.assignment, needed, place, parent=parent
+                )
+            except ServiceError as error:
+                if not self.is_about_one_student(error):
+                    raise
+                self.log.debug("The stream of submissions failed:", exc_info=True)
+            for number, submission in enumerate(list(remaining.values())):
+                self._download_alone(submission, parent / str(number))
 
-    def _download_alone(self, submission: SubmissionInfo) -> None:
+    def _download_alone(self, submission: SubmissionInfo, folder: Path) -> None:
         """Download a submission that the stream did not bring, or report the reason."""
         student = submission.student
         try:
-            with temporary_folder(self._destination(student).parent) as temporary:
-                folder = temporary / "submission"
-                self.client.fetch_submission(
-                    self.course, self.assignment, student, submission.timestamp, folder
-                )
-                self._store(submission, folder)
+            self.client.fetch_submission(
+                self.course, self.assignment, student, submission.timestamp, folder
+            )
         except ServiceError as error:
             if not self.is_about_one_student(error):
                 raise
@@ -167,35 +169,36 @@ class ExchangeCollect(
                 self._warn_of_removed(student)  # a service of 0.6 lists the submission
             else:
                 self.report(student, error.message)
-        except OSError as error:
-            self.report(student, describe_os_error(error))
+        else:
+            self._store(submission, folder)
 
     def _store(self, submission: SubmissionInfo, folder: Path) -> None:
         """Move a complete submission to its destination, in place of an older copy."""
-        destination = self._destination(submission.student)
+        student = submission.student
+        destination = self._destination(student)
         try:
-            with temporary_folder(destination.parent) as temporary:
-                tree = temporary / "submission"
-                shutil.move(folder, tree)
-                if (tree / TIMESTAMP_FILE).is_dir():
-                    self.report(
-                        submission.student,
-                        f"the submission has a folder {TIMESTAMP_FILE}, and nbgrader needs a file "
-                        "of this name; ask the student to rename the folder and to submit again",
-                    )
-                    return
-                size = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
-                if self._is_too_large(submission.student, size):
-                    return
-                self._remove_ignored_files(tree)
-                (tree / TIMESTAMP_FILE).write_text(submission.timestamp)
-                self._set_permissions(tree)
-                verb = "Updating" if _has_files(destination) else "Collecting"
-                self.log.info("%s submission: %s %s", verb, submission.student, self.assignment)
-                replace_folder(tree, destination)
+            if (folder / TIMESTAMP_FILE).is_dir():
+                self.report(
+                    student,
+                    f"the submission has a folder {TIMESTAMP_FILE}, and nbgrader needs a file of "
+                    "this name; ask the student to rename the folder and to submit again",
+                )
+                return
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            if self._is_too_large(student, size):
+                return
+            self._remove_ignored_files(folder)
+            (folder / TIMESTAMP_FILE).write_text(submission.timestamp)
+            self._set_permissions(folder)
+            verb = "Updating" if _has_files(destination) else "Collecting"
+            self.log.info("%s submission: %s %s", verb, student, self.assignment)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            replace_folder(folder, destination)
         except OSError as error:
             self.log.debug("A submission could not be stored:", exc_info=True)
-            self.report(submission.student, describe_os_error(error))
+            self.report(student, describe_os_error(error))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # unless it was moved
 
     def _remove_ignored_files(self, tree: Path) -> None:
         """Remove what the instructor's configuration excludes, as nbgrader does."""

@@ -46,6 +46,12 @@ def student_folder(coursedir: CourseDirectory, step: str, student: str, assignme
     return Path(coursedir.format_path(step, student, assignment))
 
 
+def students_parent(coursedir: CourseDirectory, step: str, assignment: str) -> Path:
+    """Return the folder that has those of the students, in a step of grading."""
+    before = coursedir.format_path(step, _STUDENT, assignment).partition(_STUDENT)[0]
+    return Path(os.path.split(before)[0])
+
+
 def student_folders(
     coursedir: CourseDirectory, step: str, assignment: str
 ) -> Iterator[tuple[str, Path]]:
@@ -57,10 +63,11 @@ def student_folders(
     before, separator, after = template.partition(_STUDENT)
     if not separator:  # the directory structure has no students
         return
-    parent, prefix = os.path.split(before)
+    prefix = os.path.split(before)[1]
     suffix = after.partition("/")[0].partition(_STUDENT)[0]
     try:
-        names = sorted(path.name for path in Path(parent).iterdir())
+        folders = students_parent(coursedir, step, assignment).iterdir()
+        names = sorted(path.name for path in folders)
     except (FileNotFoundError, NotADirectoryError):
         return
     for name in names:

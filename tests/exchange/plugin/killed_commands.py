@@ -18,9 +18,12 @@ from typing import Any
 from nbgrader.apps.nbgraderapp import main
 
 import ngshare
+import ngshare.exchange.plugin.collect
 import ngshare.exchange.plugin.fetch_assignment
 import ngshare.exchange.plugin.fetch_feedback
 import ngshare.exchange.plugin.listing
+import ngshare.exchange.plugin.release_assignment
+import ngshare.exchange.plugin.release_feedback
 import ngshare.exchange.plugin.submit  # imported once, before the forks
 from ngshare.exchange.plugin import base
 from ngshare.exchange.plugin.base import Exchange

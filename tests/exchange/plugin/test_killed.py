@@ -5,15 +5,25 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
 from tests.exchange.plugin.computers import COURSE, NOTEBOOK, STUDENT, Computer, Files, Site
+from tests.exchange.plugin.teaching import (
+    ASSIGNMENT,
+    collected,
+    course_directory,
+    feedback,
+    hidden_files,
+    submit,
+)
 
 MOMENTS = int(os.environ.get("NGSHARE_TEST_KILLS", "8"))
 """How often each command is killed."""
@@ -158,6 +168,112 @@ def test_list(site: Site, killer: Killer) -> None:
             assert_killed(killer.run(sam, "list", *options, last=last)[0])
             assert sam.succeed("list", *options).messages == expected
     assert (sam.files(), sam.cached()) == before
+
+
+def test_collect(site: Site, killer: Killer) -> None:
+    students = [f"student{number}" for number in range(5)]
+    site.backend.create_course(COURSE, *students)
+    site.backend.release(COURSE, ASSIGNMENT, FILES)
+    ada = course_directory(site)
+    command = ("collect", ASSIGNMENT, "--update")
+
+    def submit_all(files: Files) -> None:
+        for student in students:
+            submit(site, student, files)
+
+    def copies(state: Files) -> list[Files]:
+        """Return the copy of each student, without nbgrader's timestamp.txt."""
+        return [
+            {
+                path.removeprefix(f"{student}/{ASSIGNMENT}/"): data
+                for path, data in state.items()
+                if path.startswith(f"{student}/")
+            }
+            for student in students
+        ]
+
+    submit_all(FILES)
+    moments = killer.moments(ada, *command)
+    old = FILES
+    for number, last in enumerate(moments):
+        new = {**FILES, "p1.ipynb": str(number).encode(), f"only-{number}": b"1"}
+        submit_all(new)
+        assert_killed(killer.run(ada, *command, last=last)[0])
+        # The instructor may go on at another computer, without --update: nothing is lost.
+        ada.succeed("collect", ASSIGNMENT)
+        assert all(copy in (old, new) for copy in copies(collected(ada)))
+        ada.succeed(*command)
+        assert copies(collected(ada)) == [new] * len(students)
+        old = new
+    assert killer.run(ada, *command) == (0, ANY)
+    submit(site, students[0], FILES)
+    ada.succeed(*command)
+    assert hidden_files(ada.work) == []
+
+
+def test_release_assignment(site: Site, killer: Killer) -> None:
+    first, *others = names()
+    site.backend.create_course(COURSE, STUDENT)
+    ada = course_directory(site)
+    for name in (first, *others):
+        ada.write(f"release/{name}", FILES)
+    moments = killer.moments(ada, "release_assignment", first)
+    for name, last in zip(others, moments, strict=True):
+        assert_killed(killer.run(ada, "release_assignment", name, last=last)[0])
+        again = ada.run("release_assignment", name)
+        assert again.code == 0 or "CRITICAL Destination already exists" in str(again.log)
+        sam = site.computer(STUDENT)
+        sam.succeed("fetch_assignment", name, "--course", COURSE)
+        assert below(sam, name) == FILES
+
+
+def test_replace_a_released_assignment(site: Site, killer: Killer) -> None:
+    """A student can fetch one version or the other at any time."""
+    site.backend.create_course(COURSE, STUDENT)
+    ada = course_directory(site)
+    ada.write("release/ps1", FILES)
+    command = ("release_assignment", "ps1", "--force")
+    old = FILES
+    for number, last in enumerate(killer.moments(ada, *command)):
+        new = {**FILES, "p1.ipynb": str(number).encode()}
+        ada.write("release/ps1", new)
+        assert_killed(killer.run(ada, *command, last=last)[0])
+        sam = site.computer(STUDENT)
+        sam.succeed("fetch_assignment", "ps1", "--course", COURSE)
+        assert below(sam, "ps1") in (old, new)
+        ada.succeed(*command)
+        sam = site.computer(STUDENT)
+        sam.succeed("fetch_assignment", "ps1", "--course", COURSE)
+        assert below(sam, "ps1") == new
+        old = new
+
+
+def test_release_feedback(site: Site, killer: Killer) -> None:
+    students = ["sam", "tom", "uma"]
+    site.backend.create_course(COURSE, *students)
+    site.backend.release(COURSE, ASSIGNMENT, FILES)
+    ada = course_directory(site)
+    for student in students:
+        submit(site, student, FILES)
+    ada.succeed("collect", ASSIGNMENT)
+    command = ("release_feedback", ASSIGNMENT)
+
+    def give(verdict: str) -> Files:
+        pages = {page: f"{page} {verdict}".encode() for page in ("p1.html", "p2.html")}
+        for student in students:
+            ada.write(f"feedback/{student}/{ASSIGNMENT}", pages)
+            time = Path(student, ASSIGNMENT, "timestamp.txt")
+            shutil.copy(ada.work / "submitted" / time, ada.work / "feedback" / time)
+        return pages
+
+    old = give("first")
+    for number, last in enumerate(killer.moments(ada, *command)):
+        new = give(str(number))
+        assert_killed(killer.run(ada, *command, last=last)[0])
+        assert all(feedback(site, student) in (old, new) for student in students)
+        ada.succeed(*command)
+        assert [feedback(site, student) for student in students] == [new] * 3
+        old = new
 
 
 def test_exit_codes_of_whole_processes(site: Site, killer: Killer) -> None:
