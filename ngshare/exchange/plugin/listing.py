@@ -195,12 +195,12 @@ class ExchangeList(Exchange, abc.ExchangeList):  # type: ignore[misc]  # nbgrade
     def _inbound(self) -> Iterator[_Submission]:
         """Yield submissions on the service: the user's own, or for instructors everybody's."""
         for course, assignment in self._releases():
-            if assignment.students_submitted is None:
+            if course.role == "student":
                 infos = assignment.submissions
-            elif assignment.students_submitted:
-                infos = self.client.collection(course.name, assignment.name, every=True)
-            else:
+            elif assignment.students_submitted == 0:
                 infos = []
+            else:
+                infos = self.client.collection(course.name, assignment.name, every=True)
             yield from self._of_assignment(course.name, assignment.name, infos)
 
     def _own(self) -> Iterator[_Submission]:
