@@ -90,7 +90,6 @@ def test_one_that_fails_does_not_stop_the_others(site: Site) -> None:
     assert (sam.work / "ps1" / "feedback" / last / "p1.html").read_bytes() == HTML["p1.html"]
 
 
-@pending
 def test_an_instructor_fetches_the_feedback_of_a_student(site: Site) -> None:
     submitter(site)
     site.backend.give_feedback(COURSE, "ps1", STUDENT, HTML)

@@ -174,7 +174,6 @@ def test_a_student_removes_nothing(site: Site) -> None:
     assert len(listed(sam)) == 3
 
 
-@pending
 def test_submissions_are_not_removed_from_the_service(site: Site) -> None:
     sam = site.student("ps1")
     sam.succeed("fetch_assignment", "ps1")
@@ -184,7 +183,6 @@ def test_submissions_are_not_removed_from_the_service(site: Site) -> None:
     assert len(listed(ada, "--inbound")) == 2
 
 
-@pending
 def test_an_instructor_sees_everybody_s_submissions_and_a_student_only_their_own(
     site: Site,
 ) -> None:
