@@ -85,8 +85,7 @@ class Place:
         code = main(arguments)
         printed = self._capsys.readouterr()
         assert printed.err == ""
-        lines = [" ".join(line.split()) for line in printed.out.splitlines()]
-        return code, [line for line in lines if not line.startswith("note version")]
+        return code, [" ".join(line.split()) for line in printed.out.splitlines()]
 
     def mistakes(self) -> list[str]:
         """Return the lines about mistakes, without ``wrong``; there are some."""
@@ -109,7 +108,7 @@ def place(
 ) -> Iterator[Place]:
     """ada's server at a Hub, in the folder of the course that she teaches."""
     place = Place(folder, monkeypatch, capsys)
-    with http_server(lambda method, path: FORMGRADER) as server:
+    with http_server(formgrader) as server:
         place.set(
             PATH=str(place.bin),
             NGSHARE_URL=hub.url,
@@ -120,6 +119,13 @@ def place(
             JUPYTER_SERVER_ROOT=str(folder.parent),
         )
         yield place
+
+
+def formgrader(method: str, path: str) -> Answer:
+    """Answer as formgrader does, which sends from its address to its first page."""
+    if path.endswith("/manage_assignments"):
+        return FORMGRADER
+    return 302, {"Location": f"{path}/manage_assignments"}, b""
 
 
 @pytest.fixture
@@ -139,7 +145,7 @@ def test_nothing_is_wrong(place: Place, course: str) -> None:
     assert code == 0
     for check in (
         *("nbgrader", "terminal", "configuration", "plugin", "address", "proxy", "token"),
-        *("extensions", "tabs", "courses physics (instructor)", "course folder"),
+        *("version", "extensions", "tabs", "courses physics (instructor)", "course folder"),
     ):
         assert any(line.startswith(f"ok {check}") for line in lines), check
 
@@ -390,12 +396,21 @@ def test_a_server_without_formgrader(place: Place, course: str) -> None:
         assert place.mistake().startswith("tabs your server has no formgrader")
 
 
+@finds("formgrader fails in the running server")
+def test_a_formgrader_that_fails(place: Place, course: str) -> None:
+    with http_server(answering((500, {}, b""))) as url:
+        place.set(JUPYTERHUB_SERVICE_URL=f"{url}/user/ada/")
+        assert place.mistake().startswith("tabs formgrader fails in your server (500)")
+
+
 def test_tabs_that_cannot_be_checked(place: Place, course: str) -> None:
-    for url in ("http://127.0.0.1:9/user/ada/", None):
-        place.set(JUPYTERHUB_SERVICE_URL=url)
-        code, lines = place.run()
-        assert code == 0
-        assert any(line.startswith("note tabs not checked") for line in lines)
+    login = answering((302, {"Location": "/hub/login"}, b""), None)
+    with http_server(lambda m, path: (200, {}, b"") if "login" in path else login(m, path)) as url:
+        for address in ("http://127.0.0.1:9/user/ada/", f"{url}/user/ada/", None):
+            place.set(JUPYTERHUB_SERVICE_URL=address)
+            code, lines = place.run()
+            assert code == 0
+            assert any(line.startswith("note tabs not checked") for line in lines)
 
 
 @finds("the course folder has no `source/`, or is not there")

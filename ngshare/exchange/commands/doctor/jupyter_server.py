@@ -30,8 +30,8 @@ TEACHING_EXTENSIONS = (
 )
 """Those that the tabs of instructors need; a site may switch them off for students."""
 
-TIMEOUT = 20
-"""Seconds to wait for the server's reply."""
+TIMEOUT = 60
+"""Seconds to wait for the server's reply: nbgrader creates its gradebook before the first."""
 
 _FRAME_ANCESTORS = re.compile(r"frame-ancestors\s+([^;]*)")
 
@@ -69,7 +69,6 @@ def _check_formgrader(url: str) -> Finding:
             f"{url}/formgrader",
             headers={"Authorization": f"token {token}"},
             timeout=TIMEOUT,
-            allow_redirects=False,
         )
     except requests.RequestException:
         return note("tabs", f"not checked, since your server at {url} does not answer")
@@ -80,8 +79,14 @@ def _check_formgrader(url: str) -> Finding:
             "if that does not help: jupyter server extension enable --sys-prefix "
             "nbgrader.server_extensions.formgrader",
         )
-    if reply.status_code != 200:
-        return note("tabs", f"not checked, since your server answers with {reply.status_code}")
+    if reply.status_code >= 500:
+        return wrong(
+            "tabs",
+            f"formgrader fails in your server ({reply.status_code}): the log of the server says "
+            "why; ask your administrator for it",
+        )
+    if reply.status_code != 200 or not reply.url.startswith(f"{url}/formgrader"):
+        return note("tabs", f"not checked, since {reply.url} answered with {reply.status_code}")
     policy = _FRAME_ANCESTORS.search(reply.headers.get("Content-Security-Policy", ""))
     if policy and policy[1].strip() == "'none'":
         return wrong(
