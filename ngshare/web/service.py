@@ -27,6 +27,7 @@ from ngshare.web.rate_limit import RateLimit
 from ngshare.web.read_log import ReadLog
 from ngshare.web.reservations import Reservations
 from ngshare.web.tree_cache import TreeCache
+from ngshare.web.write_batches import WriteBatches
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -108,6 +109,8 @@ class Service:
         # Few writes are queued for the threads, so that a read does not wait behind all of those
         # that a class sends at once.
         self._writing = asyncio.Semaphore(threads + 1)
+        is_sqlite = database.url.get_backend_name() == "sqlite"
+        self._batches = WriteBatches(database, self._in_database_thread) if is_sqlite else None
         # Hashing, syncing and base64 release the interpreter lock.
         self._file_threads = ThreadPoolExecutor(FILE_THREADS, "files")
         self._seen: set[str] = set()
@@ -143,6 +146,8 @@ class Service:
 
     async def write(self, action: Action[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an action that writes, in a database thread. Its commit is durable."""
+        if self._batches is not None:
+            return await self._batches.write(lambda connection: action(connection, *args, **kwargs))
         async with self._writing:
             return await self._in_database_thread(
                 self.database.write_attempts(action, *args, **kwargs)
