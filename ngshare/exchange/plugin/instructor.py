@@ -45,8 +45,10 @@ class InstructorExchange(Exchange):
 
     def is_about_one_student(self, error: ServiceError) -> bool:
         """Return True unless the requests for the other students would fail as well."""
-        if error.status is not None:
-            return error.status not in (401, 403, 429) and error.status < 500
+        if error.status in (401, 403, 429, 503):
+            return False
+        if error.status is not None and error.status < 500:
+            return True
         try:
             self.client.health()
         except ServiceError:

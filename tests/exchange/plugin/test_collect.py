@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from ngshare.exchange.connection import Connection
+from ngshare.exchange.plugin import base
+from ngshare.exchange.service_error import ServiceError
 from tests.exchange.conftest import Compare
 from tests.exchange.plugin.computers import COURSE, NOTEBOOK, Computer, Files, Site
 from tests.exchange.plugin.teaching import (
@@ -307,3 +312,52 @@ def test_an_interrupted_replacement_is_undone(site: Site) -> None:
 def test_an_unknown_assignment_fails(site: Site) -> None:
     ada = teaching(site, "sam")
     assert "Assignment not found" in ada.fail("collect", "other")
+
+
+def test_a_submission_whose_content_is_lost_is_reported(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream of all submissions breaks off in the middle."""
+    monkeypatch.setattr(base, "COMMAND_RETRY_SECONDS", 1.0)
+    students = ["sam", "tom", "uma"]
+    ada = teaching(site, *students)
+    for student in students:
+        submit(site, student, {**FIRST, "own": student.encode() * 50_000})
+    digest = hashlib.sha256(b"tom" * 50_000).hexdigest()
+    (blob,) = (path for path in ada.home.parent.parent.joinpath("files").rglob(f"*{digest[8:]}*"))
+    blob.unlink()
+    outcome = ada.run("collect", ASSIGNMENT)
+    assert outcome.code == 1
+    assert [line[:14] for line in outcome.log if line.startswith("ERROR")] == [
+        "ERROR tom ps1:",
+        "ERROR nbgrader",
+    ]
+    assert {path.split("/")[0] for path in state(ada)} == {"sam", "uma"}
+
+
+def test_a_service_that_stops_ends_the_command(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "COMMAND_RETRY_SECONDS", 0)
+    ada = teaching(site, "sam", "tom")
+    submit(site, "sam", FIRST)
+    submit(site, "tom", FIRST)
+    collect(ada)
+    before = state(ada)
+    submit(site, "sam", SECOND)
+    submit(site, "tom", SECOND)
+
+    def stop(*_: object, **__: object) -> None:
+        monkeypatch.setattr(Connection, "_send", fail)
+
+    def fail(*_: object) -> None:
+        raise ServiceError("Nothing answers")
+
+    request = Connection.request
+
+    def request_until_downloads(self: Connection, method: str, *path: str, **options: Any) -> Any:
+        if path[0] in ("archive", "submission", "content"):
+            stop()
+        return request(self, method, *path, **options)
+
+    monkeypatch.setattr(Connection, "request", request_until_downloads)
+    assert ada.fail("collect", ASSIGNMENT, "--update") == "Nothing answers"
+    assert state(ada) == before
