@@ -263,6 +263,12 @@ class Ngshare(SiteApplication):
         help="Cut off transfers below so many bytes a second, on average after a minute",
     ).tag(config=True)
     max_files = Integer(10_000, min=1, help="The most files of one request").tag(config=True)
+    max_tree_mib = Integer(
+        2048,
+        min=1,
+        help="""The most MiB of the files of one tree. Of trees that come with a manifest, only the
+        files that the service lacks are sent, so a tree may be larger than a request.""",
+    ).tag(config=True)
     max_course_mib = Integer(
         0, min=0, help="The most that a course may keep, in MiB, removed work too; 0: no limit"
     ).tag(config=True)
@@ -459,6 +465,7 @@ class Ngshare(SiteApplication):
             idle_seconds=self.idle_seconds,
             least_speed=self.least_speed,
             max_files=self.max_files,
+            max_tree=self.max_tree_mib * 2**20,
             max_course_bytes=self.max_course_mib * 2**20 or None,
             requests_per_minute=self.max_requests_per_minute,
             open_metrics=not self.authenticate_prometheus,

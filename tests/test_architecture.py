@@ -68,6 +68,7 @@ ROOMS: dict[str, Room] = {
     "web.downloads": Room({"web", *ACTIONS}, {"pybase64"}),
     "web.api": Room({"web", "actions", "protocol", "errors"}, set()),
     "web.api.overview": Room({"web", "actions", "protocol", "__init__"}, set()),
+    "web.api.file_parts": Room({"web", "actions", "blobs", "protocol", "errors"}, set()),
     "web.api.health": Room({"web", "errors"}, {"prometheus_client"}),
     "web.auth": Room({"web", "errors"}, {"jupyterhub", "tornado", "traitlets", "cryptography"}),
     "web.bodies": Room({"web", "protocol", "errors"}, {"tornado", "multipart"}),

@@ -28,7 +28,7 @@ def documented_routes() -> set[tuple[str, int]]:
     """The first part of every documented path with its number of parts, after its method."""
     text = (DOCS / "api.md").read_text()
     found = set()
-    for method, path in re.findall(r"`(GET|POST|DELETE) ([^`]+)`", text):
+    for method, path in re.findall(r"`(GET|POST|PUT|DELETE) ([^`]+)`", text):
         found.add((f"{method} {path.partition('/{')[0]}", path.count("{")))
     return found
 

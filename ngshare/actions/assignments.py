@@ -41,15 +41,15 @@ def fetch_assignment(
 
 
 def authorize_release(
-    connection: Connection, caller: Caller, course: str, assignment: str
+    connection: Connection, caller: Caller, course: str, assignment: str, replace: bool = False
 ) -> Access:
     """Return the caller's access to the course. Raise Forbidden unless they may release.
 
-    Raises Conflict when an assignment of this name is released. Requests call it
-    before their files are stored.
+    Raises Conflict when an assignment of this name is released, unless the request is to
+    ``replace`` it. Requests call it before their files are stored.
     """
     access = require_capability(connection, caller, course, Capability.RELEASE, assignment)
-    if access.assignment is not None:
+    if access.assignment is not None and not replace:
         raise Conflict("Assignment already exists")
     return access
 
@@ -60,25 +60,29 @@ def release_assignment(
     course: str,
     assignment: str,
     files: Sequence[StoredFile],
+    replace: bool = False,
+    sent: int | None = None,
 ) -> None:
-    """Release an assignment; for instructors.
+    """Release an assignment; for instructors. With ``replace``, it may be released already.
 
     If a removed assignment has the same name, it is restored with its submissions and these
     files: nbgrader's ``release_assignment --force`` removes an assignment and releases it again.
+
+    sent: the number of files that the request contained, for the audit log; None for all.
     """
-    access = authorize_release(connection, caller, course, assignment)
+    access = authorize_release(connection, caller, course, assignment, replace)
     # Locked, because another request may be releasing it again.
-    removed = connection.execute(
+    earlier = connection.execute(
         select(Assignment.id, Assignment.tree_id)
         .where(Assignment.course_id == access.course_id, Assignment.name == assignment)
         .with_for_update(key_share=True)
     ).one_or_none()
-    if removed is not None:
+    if earlier is not None:
         # Meanwhile it may have been released, or the caller removed from the course.
-        access = authorize_release(connection, caller, course, assignment)
+        access = authorize_release(connection, caller, course, assignment, replace)
     now = audit.now()
     tree_id = tree_rows.insert_tree(connection, access.course_id, files)
-    if removed is None:
+    if earlier is None:
         connection.execute(
             insert(Assignment),
             [
@@ -91,10 +95,10 @@ def release_assignment(
             ],
         )
     else:
-        tree_rows.mark_replaced(connection, caller, removed.tree_id, now, assignment_id=removed.id)
+        tree_rows.mark_replaced(connection, caller, earlier.tree_id, now, assignment_id=earlier.id)
         connection.execute(
             update(Assignment)
-            .where(Assignment.id == removed.id)
+            .where(Assignment.id == earlier.id)
             .values(tree_id=tree_id, released_at=now, removed_at=None, removed_by=None)
         )
     audit.record(
@@ -105,6 +109,7 @@ def release_assignment(
         assignment=assignment,
         at=now,
         files=len(files),
+        **audit.sent_files(sent),
     )
 
 

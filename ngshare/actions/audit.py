@@ -132,3 +132,8 @@ def record_reads(connection: Connection, reads: Sequence[ReadEvent]) -> None:
     connection.execute(
         _INSERT, [{**asdict(read), "course_id": ids.get(read.course)} for read in reads]
     )
+
+
+def sent_files(sent: int | None) -> dict[str, Any]:
+    """Return the detail of an event about the files that a request contained; none for all."""
+    return {} if sent is None else {"sent": sent}

@@ -53,8 +53,12 @@ def give_feedback(
     student: str,
     timestamp: str | None,
     files: Sequence[StoredFile],
+    sent: int | None = None,
 ) -> None:
-    """Give feedback on one submission, and replace feedback given before; for instructors."""
+    """Give feedback on one submission, and replace feedback given before; for instructors.
+
+    sent: the number of files that the request contained, for the audit log; None for all.
+    """
     place = (course, assignment, student, timestamp)
     access, submission = authorize_feedback(connection, caller, *place)
     if lock_row(connection, Submission, submission.id):
@@ -81,6 +85,7 @@ def give_feedback(
         at=now,
         files=len(files),
         timestamp=format_time(submission.submitted_at),
+        **audit.sent_files(sent),
     )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, exists, select
 
-from ngshare.actions import audit
+from ngshare.actions import audit, uploads
 from ngshare.actions.access import Caller, CourseRef, require_admin
 from ngshare.actions.chunks import chunks
 from ngshare.actions.locks import lock_row
@@ -78,6 +78,7 @@ def _purge_course(
         return PurgeCounts()
     assignment_ids = select(Assignment.id).where(Assignment.course_id == course_id)
     tree_ids = select(Tree.id).where(Tree.course_id == course_id)
+    uploads.forget_of_course(connection, course_id)
     connection.execute(delete(ReplacedTree).where(ReplacedTree.tree_id.in_(tree_ids)))
     submissions = connection.execute(
         delete(Submission).where(Submission.assignment_id.in_(assignment_ids))

@@ -29,7 +29,7 @@ _USAGE = select(func.coalesce(func.sum(Tree.size), 0)).where(
 def get_usage(connection: Connection, caller: Caller, course: str) -> int:
     """Return the bytes that the course stores; for instructors."""
     access = require_capability(connection, caller, course, Capability.AUDIT)
-    return _sum_sizes(connection, access.course_id)
+    return sum_sizes(connection, access.course_id)
 
 
 def require_quota_left(connection: Connection, caller: Caller, course: str, quota: int) -> int:
@@ -37,7 +37,7 @@ def require_quota_left(connection: Connection, caller: Caller, course: str, quot
 
     Checks no permission.
     """
-    usage = _sum_sizes(connection, get_access(connection, caller, course).course_id)
+    usage = sum_sizes(connection, get_access(connection, caller, course).course_id)
     if usage >= quota:
         raise over_quota(course, quota)
     return usage
@@ -61,7 +61,7 @@ def enforce_quota(quota: int | None, action: Action[P, T]) -> Action[P, T]:
         # Before the action, which takes locks that come after a course's in the order of locks.
         lock_row(connection, Course, course_id)
         result = action(connection, caller, course, *args, **kwargs)
-        if _sum_sizes(connection, course_id) > quota:
+        if sum_sizes(connection, course_id) > quota:
             raise over_quota(course, quota)
         return result
 
@@ -77,6 +77,7 @@ def over_quota(course: str, quota: int) -> OverQuota:
     )
 
 
-def _sum_sizes(connection: Connection, course_id: int) -> int:
+def sum_sizes(connection: Connection, course_id: int) -> int:
+    """Return the bytes that a course stores."""
     usage: int = connection.execute(_USAGE, {"course_id": course_id}).scalar_one()
     return int(usage)  # PostgreSQL's sum is a decimal

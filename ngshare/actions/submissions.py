@@ -21,8 +21,9 @@ from ngshare.actions.access import (
 )
 from ngshare.actions.locks import lock_row
 from ngshare.actions.paging import UNPAGED, PageRequest
-from ngshare.db.models import Assignment, Submission, User, UtcText
-from ngshare.errors import NotFound
+from ngshare.db.models import Assignment, Submission, Tree, User, UtcText
+from ngshare.errors import Conflict, NotFound
+from ngshare.protocol.manifests import tree_digest
 from ngshare.protocol.times import format_time, parse_time
 from ngshare.protocol.trees import StoredFile
 
@@ -80,6 +81,15 @@ _LATEST_TIME = select(func.max(Submission.submitted_at)).where(
     Submission.assignment_id == bindparam("assignment_id"),
     Submission.student_id == bindparam("student_id"),
 )
+_OF_KEY = (
+    select(Submission.submitted_at, Tree.digest)
+    .join(Tree, Tree.id == Submission.tree_id)
+    .where(
+        Submission.assignment_id == bindparam("assignment_id"),
+        Submission.student_id == bindparam("student_id"),
+        Submission.idempotency_key == bindparam("key"),
+    )
+)
 
 
 def authorize_submission(
@@ -101,11 +111,17 @@ def submit(
     course: str,
     assignment: str,
     files: Sequence[StoredFile],
+    key: str | None = None,
+    sent: int | None = None,
 ) -> datetime:
     """Submit the caller's work to an assignment, and return the time of the submission (UTC).
 
     Every member of the course may, instructors too. The times of one student's submissions to an
     assignment strictly increase, even when the clock is set back.
+
+    key: identifies the request. If the caller has submitted with it already, nothing changes, and
+        the time of that submission is returned. Raises Conflict if the files are others.
+    sent: the number of files that the request contained, for the audit log; None for all.
     """
     access = authorize_submission(connection, caller, course, assignment)
     student_id = access.caller_id or users.ensure_users(connection, [caller.name])[caller.name]
@@ -113,6 +129,16 @@ def submit(
         # Meanwhile the assignment may have been removed, or the caller from the course.
         access = authorize_submission(connection, caller, course, assignment)
     assignment_id = access.require_assignment().id
+    if key is not None:
+        values = {"assignment_id": assignment_id, "student_id": student_id, "key": key}
+        if earlier := connection.execute(_OF_KEY, values).one_or_none():
+            if earlier.digest != tree_digest(tree_rows.make_manifest(files)):
+                raise Conflict(
+                    "The Idempotency-Key was used for other files; choose a new one for each "
+                    "submission"
+                )
+            submitted_at: datetime = earlier.submitted_at
+            return submitted_at
     now = audit.now()
     latest = connection.scalar(
         _LATEST_TIME, {"assignment_id": assignment_id, "student_id": student_id}
@@ -127,6 +153,7 @@ def submit(
             "student_id": student_id,
             "submitted_at": now,
             "tree_id": tree_id,
+            "idempotency_key": key,
         },
     )
     audit.record(
@@ -139,6 +166,7 @@ def submit(
         at=now,  # equal to the submission's time, so that the log can be asked about deadlines
         files=len(files),
         timestamp=format_time(now),
+        **audit.sent_files(sent),
     )
     return now
 

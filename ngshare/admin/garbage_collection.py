@@ -15,9 +15,10 @@ from pathlib import Path
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError
 
+from ngshare.actions import uploads
 from ngshare.admin import copy_rows
 from ngshare.admin.progress import Advance
-from ngshare.admin.references import select_referenced
+from ngshare.admin.references import select_referenced, select_referenced_by_trees
 from ngshare.blobs import Amount, BlobEntry, ManagedBlobStore, gc
 from ngshare.blobs.gc import SHARDS
 from ngshare.db import snapshots
@@ -73,6 +74,8 @@ def collect_garbage(
     before = (datetime.now(timezone.utc) - timedelta(hours=hours)).timestamp()
     newest = database.read(newest_event)
     known_until = min(before, newest.timestamp() if newest is not None else 0.0)
+    if not dry:
+        database.write(uploads.forget_unused, datetime.now(timezone.utc) - uploads.UNUSED)
 
     with ExitStack() as stack:
         others = [
@@ -85,7 +88,7 @@ def collect_garbage(
             for path, connection in others:
                 with _explaining_errors(path):
                     rest = [digest for digest in digests if digest not in referenced]
-                    referenced |= select_referenced(connection, rest)
+                    referenced |= select_referenced_by_trees(connection, rest)
             return referenced
 
         # Deletions come first, because on a full disk nothing can be moved.

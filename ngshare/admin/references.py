@@ -8,10 +8,20 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from ngshare.blobs.gc import SHARDS
-from ngshare.db.models import Assignment, Course, File, ReplacedTree, Submission, Tree, User
+from ngshare.db.models import (
+    Assignment,
+    Course,
+    File,
+    ReplacedTree,
+    Submission,
+    Tree,
+    Upload,
+    UploadPart,
+    User,
+)
 
 BATCH_SIZE = 500
 """The number of digests in one IN list; old versions of SQLite take at most 999 parameters."""
@@ -111,17 +121,27 @@ def _reference(row: Any) -> Reference:
 
 
 def select_referenced(connection: Connection, digests: Sequence[bytes]) -> set[bytes]:
-    """Return those of ``digests`` that rows reference, rows in the trash included."""
+    """Return those of ``digests`` that rows reference, rows in the trash and uploads included."""
+    columns = (File.sha256, Upload.sha256, UploadPart.sha256)
+    return {digest for column in columns for digest in _select(connection, column, digests)}
+
+
+def select_referenced_by_trees(connection: Connection, digests: Sequence[bytes]) -> set[bytes]:
+    """Return those of ``digests`` that trees reference.
+
+    The database may have been made by an older release, which had no uploads.
+    """
+    return _select(connection, File.sha256, digests)
+
+
+def _select(
+    connection: Connection, column: InstrumentedAttribute[Any], digests: Sequence[bytes]
+) -> set[bytes]:
     referenced: set[bytes] = set()
     for start in range(0, len(digests), BATCH_SIZE):
         batch = digests[start : start + BATCH_SIZE]
-        referenced.update(
-            digest
-            for digest in connection.scalars(
-                select(File.sha256).where(File.sha256.in_(batch)).distinct()
-            )
-            if digest is not None
-        )
+        found = connection.scalars(select(column).where(column.in_(batch)).distinct())
+        referenced.update(digest for digest in found if digest is not None)
     return referenced
 
 

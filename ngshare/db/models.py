@@ -236,11 +236,24 @@ class Assignment(Base):
 
 
 class Submission(Base):
-    """A student's submission for an assignment, and its feedback, if any."""
+    """A student's submission for an assignment, and its feedback, if any.
+
+    ``idempotency_key`` identifies the request, so that a client can repeat it; None if the client
+    sent none.
+    """
 
     __tablename__ = "submissions"
     __table_args__ = (
         UniqueConstraint("assignment_id", "student_id", "submitted_at"),
+        Index(
+            "uq_submissions_idempotency_key",
+            "student_id",
+            "assignment_id",
+            "idempotency_key",
+            unique=True,
+            sqlite_where=text("idempotency_key IS NOT NULL"),
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
         Index("ix_submissions_assignment_id_submitted_at", "assignment_id", "submitted_at"),
     )
 
@@ -250,6 +263,37 @@ class Submission(Base):
     submitted_at: Mapped[datetime]
     tree_id: Mapped[int] = mapped_column(ForeignKey("trees.id"), index=True)
     feedback_tree_id: Mapped[int | None] = mapped_column(ForeignKey("trees.id"), index=True)
+    idempotency_key: Mapped[str | None]
+
+
+class Upload(Base):
+    """A file that a user uploads in parts, before a tree names it.
+
+    ``md5`` is None until all parts have arrived and the blob ``sha256`` is stored. ``used_at`` is
+    the time of the last part.
+    """
+
+    __tablename__ = "uploads"
+    __table_args__ = (UniqueConstraint("user_id", "course_id", "sha256"),)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    course_id: Mapped[int] = mapped_column(ForeignKey("courses.id"), index=True)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary(32), index=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    md5: Mapped[bytes | None] = mapped_column(LargeBinary(16))
+    used_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class UploadPart(Base):
+    """A part of an upload: a blob of its own, with the offset of its first byte in the file."""
+
+    __tablename__ = "upload_parts"
+
+    upload_id: Mapped[int] = mapped_column(ForeignKey("uploads.id"), primary_key=True)
+    start: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary(32), index=True)
+    size: Mapped[int] = mapped_column(BigInteger)
 
 
 class ReplacedTree(Base):

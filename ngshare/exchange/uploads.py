@@ -123,7 +123,7 @@ def _missing(
     """Return the digests that the service lacks, and how much of each it has received."""
     reply = connection.request_json(
         "POST",
-        *("missing", course, assignment),
+        *("tree", "missing", course, assignment),
         body=json.dumps({"files": format_manifest(tree.manifest)}).encode(),
         headers={"Content-Type": "application/json"},
         repeatable=True,

@@ -14,6 +14,7 @@ from ngshare.web.api import (
     assignments,
     courses,
     feedback,
+    file_parts,
     health,
     manifests,
     overview,
@@ -21,6 +22,7 @@ from ngshare.web.api import (
     reports,
     roster,
     submissions,
+    tree_uploads,
 )
 from ngshare.web.bodies.receive import ApiHandler, body_length
 from ngshare.web.monitoring.request_log import log_request
@@ -92,7 +94,7 @@ def routes(prefix: str, *, hub: bool) -> list[Route]:
     """Return every path, as a pattern, with its handler. ``hub`` adds the login at the Hub."""
     modules = (
         *(start, courses, roster, assignments, submissions, feedback, reports, health),
-        *(overview, manifests, receipts),
+        *(overview, manifests, receipts, tree_uploads, file_parts),
         debug_records,
     )
     relative: list[Route] = [route for module in modules for route in module.routes]

@@ -73,6 +73,7 @@ class Service:
         idle_seconds: float = 60.0,
         least_speed: float = 1000.0,
         max_files: int = 10_000,
+        max_tree: int = 2048 * 2**20,
         max_course_bytes: int | None = None,
         requests_per_minute: int = 0,
         open_metrics: bool = False,
@@ -95,6 +96,7 @@ class Service:
         self.reservations = Reservations()
         self.tree_cache = TreeCache()
         self.max_files = max_files
+        self.max_tree = max_tree
         self.max_course_bytes = max_course_bytes
         self.rate = RateLimit(requests_per_minute)
         self.open_metrics = open_metrics

@@ -59,8 +59,27 @@ class UploadHandler(ApiHandler):
         Raises BadRequest for an invalid tree, TooLarge for too many files, and OverQuota before
         a byte is stored that exceeds the quota of the course.
         """
-        service, course = self.service, self.path_args[0]
+        service = self.service
         files = self._fields.pop("files", None)
+        reserve = await self._open_reservation()
+        slot = (
+            service.parsing_slot
+            if isinstance(files, LongValue)
+            else service.file_slots.of(self._name)
+        )
+        async with slot:
+            return await service.in_file_thread(
+                store_tree, service.blobs, files, service.max_files, reserve
+            )
+
+    async def reserve_quota(self, size: int) -> None:
+        """Reserve ``size`` bytes of the course's quota. Raises OverQuota."""
+        reserve = await self._open_reservation()
+        reserve(size)
+
+    async def _open_reservation(self) -> Callable[[int], None]:
+        """Return a function that reserves bytes of the course's quota, and raises OverQuota."""
+        service, course = self.service, self.path_args[0]
         limit = service.max_course_bytes
         used = 0
         if limit is not None:
@@ -71,15 +90,7 @@ class UploadHandler(ApiHandler):
                 service.reservations.reserve(course, size, used, limit)
                 self._reserved += size
 
-        slot = (
-            service.parsing_slot
-            if isinstance(files, LongValue)
-            else service.file_slots.of(self._name)
-        )
-        async with slot:
-            return await service.in_file_thread(
-                store_tree, service.blobs, files, service.max_files, reserve
-            )
+        return reserve
 
     async def write_rows(self, action: Action[Concatenate[Caller, str, P], T], *args: Any) -> T:
         """Run an action that writes the rows of the stored files, within the course's quota."""

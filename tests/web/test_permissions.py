@@ -15,6 +15,7 @@ import pytest
 from tornado.web import Application
 
 from ngshare.actions import debug_records
+from ngshare.blobs import sha256
 from ngshare.db.transactions import Database
 from ngshare.web.application import make_application, routes
 from ngshare.web.base import BaseHandler
@@ -32,6 +33,7 @@ from tests.web.world import (
     OUTSIDER,
     STRANGER,
     STUDENT,
+    tree_body,
 )
 
 CALLERS = {
@@ -95,6 +97,12 @@ GET    /api/submissions/Physics_101/ps1/sam INSTRUCTOR_OR_SELF 401 403 403 200 4
 GET    /api/feedback/Physics_101/ps1/sam    INSTRUCTOR_OR_SELF 401 403 403 200 403 200 403 200
 POST   /api/feedback/Physics_101/ps1/sam    INSTRUCTOR         401 403 403 403 403 200 403 200
 
+POST   /api/tree/submission/Physics_101/ps1 MEMBER             401 403 403 200 200 200 403 200
+POST   /api/tree/assignment/Physics_101/new INSTRUCTOR         401 403 403 403 403 200 403 200
+POST   /api/tree/feedback/Physics_101/ps1/sam INSTRUCTOR       401 403 403 403 403 200 403 200
+POST   /api/tree/missing/Physics_101/ps1    MEMBER             401 403 403 200 200 200 403 200
+PUT    /api/part/Physics_101/{sha256}       MEMBER             401 403 403 200 200 200 403 200
+
 GET    /api/log                             ADMIN              401 403 403 403 403 403 403 200
 GET    /api/log/Physics_101                 INSTRUCTOR         401 403 403 403 403 200 403 200
 GET    /api/missing/Physics_101/ps1         INSTRUCTOR         401 403 403 403 403 200 403 200
@@ -129,8 +137,22 @@ FIELDS = {
     "POST /api/assignment": {"files": tree(a="1")},
     "POST /api/submission": {"files": tree(a="1")},
     "POST /api/feedback": {"timestamp": FIRST, "files": tree(a="1")},
+    "POST /api/tree": {"timestamp": FIRST, "files": "[]"},
+    "PUT /api/part": {"start": "0", "size": "1"},
 }
 """The fields with which a request succeeds, by its method and the first words of its path."""
+
+
+ONE = sha256(b"1").hex()
+"""The digest of the file that is uploaded in one part."""
+
+BODIES = {
+    "/api/tree/submission": tree_body(a=b"1"),
+    "/api/tree/assignment": tree_body(a=b"1"),
+    "/api/tree/feedback": tree_body(a=b"1"),
+    f"/api/part/Physics%20101/{ONE}": b"1",
+}
+"""Bodies that are no forms, by the beginning of the path."""
 
 
 class Row(NamedTuple):
@@ -147,13 +169,18 @@ class Row(NamedTuple):
         first = ("/".join(parts[:length]) for length in (4, 3))
         return next(filter(None, (FIELDS.get(f"{self.method} {path}") for path in first)), {})
 
+    @property
+    def body(self) -> bytes | None:
+        """The body, if it is no form; the fields are in the query then."""
+        return next((body for path, body in BODIES.items() if self.path.startswith(path)), None)
+
 
 def _rows() -> list[Row]:
     lines = [line.split() for line in MATRIX.splitlines()[2:] if line]
     return [
         Row(
             method,
-            quote(path.replace("_101", " 101")),
+            quote(path.replace("_101", " 101").replace("{sha256}", ONE)),
             Audience[who],
             [int(cell) for cell in cells],
         )
@@ -175,12 +202,13 @@ def app(hub_app: Application, hub: HubStub) -> Application:
 
 async def send(api: Api, row: Row, caller: str) -> Reply:
     headers = {} if caller == "nobody" else {"Authorization": f"token token-of-{caller}"}
-    in_query = row.method == "GET"
+    in_query = row.method == "GET" or row.body is not None
     return await api.send_to(
         row.method,
         row.path,
         query=row.fields if in_query else None,
         form=None if in_query else row.fields,
+        body=row.body,
         headers=headers,
     )
 
@@ -229,8 +257,10 @@ async def test_the_field_user_is_ignored_with_a_hub(api: Api, row: Row) -> None:
     for caller, expected in (("nobody", 401), ("stranger", row.cells[2])):
         fields = {**row.fields, "user": ADMIN}
         headers = {} if caller == "nobody" else {"Authorization": f"token token-of-{caller}"}
-        form = fields if row.method != "GET" else None
-        reply = await api.send_to(row.method, row.path, query=fields, form=form, headers=headers)
+        form = fields if row.method != "GET" and row.body is None else None
+        reply = await api.send_to(
+            row.method, row.path, query=fields, form=form, body=row.body, headers=headers
+        )
         assert reply.status == expected, f"{caller}: {reply}"
 
 

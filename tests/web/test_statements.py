@@ -18,7 +18,7 @@ from tornado.testing import bind_unused_port
 
 from ngshare.actions import assignments, courses, feedback, roster, roster_import, submissions
 from ngshare.actions.access import Caller
-from ngshare.blobs import LocalBlobs
+from ngshare.blobs import LocalBlobs, sha256
 from ngshare.db.transactions import Database
 from ngshare.db.urls import parse_url
 from ngshare.web.application import make_application, routes
@@ -35,6 +35,7 @@ from tests.web.world import (
     INSTRUCTOR,
     STUDENT,
     stored,
+    tree_body,
 )
 
 pytestmark = pytest.mark.gen_test
@@ -77,6 +78,16 @@ REQUESTS: dict[str, tuple[str, tuple[str, ...], str, dict[str, str]]] = {
     "submission, hand in": ("POST", ("submission", COURSE, ASSIGNMENT), STUDENT, WORK),
     "feedback": ("GET", ("feedback", *OWN), STUDENT, {"timestamp": FIRST}),
     "feedback, give": ("POST", ("feedback", *OWN), INSTRUCTOR, {"timestamp": FIRST, **WORK}),
+    "tree/submission": ("POST", ("tree/submission", COURSE, ASSIGNMENT), STUDENT, {}),
+    "tree/assignment": ("POST", ("tree/assignment", COURSE, "new"), INSTRUCTOR, {}),
+    "tree/feedback": ("POST", ("tree/feedback", *OWN), INSTRUCTOR, {"timestamp": FIRST}),
+    "tree/missing": (
+        "POST",
+        ("tree/missing", COURSE, ASSIGNMENT),
+        STUDENT,
+        {"files": json.dumps([{"path": "a", "sha256": "0" * 64, "size": 1}])},
+    ),
+    "part": ("PUT", ("part", COURSE, sha256(b"1").hex()), STUDENT, {"start": "0", "size": "1"}),
     "log": ("GET", ("log",), ADMIN, {}),
     "log of a course": ("GET", ("log", COURSE), INSTRUCTOR, {"student": STUDENT}),
     "missing": ("GET", ("missing", COURSE, ASSIGNMENT), INSTRUCTOR, {}),
@@ -96,6 +107,14 @@ REQUESTS: dict[str, tuple[str, tuple[str, ...], str, dict[str, str]]] = {
     "every record, clear": ("POST", ("initialize-Data6ase",), ADMIN, {"action": "clear"}),
 }
 """Method, path, caller and fields of a request for every method of every route of records."""
+
+BODIES = {
+    "tree/submission": tree_body(a=b"1", unsent={"problems.ipynb": b"{}", "first.txt": b"1"}),
+    "tree/assignment": tree_body(a=b"1"),
+    "tree/feedback": tree_body(a=b"1"),
+    "part": b"1",
+}
+"""The bodies of requests that are no forms."""
 
 OTHERS = {"healthz", "readyz", "metrics", "/", "/healthz", "/readyz"}
 OTHERS |= {r"static/style\.css", r"favicon\.ico"}
@@ -149,9 +168,9 @@ def counted() -> Iterator[list[str]]:
 async def send(api: Api, name: str) -> Reply:
     method, (words, *names), caller, fields = REQUESTS[name]
     path = (*words.split("/"), *names)
-    if method == "POST":
+    if method == "POST" and name not in BODIES:
         return await api.post(*path, user=caller, **fields)
-    return await api.send(method, *path, query={"user": caller, **fields})
+    return await api.send(method, *path, query={"user": caller, **fields}, body=BODIES.get(name))
 
 
 async def statements_of(api: Api, name: str) -> list[str]:

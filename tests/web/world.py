@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timezone
 from unittest.mock import patch
 
@@ -46,6 +47,16 @@ def stored(path: str) -> StoredFile:
     """One of the files of this world, as a row holds it."""
     content = CONTENTS[path]
     return StoredFile(path, sha256(content), md5(content), len(content))
+
+
+def tree_body(*, unsent: dict[str, bytes] | None = None, **files: bytes) -> bytes:
+    """A body of ``POST tree/...``: files that it contains, and files that it only names."""
+    entries = [
+        {"path": path, "sha256": sha256(content).hex(), "size": len(content), "sent": sent}
+        for sent, contents in ((True, files), (False, unsent or {}))
+        for path, content in contents.items()
+    ]
+    return json.dumps({"files": entries}).encode() + b"\n" + b"".join(files.values())
 
 
 def store_contents(blobs: BlobStore) -> None:

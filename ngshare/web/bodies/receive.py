@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
+import io
 import socket
 import sys
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import IO, Any, cast
 
 from tornado.httputil import HTTPHeaders
 from tornado.web import stream_request_body
 
-from ngshare.errors import ExchangeError, TooLarge
+from ngshare.errors import BadRequest, ExchangeError, TooLarge
 from ngshare.web.base import BaseHandler
 from ngshare.web.bodies.fields import parse_spooled
 from ngshare.web.bodies.spool import Body
@@ -105,6 +107,24 @@ class ApiHandler(BaseHandler):
         content_type = self.content_type()
         async with self.service.parsing_slot:
             return await self.service.in_file_thread(parse_spooled, content_type, body.file)
+
+    def open_body(self) -> IO[bytes]:
+        """Return the body as it arrived, as a file at its start. Raises BadRequest.
+
+        A body with ``Content-Encoding: gzip`` is decompressed as it is read, so read only as much
+        as is expected.
+        """
+        encoding = self.request.headers.get("Content-Encoding", "identity").lower()
+        body = self._body
+        file: IO[bytes] = io.BytesIO()
+        if body is not None and body.size:
+            file = io.BytesIO(body.content()) if body.file is None else body.file
+            file.seek(0)
+        if encoding == "gzip":
+            return cast(IO[bytes], gzip.GzipFile(fileobj=file))
+        if encoding != "identity":
+            raise BadRequest("Content-Encoding should be gzip, or none")
+        return file
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         if self._answered:
