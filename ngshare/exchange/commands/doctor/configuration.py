@@ -38,8 +38,8 @@ def check_configuration(settings: NbgraderConfig) -> Iterator[Finding]:
     if course == "*":
         yield wrong(
             "course_id",
-            "c.CourseDirectory.course_id = '*' is no course, and releases fail with it: remove "
-            "that line, since the plugin asks ngshare for your courses",
+            "c.CourseDirectory.course_id = '*' is no course, and nbgrader makes one of it in "
+            "its gradebook: remove that line, since the plugin asks ngshare for your courses",
         )
 
 
