@@ -36,6 +36,7 @@ ROOMS: dict[str, Room] = {
     "hub": Room(set(), set()),  # the Hub imports it
     "protocol": Room({"protocol", "errors"}, set()),  # runs in users' servers too
     "exchange": Room({"exchange", "protocol", "errors"}, set()),  # runs in users' servers
+    "exchange.address": Room({"exchange"}, {"requests"}),
     "exchange.archives": Room({"exchange", "protocol", "errors"}, {"requests", "urllib3"}),
     "exchange.connection": Room({"exchange"}, {"requests"}),
     "exchange.failures": Room(set(), {"requests", "urllib3"}),

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from itertools import islice
 from pathlib import Path
 
 from ngshare.errors import BadRequest
@@ -21,6 +22,9 @@ READ_SIZE = 2**20
 
 MAX_DEPTH = 100
 """The most folders within folders."""
+
+MAX_FILES = 100_000
+"""The most files: links to folders inside a folder can multiply them without end."""
 
 log = logging.getLogger("ngshare.exchange")
 
@@ -42,12 +46,16 @@ class Filter:
         if any(fnmatch(name, pattern) for pattern in self.ignore):
             log.debug("Ignored by name: %s", absolute)
             return False
-        if not absolute.is_file():
+        try:
+            status = absolute.stat()
+        except OSError:
+            return True  # the walk says what is wrong with it
+        if not stat.S_ISREG(status.st_mode):
             return True
         if self.include and not any(fnmatch(name, pattern) for pattern in self.include):
             log.debug("Ignored, not included: %s", absolute)
             return False
-        if self.max_file_size is not None and absolute.stat().st_size > 1000 * self.max_file_size:
+        if self.max_file_size is not None and status.st_size > 1000 * self.max_file_size:
             log.warning("Ignored, larger than %d kB: %s", self.max_file_size, absolute)
             return False
         return True
@@ -124,12 +132,14 @@ def scan_tree(
     """
     root = Path(os.path.realpath(folder))
     chosen = Filter(ignore, include, max_file_size)
-    paths = list(_walk(folder, root, "", chosen, [str(root)]))
+    paths = list(islice(_walk(folder, root, "", chosen, [str(root)]), MAX_FILES + 1))
+    if len(paths) > MAX_FILES:
+        raise ServiceError(f"The folder {folder} has more than {MAX_FILES} files: remove some")
     try:
         check_distinct_paths([path for path, _ in paths])
     except BadRequest as error:
         raise _illegal(error) from error
-    total = sum(absolute.stat().st_size for _, absolute in paths)
+    total = sum(_size(path, absolute) for path, absolute in paths)
     if max_dir_size is not None and total > 1000 * max_dir_size:
         raise ServiceError(
             f"The folder {folder} has {total // 1000} kB, more than the {max_dir_size} kB that are "
@@ -184,6 +194,13 @@ def _kind(path: str, absolute: Path, root: Path, above: list[str]) -> int:
     if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
         raise ServiceError(f"{path} is neither a file nor a folder: remove it")
     return mode
+
+
+def _size(path: str, absolute: Path) -> int:
+    try:
+        return absolute.stat().st_size
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _hash(path: str, absolute: Path) -> LocalFile:
