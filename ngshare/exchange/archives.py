@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tarfile
 import zlib
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from requests import RequestException, Response
 from urllib3.exceptions import HTTPError
@@ -26,6 +27,9 @@ READ_SIZE = 2**18
 
 MAX_INDEX = 2**28
 """The largest index of an archive, in bytes."""
+
+MAX_FAILURES = 5
+"""How often in a row the content of a file may break off before its first byte."""
 
 BROKEN = (tarfile.TarError, HTTPError, RequestException, EOFError, OSError, zlib.error)
 """What reading a stream raises that was cut off or damaged."""
@@ -54,21 +58,16 @@ def receive_archive(
     Raises Interrupted, and what :meth:`TreeWriter.write` raises.
     """
     with response:
-        response.raw.decode_content = True
+        content = cast(IO[bytes], _Content(response))
         try:
-            with tarfile.open(fileobj=response.raw, mode="r|", bufsize=READ_SIZE) as archive:
-                members = iter(archive)
-                trees = _read_index(archive, next(members, None))
+            with tarfile.open(fileobj=content, mode="r|", bufsize=READ_SIZE) as archive:
+                trees = _read_index(archive, archive.next())
                 with Progress("Receiving", sum(f.size for t in trees for f in t.files)) as progress:
                     for tree in trees:
                         with writer_for(tree) as writer:
                             for file in tree.files:
-                                member = next(members, None)
-                                _check_member(member, tree, file)
-                                assert member is not None
-                                content = archive.extractfile(member)
-                                assert content is not None, "a regular file"
-                                writer.write(file.path, _read(content, progress), file.sha256)
+                                pieces = _read(_open_member(archive, tree, file), progress)
+                                writer.write(file.path, pieces, file.sha256)
                             yield tree, writer
         except BROKEN as error:
             raise Interrupted("The connection to the exchange broke; try again") from error
@@ -95,12 +94,43 @@ def _parse_tree(entry: Mapping[str, Any]) -> ArchivedTree:
     )
 
 
-def _check_member(member: tarfile.TarInfo | None, tree: ArchivedTree, file: ManifestFile) -> None:
+def _open_member(archive: tarfile.TarFile, tree: ArchivedTree, file: ManifestFile) -> IO[bytes]:
+    """Return the content of the next member, which must be ``file``."""
+    member = archive.next()
     if member is None:
         raise Interrupted("The connection to the exchange broke; try again")
+    archive.members = []  # type: ignore[attr-defined]  # the archive would remember all members
     name = f"{tree.folder}/{file.path}" if tree.folder else file.path
     if not member.isreg() or member.name != name or member.size != file.size:
         raise ServiceError(f"The exchange sent {member.name!r} instead of {name!r}")
+    content = archive.extractfile(member)
+    assert content is not None, "a regular file"
+    return content
+
+
+class _Content:
+    """The content of a reply as a file: gzip is decompressed by pieces of bounded size.
+
+    The HTTP client would decompress as a whole what it has read.
+    """
+
+    def __init__(self, response: Response) -> None:
+        self._raw = response.raw
+        compressed = response.headers.get("Content-Encoding") == "gzip"
+        self._decompressor = zlib.decompressobj(wbits=31) if compressed else None
+
+    def read(self, size: int) -> bytes:
+        """Return up to ``size`` bytes; none at the end. Raises one of :data:`BROKEN`."""
+        if self._decompressor is None:
+            return self._raw.read(size, decode_content=False)
+        while not self._decompressor.eof:
+            packed = self._decompressor.unconsumed_tail
+            packed = packed or self._raw.read(READ_SIZE, decode_content=False)
+            if content := self._decompressor.decompress(packed, size):
+                return content
+            if not packed:
+                raise EOFError("The compressed reply was cut off")
+        return b""
 
 
 def _read(content: IO[bytes], progress: Progress) -> Iterator[bytes]:
@@ -123,23 +153,33 @@ def fetch_tree(
     response = connection.request(
         "GET", "archive", *kind, params=params, headers={"Accept-Encoding": "gzip"}
     )
-    single = TreeWriter(destination)
-    timestamp = None
-    with single:
+    # The writer is entered once, so that it survives an interruption.
+    with TreeWriter(destination) as writer:
+        timestamp = None
         try:
-            # The writer is entered here, so that it survives an interruption.
-            for tree, _ in receive_archive(response, lambda _: single.shared()):
+            for tree, _ in receive_archive(response, lambda _: writer.shared()):
                 timestamp = tree.timestamp
         except Interrupted:
-            manifest = connection.request_json("GET", "manifest", *kind, params=params)
-            timestamp = manifest.get("timestamp")
-            present = {file.path for file in single.files}
-            for file in parse_manifest(manifest["files"]):
-                if file.path not in present:
-                    pieces = fetch_file(connection, kind, params, file)
-                    single.write(file.path, pieces, file.sha256)
-        finished = single.finish()
-    return Manifest(finished.digest, finished.files, timestamp)
+            timestamp = _fetch_missing(connection, kind, params, writer)
+        manifest = writer.finish()
+    return Manifest(manifest.digest, manifest.files, timestamp)
+
+
+def _fetch_missing(
+    connection: Connection, kind: tuple[str, ...], params: Mapping[str, str], writer: TreeWriter
+) -> str | None:
+    """Download what a writer lacks of a tree, file by file; return the time of the submission."""
+    manifest = connection.request_json("GET", "manifest", *kind, params=params)
+    files, timestamp = parse_manifest(manifest["files"]), manifest.get("timestamp")
+    received = {file.path: file for file in writer.files}
+    if not received.items() <= {file.path: file for file in files}.items():
+        raise Interrupted("The files changed while they were received; try again")
+    if timestamp is not None:
+        params = {**params, "timestamp": timestamp}
+    for file in files:
+        if file.path not in received:
+            writer.write(file.path, fetch_file(connection, kind, params, file), file.sha256)
+    return timestamp
 
 
 def fetch_file(
@@ -165,13 +205,11 @@ def fetch_file(
         if received and response.status_code != 206:
             response.close()
             raise ServiceError(f"The file {file.path} changed while it was received; try again")
-        try:
-            with response:
-                for piece in response.iter_content(READ_SIZE):
-                    received += len(piece)
-                    failures = 0
-                    yield piece
-        except BROKEN as error:
-            failures += 1
-            if failures > 5:
-                raise Interrupted("The connection to the exchange broke; try again") from error
+        failures += 1
+        with response, contextlib.suppress(*BROKEN):
+            for piece in response.iter_content(READ_SIZE):
+                received += len(piece)
+                failures = 0
+                yield piece
+        if received < file.size and failures > MAX_FAILURES:
+            raise Interrupted("The connection to the exchange broke; try again")

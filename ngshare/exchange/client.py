@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from typing import Any, TypeVar
 from ngshare.exchange.archives import ArchivedTree, Interrupted, fetch_tree, receive_archive
 from ngshare.exchange.compatible import CompatibleClient
 from ngshare.exchange.connection import Connection
-from ngshare.exchange.downloads import TEMPORARY_PREFIX, Manifest, TreeWriter
+from ngshare.exchange.downloads import Manifest, TreeWriter
 from ngshare.exchange.local_trees import LocalTree
+from ngshare.exchange.plugin.temporary_folders import temporary_folder
 from ngshare.exchange.replies import parse_collection, parse_overview
 from ngshare.exchange.service_error import ServiceError
 from ngshare.exchange.uploads import send_tree
@@ -115,27 +117,33 @@ class ExchangeClient:
         remaining = {(each.student, each.timestamp): each for each in submissions}
 
         def place_one(each: SubmissionInfo, folder: Path) -> None:
-            place(each, folder)
             remaining.pop((each.student, each.timestamp), None)
+            place(each, folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
-        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=parent) as name:
-            folder = Path(name)
+        def fetch_archive() -> None:
             while remaining:
                 before = len(remaining)
                 try:
-                    self._call(
-                        lambda: self._fetch_archive(
-                            course, assignment, remaining, place_one, folder
-                        ),
-                        lambda: self._compatible.fetch_submissions(
-                            course, assignment, list(remaining.values()), place_one, folder
-                        ),
-                    )
+                    self._fetch_archive(course, assignment, remaining, place_one, folder)
                 except Interrupted:
                     if len(remaining) == before:
-                        raise
+                        break
                 else:
                     break
+            # Of a single submission, what is missing is requested file by file.
+            for each in list(remaining.values()):
+                target = folder / "submission"
+                self.fetch_submission(course, assignment, each.student, each.timestamp, target)
+                place_one(each, target)
+
+        with temporary_folder(parent or Path(tempfile.gettempdir())) as folder:
+            self._call(
+                fetch_archive,
+                lambda: self._compatible.fetch_submissions(
+                    course, assignment, list(remaining.values()), place_one, folder
+                ),
+            )
 
     def fetch_feedback(
         self, course: str, assignment: str, student: str, timestamp: str, destination: Path

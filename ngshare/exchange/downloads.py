@@ -5,19 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ngshare.errors import BadRequest
+from ngshare.exchange.plugin.temporary_folders import temporary_folder
 from ngshare.exchange.service_error import ServiceError
 from ngshare.protocol.manifests import ManifestFile, tree_digest
 from ngshare.protocol.trees import check_path
-
-TEMPORARY_PREFIX = ".ngshare-"
-"""The names of temporary folders begin so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +31,8 @@ class Manifest:
 class TreeWriter:
     """Writes a tree into a temporary folder beside its destination. A context manager.
 
-    Leaving it without :meth:`finish` leaves nothing behind.
+    Leaving it without :meth:`finish` leaves nothing behind. The folders of processes that were
+    killed are removed by the next one that writes there.
     """
 
     def __init__(self, destination: Path) -> None:
@@ -44,18 +41,17 @@ class TreeWriter:
         self._folder: Path | None = None
         self._paths: set[str] = set()
         self._folders: set[str] = set()
+        self._cleanup = contextlib.ExitStack()
 
     def __enter__(self) -> TreeWriter:
-        parent = self.destination.parent
-        with _errors_of(parent):
-            parent.mkdir(parents=True, exist_ok=True)
-            self._folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=parent))
-            self._folder.chmod(0o777 & ~_umask())
+        with _errors_of(self.destination.parent):
+            temporary = temporary_folder(self.destination.parent)
+            self._folder = self._cleanup.enter_context(temporary) / "tree"
+            self._folder.mkdir()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._cleanup.close()
 
     @contextlib.contextmanager
     def shared(self) -> Iterator[TreeWriter]:
@@ -126,9 +122,3 @@ def _errors_of(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ServiceError(f"Cannot write {path}: {error.strerror}") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

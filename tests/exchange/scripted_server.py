@@ -53,11 +53,11 @@ def answer(status: int, body: Any = b"", **headers: str) -> Reply:
     return send
 
 
-def cut(sent: bytes, length: int, **headers: str) -> Reply:
-    """Announce ``length`` bytes of a reply with status 200, and close after those of ``sent``."""
+def cut(sent: bytes, length: int, status: int = 200, **headers: str) -> Reply:
+    """Announce ``length`` bytes of a reply, and close after those of ``sent``."""
 
     def send(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
+        handler.send_response(status)
         for name, value in {"Content-Type": "application/json", **headers}.items():
             handler.send_header(name.replace("_", "-"), value)
         handler.send_header("Content-Length", str(length))
