@@ -14,12 +14,15 @@ from sqlalchemy import Connection, bindparam, select
 
 from ngshare.actions import submissions, tree_rows
 from ngshare.actions.access import Caller, Capability, require_capability_or_self, require_member
-from ngshare.db.models import Tree
-from ngshare.errors import NotFound
+from ngshare.db.models import File, Tree
+from ngshare.errors import BadRequest, NotFound
 from ngshare.protocol.times import parse_time
-from ngshare.protocol.trees import StoredFile
+from ngshare.protocol.trees import StoredFile, check_path
 
-_DIGEST = select(Tree.digest).where(Tree.id == bindparam("tree_id"))
+_SUMMARY = select(Tree.digest, Tree.file_count).where(Tree.id == bindparam("tree_id"))
+_FILE = select(File.path, File.sha256, File.md5, File.size).where(
+    File.tree_id == bindparam("tree_id"), File.path == bindparam("path")
+)
 
 
 class TreeKind(enum.Enum):
@@ -50,6 +53,20 @@ class TreeRef:
     """A tree: the id of its row, and the time (UTC) of its submission; None for a release."""
 
     id: int
+    submitted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TreeSummary:
+    """A tree whose files are read later: its id, digest, and number of files.
+
+    ``student`` and ``submitted_at`` (UTC) are those of its submission; None for a release.
+    """
+
+    id: int
+    digest: bytes
+    file_count: int
+    student: str | None
     submitted_at: datetime | None
 
 
@@ -88,5 +105,29 @@ class StoredTree:
 def read_tree(connection: Connection, caller: Caller, name: TreeName) -> StoredTree:
     """Return the tree of this name. Raises what :func:`require_tree` raises."""
     tree = require_tree(connection, caller, name)
-    digest = connection.execute(_DIGEST, {"tree_id": tree.id}).scalar_one()
+    digest, _ = connection.execute(_SUMMARY, {"tree_id": tree.id}).one()
     return StoredTree(tree.submitted_at, digest, tree_rows.list_files(connection, tree.id))
+
+
+def read_file(
+    connection: Connection, caller: Caller, name: TreeName, path: object
+) -> tuple[TreeRef, StoredFile]:
+    """Return the file at ``path`` in the tree of this name; ``path`` is as the client sent it.
+
+    Raises what :func:`require_tree` raises, and then BadRequest for an illegal path, and NotFound.
+    """
+    tree = require_tree(connection, caller, name)
+    if not isinstance(path, str) or not path:
+        raise BadRequest("Please supply path")
+    values = {"tree_id": tree.id, "path": check_path(path)}
+    row = connection.execute(_FILE, values).one_or_none()
+    if row is None:
+        raise NotFound("File not found")
+    return tree, StoredFile(*row)
+
+
+def find_tree(connection: Connection, caller: Caller, name: TreeName) -> TreeSummary:
+    """Return the tree of this name, to be read later. Raises what :func:`require_tree` raises."""
+    tree = require_tree(connection, caller, name)
+    digest, count = connection.execute(_SUMMARY, {"tree_id": tree.id}).one()
+    return TreeSummary(tree.id, digest, count, name.student, tree.submitted_at)

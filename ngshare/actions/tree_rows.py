@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, insert, select
 
 from ngshare.actions.access import Caller
+from ngshare.actions.chunks import chunks
 from ngshare.db.models import File, ReplacedTree, Tree
 from ngshare.protocol.manifests import LOST_DIGEST, ManifestFile, tree_digest
 from ngshare.protocol.trees import StoredFile
@@ -15,6 +16,7 @@ from ngshare.protocol.trees import StoredFile
 _INSERT_TREE = insert(Tree).returning(Tree.id)
 _INSERT_FILE = insert(File)
 _INSERT_REPLACED = insert(ReplacedTree)
+_SELECT_FILES = select(File.tree_id, File.path, File.sha256, File.md5, File.size)
 _FILES = (
     select(File.path, File.sha256, File.md5, File.size)
     .where(File.tree_id == bindparam("tree_id"))
@@ -60,6 +62,18 @@ def list_files(connection: Connection, tree_id: int | None) -> list[StoredFile]:
     if tree_id is None:
         return []
     return [StoredFile(*row) for row in connection.execute(_FILES, {"tree_id": tree_id}).all()]
+
+
+def list_files_of_trees(
+    connection: Connection, tree_ids: Sequence[int]
+) -> dict[int, list[StoredFile]]:
+    """Return the files of trees, sorted by path, by the id of the tree."""
+    files: dict[int, list[StoredFile]] = {tree_id: [] for tree_id in tree_ids}
+    for chunk in chunks(tree_ids):
+        query = _SELECT_FILES.where(File.tree_id.in_(chunk)).order_by(File.tree_id, File.path)
+        for tree_id, path, sha256, md5, size in connection.execute(query).all():
+            files[tree_id].append(StoredFile(path, sha256, md5, size))
+    return files
 
 
 def mark_replaced(

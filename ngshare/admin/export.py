@@ -22,10 +22,10 @@ from sqlalchemy import Connection
 from ngshare.actions import access, audit, audit_query, trash, tree_rows
 from ngshare.actions.access import Caller, Capability
 from ngshare.admin import export_index, export_rows
-from ngshare.admin.archive_paths import PortablePaths
 from ngshare.admin.progress import StartProgress
 from ngshare.blobs import BlobMissing, BlobStore
 from ngshare.errors import NotFound, Unavailable
+from ngshare.protocol.portable_paths import PortablePaths
 from ngshare.protocol.times import format_time
 from ngshare.protocol.trees import StoredFile
 

@@ -13,7 +13,6 @@ from sqlalchemy import Connection
 from traitlets import Unicode
 
 from ngshare.actions import audit
-from ngshare.admin.archive_paths import portable_name
 from ngshare.admin.export import ExportReport, export_course, require_exportable
 from ngshare.commands.base import (
     EXIT_DAMAGE,
@@ -25,6 +24,7 @@ from ngshare.commands.base import (
 )
 from ngshare.commands.formatting import format_count, format_size
 from ngshare.files import durable_rename
+from ngshare.protocol.portable_paths import portable_name
 
 
 class Export(Command):

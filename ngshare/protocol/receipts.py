@@ -54,6 +54,8 @@ def parse_receipt(value: object) -> Receipt:
 
     Raises BadRequest when it is malformed. The signature is not verified.
     """
+    if value is None or value == "":
+        raise BadRequest("Please supply receipt")
     if not isinstance(value, dict):
         raise BadRequest("A receipt should be an object")
     receipt = Receipt(

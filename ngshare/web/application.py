@@ -11,7 +11,9 @@ from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, RequestHandler
 
 from ngshare.web.api import (
+    archives,
     assignments,
+    contents,
     courses,
     feedback,
     file_parts,
@@ -94,7 +96,7 @@ def routes(prefix: str, *, hub: bool) -> list[Route]:
     """Return every path, as a pattern, with its handler. ``hub`` adds the login at the Hub."""
     modules = (
         *(start, courses, roster, assignments, submissions, feedback, reports, health),
-        *(overview, manifests, receipts, tree_uploads, file_parts),
+        *(overview, manifests, contents, archives, receipts, tree_uploads, file_parts),
         debug_records,
     )
     relative: list[Route] = [route for module in modules for route in module.routes]

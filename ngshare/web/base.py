@@ -30,6 +30,7 @@ from ngshare.errors import (
 from ngshare.protocol import names
 from ngshare.web.auth.hub_client import SERVICE_NAMES
 from ngshare.web.bodies.fields import parse_body
+from ngshare.web.bodies.json_text import decode_json
 from ngshare.web.bodies.urlencoded import parse_form
 from ngshare.web.in_flight import InFlightHandler
 from ngshare.web.monitoring.log_fields import fields
@@ -136,6 +137,16 @@ class BaseHandler(HubOAuthenticated, InFlightHandler):  # type: ignore[misc]  # 
     def value(self, name: str) -> Any:
         """Return a field as it was sent: text, or in a JSON body any JSON value; None if absent."""
         return self._fields.get(name)
+
+    async def json_value(self, name: str, message: str) -> Any:
+        """Return a field as a JSON value, also if it was sent as text; None if absent.
+
+        Raises BadRequest with this message when the text is no JSON.
+        """
+        value = self.value(name)
+        if isinstance(value, str) and value:
+            return await self.service.in_file_thread(decode_json, value, message)
+        return value
 
     def field(self, name: str) -> str | None:
         """Return a short text field, stripped; None if absent. Raises BadRequest for no text."""

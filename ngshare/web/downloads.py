@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pybase64
 
 from ngshare.actions import audit
+from ngshare.actions.stored_trees import TreeKind
 from ngshare.blobs import BlobMissing, BlobStore
 from ngshare.errors import Unavailable
 from ngshare.protocol import trees
@@ -33,12 +36,31 @@ READ_SIZE = 3 * 2**14
 They stay in memory for as long as the client reads nothing.
 """
 
+PIECE = 2**17
+"""The bytes of a file that are read and sent at once as they are, in an archive or by itself."""
+
+READ_EVENTS = {
+    TreeKind.RELEASE: "assignment fetched",
+    TreeKind.SUBMISSION: "submission collected",
+    TreeKind.FEEDBACK: "feedback fetched",
+}
+"""The events of the audit log for the contents of trees that were sent."""
+
 Source = tuple[StoredFile, bool]
 """A file, and True if the store has its blob, in the recorded size."""
 
 
 class DownloadHandler(ApiHandler):
     """Reply with directory trees."""
+
+    @property
+    def accepts_gzip(self) -> bool:
+        """Return whether the client accepts a reply that is compressed with gzip."""
+        codings = self.request.headers.get("Accept-Encoding", "").lower().replace(" ", "")
+        return any(
+            coding == "gzip" and not re.fullmatch(r"q=0(\.0*)?", weight)
+            for coding, _, weight in (each.partition(";") for each in codings.split(","))
+        )
 
     async def reply_tree(
         self,
@@ -71,10 +93,11 @@ class DownloadHandler(ApiHandler):
                 await self.send(head, tree)
         else:
             await self._stream(
-                head, await service.in_file_thread(_check_blobs, service.blobs, files)
+                head, await service.in_file_thread(check_blobs, service.blobs, files)
             )
         if files and self._finished:
-            self._log_read(event, files=len(files), **fields)
+            _, _, *student = self.path_args
+            self.log_read(event, student[0] if student else None, files=len(files), **fields)
 
     def _set_headers(self, length: int) -> None:
         self.set_header("Content-Type", "application/json")
@@ -82,7 +105,7 @@ class DownloadHandler(ApiHandler):
 
     def _encode(self, files: Sequence[StoredFile], cached: bool) -> bytes:
         """Return a tree as JSON with the end of the reply; cache it if no file is lost. Blocks."""
-        sources = _check_blobs(self.service.blobs, files)
+        sources = check_blobs(self.service.blobs, files)
         # Whole files: each piece costs four system calls, after which threads wait for each other.
         encoded = b"".join(encode_tree(self.service.blobs, sources, 3 * MAX_CACHED))
         if cached and all(present for _, present in sources):
@@ -93,12 +116,21 @@ class DownloadHandler(ApiHandler):
         """Send ``head`` and a tree in pieces, each of which is read when the client is ready."""
         pieces = encode_tree(self.service.blobs, sources)
         self._set_headers(len(head) + encoded_size(sources))
-        try:
+        with self.cut_off_when_missing():
             async with self.sending():
                 piece: bytes | None = head
                 while piece is not None:
                     await self.send_piece(piece)
                     piece = await self.service.in_file_thread(next, pieces, None)
+
+    @contextlib.contextmanager
+    def cut_off_when_missing(self) -> Iterator[None]:
+        """Close the connection when a file cannot be read after the reply has begun.
+
+        The client then knows that the reply is not complete.
+        """
+        try:
+            yield
         except (BlobMissing, Unavailable):
             log.error(
                 "Cut off %s %s: a file was there when the reply began, and is not any more",
@@ -107,18 +139,12 @@ class DownloadHandler(ApiHandler):
             )
             self.close_connection()
 
-    def _log_read(self, event: str, **detail: Any) -> None:
-        """Write an event of the audit log about the path's course, assignment and student."""
-        course, assignment, *student = self.path_args
+    def log_read(self, event: str, student: str | None, **detail: Any) -> None:
+        """Write an event of the audit log about the path's course and assignment."""
+        course, assignment = self.path_args[:2]
         self.service.reads.add(
             audit.ReadEvent(
-                audit.now(),
-                self.caller.name,
-                event,
-                course,
-                assignment,
-                student[0] if student else None,
-                detail,
+                audit.now(), self.caller.name, event, course, assignment, student, detail
             )
         )
 
@@ -151,6 +177,20 @@ def encode_tree(
     yield before.removesuffix(b", ") + b"]}"
 
 
+def read_file(blobs: BlobStore, file: StoredFile, start: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes of a file from ``start`` until before ``end``, in small pieces. Blocks.
+
+    Raises BlobMissing, also when the blob is shorter than the row says, and Unavailable.
+    """
+    assert file.sha256 is not None, "a file without a digest has no blob"
+    for position in range(start, end, PIECE):
+        size = min(PIECE, end - position)
+        piece = b"".join(blobs.open(file.sha256, position, size))
+        if len(piece) != size:
+            raise BlobMissing(file.sha256)
+        yield piece
+
+
 def encoded_size(sources: Sequence[Source]) -> int:
     """Return the number of bytes that :func:`encode_tree` yields."""
     size = len(b"[]}") - (len(b", ") if sources else 0)
@@ -171,12 +211,12 @@ def _head(file: StoredFile) -> bytes:
     )
 
 
-def _check_blobs(blobs: BlobStore, files: Sequence[StoredFile]) -> list[Source]:
+def check_blobs(blobs: BlobStore, files: Sequence[StoredFile]) -> list[Source]:
     """Return the files, each with True if the store has its blob; log the others."""
-    return [(file, _has_blob(blobs, file)) for file in files]
+    return [(file, has_blob(blobs, file)) for file in files]
 
 
-def _has_blob(blobs: BlobStore, file: StoredFile) -> bool:
+def has_blob(blobs: BlobStore, file: StoredFile) -> bool:
     """Return whether the store has a file's blob, in the recorded size; log an error if not."""
     if file.sha256 is None:  # lost before ngshare 1.0 adopted the site
         return False

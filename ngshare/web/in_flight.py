@@ -39,11 +39,12 @@ class InFlightHandler(RequestHandler):
         self.received = len(self.request.body)
         self._in_flight = True
         self._transfer: Transfer | None = None
+        self._sent_in_pieces = 0
 
     @property
     def sent(self) -> int:
         """Return the size of the reply's body in bytes, once the reply is finished."""
-        return int(self._headers.get("Content-Length", 0))
+        return int(self._headers.get("Content-Length", self._sent_in_pieces))
 
     async def send(self, *bodies: bytes) -> None:
         """Send a reply's body, piece by piece as the client reads it. Its length is set already."""
@@ -71,6 +72,7 @@ class InFlightHandler(RequestHandler):
         """Write a piece of the reply to the connection; return when the client has taken it."""
         self.write(piece)
         await self.flush()
+        self._sent_in_pieces += len(piece)
         if self._transfer is not None:
             self._transfer.count(len(piece))
 

@@ -66,6 +66,13 @@ FILES = [
     Check("files", '[{"path": "/", "content": ""}]', tree(a="1"), (400, "Illegal path")),
 ]
 
+COLLECT = [
+    COURSE_EXISTS,
+    INSTRUCTOR_ONLY,
+    ASSIGNMENT_EXISTS,
+    PARTICIPANT,
+    Check("before", "soon", NEVER, (400, "Time format incorrect")),
+]
 READ_WORK = [
     COURSE_EXISTS,
     INSTRUCTOR_ONLY,
@@ -152,13 +159,7 @@ ORDER: dict[str, list[Check]] = {
         TIME_PARSED,
         SUBMITTED,
     ],
-    "GET collection/{course}/{assignment}": [
-        COURSE_EXISTS,
-        INSTRUCTOR_ONLY,
-        ASSIGNMENT_EXISTS,
-        PARTICIPANT,
-        Check("before", "soon", NEVER, (400, "Time format incorrect")),
-    ],
+    "GET collection/{course}/{assignment}": COLLECT,
     "GET manifest/assignment/{course}/{assignment}": [
         COURSE_EXISTS,
         MEMBER_ONLY,
@@ -166,6 +167,14 @@ ORDER: dict[str, list[Check]] = {
     ],
     "GET manifest/submission/{course}/{assignment}/{student}": READ_WORK,
     "GET manifest/feedback/{course}/{assignment}/{student}": READ_WORK,
+    "GET content/submission/{course}/{assignment}/{student}": [
+        *READ_WORK,
+        Check("path", None, "/", (400, "Please supply path")),
+        Check("path", "/", "none", (400, "Illegal path")),
+        Check("path", "none", "first.txt", (404, "File not found")),
+    ],
+    "GET archive/submission/{course}/{assignment}/{student}": READ_WORK,
+    "GET archive/submissions/{course}/{assignment}": COLLECT,
 }
 
 

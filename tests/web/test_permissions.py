@@ -114,6 +114,15 @@ GET /api/manifest/assignment/Physics_101/ps1 MEMBER 401 403 403 200 200 200 403 
 GET /api/manifest/submission/Physics_101/ps1/sam INSTRUCTOR_OR_SELF 401 403 403 200 403 200 403 200
 GET /api/manifest/feedback/Physics_101/ps1/sam INSTRUCTOR_OR_SELF 401 403 403 200 403 200 403 200
 
+GET /api/content/assignment/Physics_101/ps1 MEMBER             401 403 403 200 200 200 403 200
+GET /api/content/submission/Physics_101/ps1/sam INSTRUCTOR_OR_SELF 401 403 403 200 403 200 403 200
+GET /api/content/feedback/Physics_101/ps1/sam INSTRUCTOR_OR_SELF 401 403 403 200 403 200 403 200
+GET /api/archive/assignment/Physics_101/ps1 MEMBER             401 403 403 200 200 200 403 200
+GET /api/archive/submission/Physics_101/ps1/sam INSTRUCTOR_OR_SELF 401 403 403 200 403 200 403 200
+GET /api/archive/feedback/Physics_101/ps1/sam INSTRUCTOR_OR_SELF 401 403 403 200 403 200 403 200
+GET    /api/archive/submissions/Physics_101/ps1 INSTRUCTOR     401 403 403 403 403 200 403 200
+POST   /api/archive/submissions/Physics_101/ps1 INSTRUCTOR     401 403 403 403 403 200 403 200
+
 GET    /api/receipt/Physics_101/ps1/sam     INSTRUCTOR_OR_SELF 401 403 403 200 403 200 403 200
 POST   /api/receipts/verify                 INSTRUCTOR_OR_SELF 401 403 403 200 403 200 403 200
 GET    /api/receipt-key                     PUBLIC             200 200 200 200 200 200 200 200
@@ -130,6 +139,11 @@ FIELDS = {
     "POST /api/initialize-Data6ase": {"action": "clear"},
     "GET /api/feedback": {"timestamp": FIRST},
     "GET /api/manifest/feedback": {"timestamp": FIRST},
+    "GET /api/content/assignment": {"path": "problems.ipynb"},
+    "GET /api/content/submission": {"path": "second.txt"},
+    "GET /api/content/feedback": {"path": "marks.html", "timestamp": FIRST},
+    "GET /api/archive/feedback": {"timestamp": FIRST},
+    "POST /api/archive/submissions": {"submissions": "[]"},
     "POST /api/receipts/verify": {"receipt": json.dumps(RECEIPT)},
     "POST /api/instructor": PERSON,
     "POST /api/student": PERSON,

@@ -100,6 +100,28 @@ REQUESTS: dict[str, tuple[str, tuple[str, ...], str, dict[str, str]]] = {
     "manifest": ("GET", ("manifest/assignment", COURSE, ASSIGNMENT), STUDENT, {}),
     "manifest of a submission": ("GET", ("manifest/submission", *OWN), STUDENT, {}),
     "manifest of feedback": ("GET", ("manifest/feedback", *OWN), STUDENT, {"timestamp": FIRST}),
+    "content": (
+        "GET",
+        ("content/assignment", COURSE, ASSIGNMENT),
+        STUDENT,
+        {"path": "problems.ipynb"},
+    ),
+    "content of a submission": (
+        *("GET", ("content/submission", *OWN), STUDENT),
+        {"path": "first.txt", "timestamp": FIRST},
+    ),
+    "content of feedback": (
+        *("GET", ("content/feedback", *OWN), STUDENT),
+        {"path": "marks.html", "timestamp": FIRST},
+    ),
+    "archive": ("GET", ("archive/assignment", COURSE, ASSIGNMENT), STUDENT, {}),
+    "archive of a submission": ("GET", ("archive/submission", *OWN), STUDENT, {}),
+    "archive of feedback": ("GET", ("archive/feedback", *OWN), STUDENT, {"timestamp": FIRST}),
+    "archive of all": ("GET", ("archive/submissions", COURSE, ASSIGNMENT), INSTRUCTOR, {}),
+    "archive of some": (
+        *("POST", ("archive/submissions", COURSE, ASSIGNMENT), INSTRUCTOR),
+        {"submissions": json.dumps([{"student_id": STUDENT, "timestamp": FIRST}])},
+    ),
     "receipt": ("GET", ("receipt", *OWN), STUDENT, {}),
     "receipt, verify": ("POST", ("receipts/verify",), STUDENT, {"receipt": json.dumps(RECEIPT)}),
     "receipt, key": ("GET", ("receipt-key",), STUDENT, {}),
@@ -146,7 +168,7 @@ def _fill(database: Database) -> None:
             database.write(assignments.release_assignment, instructor, COURSE, f"more{at}", files)
             for name in (STUDENT, people[at].username):
                 database.write(submissions.submit, Caller(name), COURSE, ASSIGNMENT, files)
-            own = (COURSE, ASSIGNMENT, STUDENT, FIRST, files)
+            own = (COURSE, ASSIGNMENT, STUDENT, FIRST, [stored("marks.html")])
             database.write(feedback.give_feedback, instructor, *own)
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 from ngshare.actions import receipts
 from ngshare.actions.receipts import InvalidReceipt
-from ngshare.errors import BadRequest
 from ngshare.protocol.receipts import format_receipt, parse_receipt
-from ngshare.web.bodies.json_text import decode_json
 from ngshare.web.bodies.receive import ApiHandler
 from ngshare.web.route_access import Audience, allow
 
@@ -40,7 +37,7 @@ class Verification(ReceiptHandler):
 
     @allow(Audience.INSTRUCTOR_OR_SELF)
     async def post(self) -> None:
-        receipt = parse_receipt(self._decoded())
+        receipt = parse_receipt(await self.json_value("receipt", "Receipt cannot be JSON decoded"))
         await self.ensure_key()
         try:
             files = await self.run_read(receipts.require_received, receipt)
@@ -65,15 +62,6 @@ class Verification(ReceiptHandler):
             f"{receipt.bytes} bytes"
         )
         self.reply(valid=True, message=message)
-
-    def _decoded(self) -> Any:
-        """Return the field ``receipt`` as a JSON value; in a form it is JSON text."""
-        value = self.short_value("receipt")
-        if value is None:
-            raise BadRequest("Please supply receipt")
-        if not isinstance(value, str):
-            return value
-        return decode_json(value, "Receipt cannot be JSON decoded")
 
 
 class PublicKey(ReceiptHandler):

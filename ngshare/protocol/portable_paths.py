@@ -39,6 +39,10 @@ class PortablePaths:
         self._assigned: dict[tuple[str, str], str] = {}
         self._taken: set[tuple[str, str]] = set()
 
+    def reserve(self, name: str) -> None:
+        """Map no path to this name at the top of the archive."""
+        self._taken.add(("", name.casefold()))
+
     def path(self, path: str) -> str:
         """Return the portable path for ``path``; the same one on every call."""
         folder = ""

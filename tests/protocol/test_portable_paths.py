@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ngshare.admin.archive_paths import MAX_NAME_BYTES, PortablePaths, portable_name
+from ngshare.protocol.portable_paths import MAX_NAME_BYTES, PortablePaths, portable_name
 
 
 @pytest.mark.parametrize(
