@@ -1,4 +1,4 @@
-"""Every setting of the plugin is in docs/nbgrader.md."""
+"""Every setting of the plugin and every command for users is in docs/nbgrader.md."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from traitlets import HasTraits
 from traitlets.config import Config
 
 from ngshare.exchange import configure_exchange
+from ngshare.exchange.commands.course import COMMANDS
+from ngshare.exchange.commands.management import NAMES
 
 TEXT = (Path(__file__).parents[2] / "docs" / "nbgrader.md").read_text()
 
@@ -31,3 +33,9 @@ def settings() -> set[str]:
 @pytest.mark.parametrize("setting", sorted(settings()))
 def test_setting_is_documented(setting: str) -> None:
     assert f"| `{setting}` |" in TEXT
+
+
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
+def test_command_is_documented(command: str) -> None:
+    assert f"\n| `{command}" in TEXT
+    assert f"`{NAMES.get(command, command)}" in TEXT

@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.hubstub import SCOPE, HubStub
 from tests.process.site import Site
@@ -91,8 +99,13 @@ def _running(server: socketserver.TCPServer) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def http_server(answer: Callable[[str, str], Answer]) -> Iterator[str]:
-    """Run an HTTP server with these answers to a method and a path; yield its address."""
+def http_server(
+    answer: Callable[[str, str], Answer], certificate: Path | None = None
+) -> Iterator[str]:
+    """Run an HTTP server with these answers to a method and a path; yield its address.
+
+    certificate: a PEM file with a certificate and its key, for HTTPS.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def respond(self) -> None:
@@ -110,5 +123,31 @@ def http_server(answer: Callable[[str, str], Answer]) -> Iterator[str]:
         def log_message(self, *arguments: Any) -> None:
             """Log nothing."""
 
-    with _running(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
-        yield f"http://127.0.0.1:{port}"
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    with _running(server) as port:
+        yield f"http{'s' if certificate else ''}://127.0.0.1:{port}"
+
+
+def write_certificate(path: Path) -> None:
+    """Write a certificate for 127.0.0.1, which is its own authority, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(timezone.utc)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(address, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + private)

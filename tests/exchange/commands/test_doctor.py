@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
 import sys
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -20,6 +19,7 @@ from tests.exchange.commands.doctor_servers import (
     http_server,
     hub_site,
     plain_server,
+    write_certificate,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -311,18 +311,27 @@ def test_a_limit_of_a_proxy(place: Place, course: str) -> None:
 
 
 @finds("the certificate is of an authority that the server does not know")
-def test_a_certificate(place: Place, course: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import requests
+def test_a_certificate(place: Place, course: str) -> None:
+    certificate = place.folder.parent / "certificate.pem"
+    write_certificate(certificate)
+    with http_server(answering(HEALTHY), certificate) as url:
+        place.set(NGSHARE_URL=f"{url}/services/ngshare")
+        assert "REQUESTS_CA_BUNDLE" in place.mistake()
+        place.set(REQUESTS_CA_BUNDLE=str(certificate))
+        assert any(line.startswith("ok proxy") for line in place.run()[1])
 
-    def refuse(*arguments: object, **options: object) -> None:
-        raise requests.exceptions.SSLError(
-            ssl.SSLCertVerificationError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed")
-        )
 
-    place.set(NGSHARE_URL="https://hub.example.edu/services/ngshare")
-    monkeypatch.setattr(requests, "request", refuse)
-    assert "REQUESTS_CA_BUNDLE" in place.mistake()
-    monkeypatch.undo()
+@finds("`HTTP_PROXY` leads to a proxy that does not reach the Hub")
+def test_a_proxy_of_the_environment(place: Place, course: str) -> None:
+    place.set(HTTP_PROXY="http://user:secret@127.0.0.1:9", NO_PROXY=None)
+    mistake = place.mistake()
+    assert "add 127.0.0.1 to $NO_PROXY" in mistake
+    assert "secret" not in mistake
+    with http_server(answering((403, {}, b"<html>Squid</html>"))) as url:
+        place.set(HTTP_PROXY=url)
+        assert "add 127.0.0.1 to $NO_PROXY" in place.mistake()
+    place.set(NO_PROXY="127.0.0.1")
+    assert place.run()[0] == 0
 
 
 @finds("HTTPS is asked of a port without it")

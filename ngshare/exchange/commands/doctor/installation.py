@@ -57,8 +57,8 @@ def _check_terminal() -> Finding:
         if folder is None:
             return wrong(
                 "terminal",
-                f"there is no {folders[0] / name}: pip install 'ngshare[exchange]' with "
-                f"{sys.executable}",
+                f"there is no {folders[0] / name}, which goes with the older plugin when that is "
+                f"uninstalled: {sys.executable} -m pip install --force-reinstall --no-deps ngshare",
             )
         found = shutil.which(name)
         if found is None:

@@ -82,6 +82,8 @@ def _find_proxy_fault(address: Address) -> str | None:
     except requests.exceptions.SSLError as error:
         return _explain_certificate(url, error)
     except requests.ConnectionError:
+        if proxy := _proxy_of_environment(url):
+            return _explain_environment(url, proxy)
         return (
             f"nobody listens at {urlsplit(url).netloc}: is the address right, and does the Hub's "
             "proxy run there? Set $NGSHARE_URL, or url= in configure_exchange"
@@ -98,6 +100,8 @@ def _find_proxy_fault(address: Address) -> str | None:
             f"administrator ({reply.status_code})"
         )
     if not _is_ngshare(reply):
+        if proxy := _proxy_of_environment(url):
+            return _explain_environment(url, proxy)
         return (
             f"what answers at {address.url} is not ngshare, but a page of the Hub or of another "
             f"program ({reply.status_code}): the Hub's base URL may be missing in the address "
@@ -110,6 +114,20 @@ def _find_proxy_fault(address: Address) -> str | None:
             "administrator to raise its limit (nginx: client_max_body_size)"
         )
     return None
+
+
+def _proxy_of_environment(url: str) -> str | None:
+    """Return the proxy to which the environment sends requests; None without one."""
+    proxies = requests.utils.get_environ_proxies(url)
+    return proxies.get(urlsplit(url).scheme) or proxies.get("all")
+
+
+def _explain_environment(url: str, proxy: str) -> str:
+    host = urlsplit(proxy).hostname or proxy  # without a password
+    return (
+        f"requests go to the proxy {host} of $HTTP_PROXY or $HTTPS_PROXY, which does not lead to "
+        f"ngshare: add {urlsplit(url).hostname} to $NO_PROXY in c.Spawner.environment of the Hub"
+    )
 
 
 def _find_identity_fault(address: Address) -> Finding | None:
