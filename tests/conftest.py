@@ -50,6 +50,7 @@ ON_DISK = (
 """Tests of durability and of disks, by the beginning of their path: their folders are on a disk."""
 
 SLOW = (
+    "hub/test_tabs.py",
     "hub/",
     "process/",
     "test_packaging.py",

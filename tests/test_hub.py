@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -308,9 +309,11 @@ def test_what_cannot_work_for_a_service_launched_elsewhere_is_refused(
 def test_the_example_keeps_everything_in_one_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    port = 20_000 + os.getpid() % 5000  # the system gives no program a port below 32768
+    monkeypatch.setenv("NGSHARE_HUB_PORT", str(port))
     monkeypatch.setenv("NGSHARE_HUB_DIR", str(tmp_path / "data"))
     c = PyFileConfigLoader("jupyterhub_config.py", str(EXAMPLES)).load_config()
-    assert c.JupyterHub.bind_url == "http://127.0.0.1:8000/"
+    assert c.JupyterHub.bind_url == f"http://127.0.0.1:{port}/"
     (service,) = c.JupyterHub.services
     assert service["command"][4:] == [
         *("--admins", "admin"),

@@ -53,9 +53,18 @@ class ExchangeClient:
         self._compatible = CompatibleClient(connection)
         self._is_older = False
 
-    def overview(self, course: str | None = None, assignment: str | None = None) -> Overview:
-        """Return the caller's courses, or one, with their assignments and own submissions."""
-        params = {"course": course, "assignment": assignment}
+    def overview(
+        self, course: str | None = None, assignment: str | None = None, *, counts: bool = False
+    ) -> Overview:
+        """Return the caller's courses, or one, with their assignments and own submissions.
+
+        counts: also count the students who have submitted, for callers who may grade.
+        """
+        params = {
+            "course": course,
+            "assignment": assignment,
+            "counts": "true" if counts else None,
+        }
         given = {name: value for name, value in params.items() if value is not None}
         return self._call(
             lambda: parse_overview(self.connection.request_json("GET", "overview", params=given)),

@@ -16,7 +16,7 @@ from tornado.escape import xhtml_escape
 from tornado.template import Loader
 
 from ngshare.exchange.connection import ServiceError
-from ngshare.exchange.server_extension import roster
+from ngshare.exchange.server_extension import roster, submission_counts
 from ngshare.exchange.server_extension.caller import Caller
 from ngshare.exchange.server_extension.formgrader_course import FormgraderCourse
 
@@ -36,7 +36,8 @@ def install(server: ServerApp, caller: Caller) -> None:
     settings["ngshare_course"] = course
     allow_frames()
     select_courses(course)
-    roster.install(course, caller)
+    roster.install(caller)
+    submission_counts.install(caller)
     path = url_path_join(settings["base_url"], COURSE_PAGE)
     server.web_app.add_handlers(".*$", [(path, CoursePageHandler)])  # type: ignore[no-untyped-call]
 

@@ -13,14 +13,14 @@ from typing import Any
 from nbgrader.server_extensions.formgrader import apihandlers
 from tornado import web
 
+from ngshare.exchange.client import ExchangeClient
 from ngshare.exchange.connection import ServiceError
 from ngshare.exchange.server_extension.caller import Caller
-from ngshare.exchange.server_extension.formgrader_course import FormgraderCourse
 
 FIELDS = ("first_name", "last_name", "email")
 
 
-def install(course: FormgraderCourse, caller: Caller) -> None:
+def install(caller: Caller) -> None:
     """Replace the methods of formgrader's handlers that list, add and change students."""
     put, get = apihandlers.StudentHandler.put, apihandlers.StudentCollectionHandler.get
 
@@ -28,9 +28,9 @@ def install(course: FormgraderCourse, caller: Caller) -> None:
     async def add_to_roster(self: apihandlers.StudentHandler, student: str) -> None:
         data = self.get_json_body() or {}
         fields = [data.get(field) or "" for field in FIELDS]
-        name = self.coursedir.course_id
+        course = self.coursedir.course_id
         try:
-            await asyncio.to_thread(caller.client.put_student, name, student.strip(), *fields)
+            await asyncio.to_thread(enroll, caller.client, course, student.strip(), *fields)
         except ServiceError as error:
             self.set_status(502)
             self.finish(json.dumps({"message": error.message}))
@@ -49,6 +49,16 @@ def install(course: FormgraderCourse, caller: Caller) -> None:
 
     apihandlers.StudentHandler.put = add_to_roster
     apihandlers.StudentCollectionHandler.get = list_with_roster
+
+
+def enroll(client: ExchangeClient, course: str, student: str, *fields: str) -> None:
+    """Add a student to the roster, or change the names of one who is in it.
+
+    fields: first name, last name, email. Without any, a student who is in the roster keeps theirs:
+    the page may have been loaded before somebody else added the student.
+    """
+    if any(fields) or student not in {each["username"] for each in client.students(course)}:
+        client.put_student(course, student, *fields)
 
 
 def copy_to_gradebook(students: list[dict[str, str | None]], gradebook: Any) -> None:
