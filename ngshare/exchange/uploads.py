@@ -16,8 +16,14 @@ from ngshare.protocol.manifests import PART_SIZE, format_manifest
 MIN_COMPRESSED = 1000
 """The bytes from which on a body is compressed, if that makes it smaller by a tenth."""
 
+MAX_ASKED = 1000
+"""The most files of one question for missing files."""
+
 ATTEMPTS = 5
 """How often the service may ask for more files before the tree is given up."""
+
+_SENT = ', "sent": true'
+"""What the manifest has in addition for a file that follows it."""
 
 
 def send_tree(
@@ -42,17 +48,21 @@ def send_tree(
     """
     files = {file.sha256: file for file in tree.files}  # each content once
     needed = {digest for digest in files if digest not in known}
+    received: dict[str, int] | None = None
     if _size(files[digest] for digest in needed) > PART_SIZE:
-        needed = _ask_missing(connection, course, assignment, tree)
+        needed, received = _ask_missing(connection, course, assignment, tree)
     uploaded: set[bytes] = set()
     headers = {"Content-Type": "application/vnd.ngshare.tree"}
     if key is not None:
         headers["Idempotency-Key"] = key
     for _ in range(ATTEMPTS):
-        inline = _choose_inline(files[digest] for digest in needed - uploaded)
+        inline = _choose_inline(tree, [files[digest] for digest in needed - uploaded])
         large = [files[each] for each in needed - uploaded - inline]
         if large:
-            _send_parts(connection, course, assignment, tree, large)
+            if received is None:
+                _, received = _ask_missing(connection, course, assignment, tree)
+            _send_parts(connection, course, large, received)
+            received = None
             uploaded |= {file.sha256 for file in large}
         body, encoding = _compress(_encode(tree, inline))
         try:
@@ -79,12 +89,12 @@ def _size(files: Iterable[LocalFile]) -> int:
     return sum(file.size for file in files)
 
 
-def _choose_inline(files: Iterable[LocalFile]) -> set[bytes]:
+def _choose_inline(tree: LocalTree, files: Iterable[LocalFile]) -> set[bytes]:
     """Return the digests of the files that fit into one request, the smallest first."""
-    chosen, total = set(), 0
+    chosen, total = set(), len(_encode(tree, ()))
     for file in sorted(files, key=lambda each: each.size):
-        total += file.size
-        if total > PART_SIZE:
+        total += file.size + len(_SENT)
+        if total > PART_SIZE and file.size:  # no part is empty
             break
         chosen.add(file.sha256)
     return chosen
@@ -113,33 +123,34 @@ def _compress(body: bytes) -> tuple[bytes, dict[str, str]]:
 
 def _ask_missing(
     connection: Connection, course: str, assignment: str, tree: LocalTree
-) -> set[bytes]:
-    return {bytes.fromhex(each) for each in _missing(connection, course, assignment, tree)[0]}
+) -> tuple[set[bytes], dict[str, int]]:
+    """Return the digests of the files that the service lacks, and how much of each has arrived.
 
-
-def _missing(
-    connection: Connection, course: str, assignment: str, tree: LocalTree
-) -> tuple[list[str], dict[str, int]]:
-    """Return the digests that the service lacks, and how much of each it has received."""
-    reply = connection.request_json(
-        "POST",
-        *("tree", "missing", course, assignment),
-        body=json.dumps({"files": format_manifest(tree.manifest)}).encode(),
-        headers={"Content-Type": "application/json"},
-        repeatable=True,
-    )
-    return reply["missing"], reply.get("received", {})
+    The manifest of many files is sent in several requests, as it may be above a proxy's limit.
+    """
+    missing: set[bytes] = set()
+    received: dict[str, int] = {}
+    for start in range(0, len(tree.files), MAX_ASKED):
+        manifest = format_manifest(tree.manifest[start : start + MAX_ASKED])
+        reply = connection.request_json(
+            "POST",
+            *("tree", "missing", course, assignment),
+            body=json.dumps({"files": manifest}).encode(),
+            headers={"Content-Type": "application/json"},
+            repeatable=True,
+        )
+        missing |= {bytes.fromhex(digest) for digest in reply["missing"]}
+        received |= reply.get("received", {})
+    return missing, received
 
 
 def _send_parts(
-    connection: Connection,
-    course: str,
-    assignment: str,
-    tree: LocalTree,
-    files: Collection[LocalFile],
+    connection: Connection, course: str, files: Collection[LocalFile], received: Mapping[str, int]
 ) -> None:
-    """Send files in parts, from where an interrupted attempt stopped."""
-    _, received = _missing(connection, course, assignment, tree)
+    """Send files in parts, each from where an interrupted attempt stopped.
+
+    received: the bytes that the service has already, by digest.
+    """
     total = _size(files)
     with Progress("Sending", total) as progress:
         for file in files:

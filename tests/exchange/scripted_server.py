@@ -75,6 +75,13 @@ def close(handler: BaseHTTPRequestHandler) -> None:
         handler.connection.shutdown(socket.SHUT_RDWR)
 
 
+class QuietServer(ThreadingHTTPServer):
+    """A server that prints nothing when a client closes the connection early."""
+
+    def handle_error(self, *_: object) -> None:
+        pass
+
+
 @contextlib.contextmanager
 def scripted_server() -> Iterator[ScriptedServer]:
     """Run a server in a thread."""
@@ -94,7 +101,7 @@ def scripted_server() -> Iterator[ScriptedServer]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = QuietServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     script = ScriptedServer(server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
