@@ -477,7 +477,7 @@ def test_the_notes_can_be_pasted_into_the_values_of_the_hub(helm: Helm) -> None:
     [nbgrader] = values["singleuser"]["extraFiles"].values()
     config = Config()
     exec(nbgrader["stringData"], {"get_config": lambda: config})
-    assert config.Exchange.url == "http://proxy-public/jh/services/ngshare"
+    assert "Exchange" not in config  # the plugin finds the address
     assert config.ExchangeFactory.list.startswith("ngshare.exchange.")
     assert "CourseDirectory" not in config  # with "*" as the course nothing can be released
 
