@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import content, growth, hub, memory, report
+from benchmarks import content, growth, hub, memory, plugins, report, unchanged
 from benchmarks.hub import Hub, HubSite, OursOnHub, PeerOnHub
 from benchmarks.processes import free_port
 from benchmarks.report import Verdict
@@ -28,7 +28,7 @@ from benchmarks.sites import (
 )
 from tests.postgres import find_programs, running_cluster
 
-PARTS = ("roster", "hub", "shapes", "growth", "memory")
+PARTS = ("roster", "unchanged", "hub", "plugins", "shapes", "growth", "memory")
 """What is measured besides the scenarios."""
 
 ROSTER = Scenario("roster", "import a roster of 800", lambda site: [], 100)
@@ -65,7 +65,9 @@ class Bench:
             with taking("scenarios and roster"):
                 self.beside(chosen)
         parts = {
+            "unchanged": self.unchanged,
             "hub": self.on_hub,
+            "plugins": self.plugins,
             "shapes": self.shapes,
             "growth": self.growth,
             "memory": self.memory,
@@ -124,6 +126,64 @@ class Bench:
                 found.append(report.health_verdict(rows["large"]["health"], "meanwhile"))
         self.keep("roster", rows)
         self.show(f"import a roster of {few}", text, found)
+
+    def unchanged(self) -> None:
+        """Submissions of a notebook and much data that is the assignment's."""
+        megabytes, students = (5, 4) if self.quick else (100, 50)
+        files = unchanged.data_files(megabytes * 10**6)
+        names = content.students(students)
+        kinds: list[type[Site]] = [Ours, *([Peer] if "peer" in self.kinds else [])]
+        counted = {}
+        for kind in kinds:  # one after the other: a form of this size takes much memory
+            name = kind.__name__.lower()
+            make = functools.partial(kind, name, self.folder / f"unchanged-{name}", names)
+            with self.sites([make]) as [site]:
+                unchanged.release(site, files)
+                if isinstance(site, Ours):
+                    counted["changed"] = unchanged.count_changed(site, files)
+                counted[f"whole, {name}"] = unchanged.count_whole(site, files)
+        self.keep("unchanged", {"megabytes": megabytes, "students": students, **counted})
+        text, found = report.unchanged(students, counted)
+        title = f"{megabytes} MB of unchanged data in an assignment, {students} submissions"
+        self.show(title, text, found)
+
+    def plugins(self) -> None:
+        """``nbgrader list`` and ``nbgrader collect`` with this plugin and the older one."""
+        found = plugins.programs()
+        if not hub.available() or "ours" not in found:
+            self.say("The Hub's proxy, or nbgrader, is missing: .ci/get-proxy, make install")
+            return
+        if "older" not in found:
+            self.say("The older plugin is missing: .ci/get-nbgrader")
+        counts = (2, 2, 2) if self.quick else (10, 20, 5)
+        students = content.students(4 if self.quick else 200)
+        running = Hub(self.folder / "plugins", free_port())
+        try:
+            running.wait_for_hub()
+            tokens = hub.make_tokens(running, students)
+            folder = self.folder / "plugins-ngshare"
+            make = functools.partial(OursOnHub, "ngshare", folder, running, tokens, students)
+            with self.sites([make]) as [site]:
+                assert isinstance(site, OursOnHub)
+                plugins.add_courses(site, *counts)
+                commands = {"list": plugins.list_assignments, "collect": plugins.collect}
+                if not self.quick:
+                    commands["--version"] = plugins.start
+                rows = {
+                    name: {title: run(site, program, name) for title, run in commands.items()}
+                    for name, program in found.items()
+                }
+        finally:
+            running.stop()
+        self.keep("plugins", rows)
+        text, verdicts = report.plugins(rows, len(students))
+        courses, assignments, submissions = counts
+        self.show(
+            f"nbgrader's commands: a list of {courses} courses x {assignments} assignments x "
+            f"{submissions} submissions, collect of {len(students)} students",
+            text,
+            verdicts,
+        )
 
     def on_hub(self) -> None:
         """The five GETs with tokens that the Hub must know: asked directly, and by the proxy."""

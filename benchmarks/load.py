@@ -10,6 +10,8 @@ from __future__ import annotations
 import bisect
 import contextlib
 import gc
+import hashlib
+import json
 import multiprocessing
 import os
 import resource
@@ -20,17 +22,21 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
-from benchmarks.content import encode_form, encode_serial
+from benchmarks.content import SERIAL, Files, encode_form, encode_serial
 
 BUFFER = 1 << 20
 HEALTH_EVERY = 0.02
 """Seconds between two questions whether the service is healthy."""
 RETRY_AFTER = 1.0
 """Seconds until what was refused is sent again, where the reply does not say when."""
+
+
+Parts = list[memoryview]
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,40 @@ class Request:
     data: bytes
     spots: tuple[int, ...] = ()
     rest: bytes = b""
+
+    def parts(self, serials: Iterator[int]) -> Parts:
+        """Return what is sent, with the next serial number, in pieces. Copies nothing."""
+        whole = memoryview(self.data)
+        parts = []
+        sent = 0
+        if self.spots:
+            serial = memoryview(encode_serial(next(serials)))
+            for spot in self.spots:
+                parts += [whole[sent:spot], serial]
+                sent = spot + len(serial)
+        return [*parts, whole[sent:], *([memoryview(self.rest)] if self.rest else [])]
+
+
+@dataclass(frozen=True)
+class TreeRequest(Request):
+    """A ``POST tree/submission`` in which one file is sent, with a serial number of its own.
+
+    The serial number is sent after ``data``, as the idempotency key, and after ``rest``, in the
+    file. The file's digest is sent after ``middle``, and ``after`` is the end of the file.
+    """
+
+    middle: bytes = b""
+    after: bytes = b""
+    hashed: Any = None
+    """The SHA-256 of the file up to the serial number, which is then near its end."""
+
+    def parts(self, serials: Iterator[int]) -> Parts:
+        serial = b"%0*d" % (SERIAL, next(serials) % 10**SERIAL)
+        digest = self.hashed.copy()
+        digest.update(serial + self.after)
+        hexadecimal = digest.hexdigest().encode()
+        pieces = (self.data, serial, self.middle, hexadecimal, self.rest, serial, self.after)
+        return [memoryview(piece) for piece in pieces]
 
 
 @dataclass(frozen=True)
@@ -118,14 +158,44 @@ def post_body(
     return Request(data, tuple(data.index(mark) for mark in marks), rest)
 
 
+def post_tree(path: str, files: Files, *, user: str) -> TreeRequest:
+    """A submission by a stand-alone service's user, in which only the first file is sent.
+
+    A serial number takes the place of six bytes near the end of that file, in the text of a figure.
+    """
+    (name, content), *others = files
+    start = content.rindex(b'"image/png": "')
+    place = content.index(b'"', start + 14) - 16
+    before, after = content[:place], content[place + SERIAL :]
+    manifest = [{"path": name, "size": len(content), "sent": True, "sha256": ""}]
+    manifest += [
+        {"path": path, "size": len(data), "sha256": _digest(data)} for path, data in others
+    ]
+    line = json.dumps({"files": manifest}).encode()
+    mark = line.index(b'"sha256": "') + 11
+    length = len(line) + 64 + 1 + len(content)
+    head = _head("POST", f"{path}?{encode_form({'user': user}).decode()}", None)
+    head += b"Content-Type: application/vnd.ngshare.tree\r\nContent-Length: %d\r\n" % length
+    return TreeRequest(
+        data=head + b"Idempotency-Key: ",
+        middle=b"\r\n\r\n" + line[:mark],
+        rest=line[mark:] + b"\n" + before,
+        after=after,
+        hashed=hashlib.sha256(before),
+    )
+
+
+@lru_cache(maxsize=100)
+def _digest(data: bytes) -> str:
+    """Return the SHA-256 of a file, which may be in the trees of many students."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def _head(method: str, path: str, token: str | None) -> bytes:
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Accept: */*"]
     if token:
         lines.append(f"Authorization: token {token}")
     return "\r\n".join([*lines, ""]).encode()
-
-
-Parts = list[memoryview]
 
 
 class Connection:
@@ -244,19 +314,11 @@ def _child(load: Load, core: int | None, health: Request | None, pipe: Any) -> N
 
 
 def sending(load: Load) -> Iterator[Parts]:
-    """The requests, one after the other, each with a serial number of its own. Copies nothing."""
+    """The requests, one after the other, each with a serial number of its own."""
     serials = count(load.first_serial)
     requests = load.requests if load.seconds is None else cycle(load.requests)
     for request in requests:
-        whole = memoryview(request.data)
-        parts = []
-        sent = 0
-        if request.spots:
-            serial = memoryview(encode_serial(next(serials)))
-            for spot in request.spots:
-                parts += [whole[sent:spot], serial]
-                sent = spot + len(serial)
-        yield [*parts, whole[sent:], *([memoryview(request.rest)] if request.rest else [])]
+        yield request.parts(serials)
 
 
 class _Drive:

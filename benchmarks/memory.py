@@ -93,7 +93,7 @@ def stuck_clients(site: Ours, count: int, seconds: float = 10.0) -> dict[str, fl
         [
             load.post_body(
                 f"{site.prefix}assignment/{COURSE}/large",
-                b"user=%s&files=%s" % (TEACHER.encode(), _quoted(large.encode())),
+                b"user=%s&files=%s" % (TEACHER.encode(), quote_form(large.encode())),
             )
         ],
         1,
@@ -158,7 +158,7 @@ def submissions(site: Ours, count: int, size: int, files: int = 1) -> list[Reque
         [{"path": f"{at}.bin", "content": encoded[min(at, 1)]} for at in range(files)]
     )
     before, mark, rest = tree.encode().partition(b64encode(b"000000"))
-    start, end = b"&files=" + _quoted(before), _quoted(rest)
+    start, end = b"&files=" + quote_form(before), quote_form(rest)
     return [
         load.post_body(
             f"{site.prefix}submission/{COURSE}/{OPEN}",
@@ -170,7 +170,7 @@ def submissions(site: Ours, count: int, size: int, files: int = 1) -> list[Reque
     ]
 
 
-def _quoted(text: bytes) -> bytes:
+def quote_form(text: bytes) -> bytes:
     """The text as in a form. For this much of it, ``quote_plus`` would take half a minute."""
     for plain, quoted in (
         (b"%", b"%25"),

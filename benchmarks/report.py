@@ -36,6 +36,13 @@ STUCK = 60 * 2**20
 """The most bytes more while hundreds of clients do not go on."""
 
 
+UNCHANGED = 0.01
+"""The most bytes of submissions of unchanged data, as a part of the compatible protocol's."""
+LIST_REQUESTS = 2
+"""The most requests of one ``nbgrader list``."""
+PLUGINS = {"ours": "this plugin", "older": "`ngshare_exchange` 0.5.2"}
+
+
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
@@ -235,6 +242,63 @@ def uploads(rows: Sequence[Row], stuck: Row, small: Row) -> tuple[str, list[Verd
     return text, found
 
 
+def unchanged(students: int, counted: dict[str, Row]) -> tuple[str, list[Verdict]]:
+    """Bytes of all submissions; those of the compatible protocol are counted once and multiplied.
+
+    counted: the bytes sent and stored for all submissions without the data, ``changed``, and for
+    one with the data, ``whole, ours`` and ``whole, peer``. ngshare stores the data once, so only
+    the peer shows what the compatible protocol stores.
+    """
+    changed = counted["changed"]
+    rows = [["only what changed", *(megabytes(changed[what]) for what in ("sent", "stored"))]]
+    found = []
+    for name, one in counted.items():
+        if not name.startswith("whole"):
+            continue
+        every = {what: one[what] * students for what in ("sent", "stored")}
+        stored = megabytes(every["stored"]) if name == "whole, peer" else "the same"
+        rows.append([name, megabytes(every["sent"]), stored])
+        for what in ("sent", "stored"):
+            if name == "whole, peer" or what == "sent":
+                part = changed[what] / every[what]
+                said = f"{what}: {part:.3%} of the compatible protocol's ({name})"
+                found.append(verdict(part <= UNCHANGED, said, f"≤ {UNCHANGED:.0%}"))
+    return grid(("all submissions", "sent", "stored"), rows), found
+
+
+def plugins(rows: dict[str, dict[str, Row]], students: int) -> tuple[str, list[Verdict]]:
+    """Each command of nbgrader with each plugin: its requests, its time, and what it showed.
+
+    students: how many have submitted, and are collected.
+    """
+    lines = [
+        [
+            f"`nbgrader {command}`, {PLUGINS[name]}",
+            f"{row['requests']:,}",
+            seconds(row["seconds"]),
+            f"{row['shown']:,}",
+        ]
+        for name, commands in rows.items()
+        for command, row in commands.items()
+    ]
+    ours = rows["ours"]
+    said = f"`nbgrader list` sends {ours['list']['requests']} requests"
+    found = [verdict(ours["list"]["requests"] <= LIST_REQUESTS, said, f"≤ {LIST_REQUESTS}")]
+    complete = ours["collect"]["shown"] == students
+    found.append(verdict(complete, f"collected: {ours['collect']['shown']}", f"{students}"))
+    if "older" in rows:
+        for command in ("list", "collect"):
+            row = ours[command]
+            older = rows["older"][command]
+            text = (
+                f"`nbgrader {command}` takes {row['seconds'] / older['seconds']:.2f} of the time "
+                f"and {row['requests']:,} requests instead of {older['requests']:,} (no bar)"
+            )
+            found.append((True, text))
+    head = ("command", "requests", "time", "assignments or submissions")
+    return grid(head, lines), found
+
+
 def summary(machine: dict[str, Any], options: str) -> str:
     """When, where and how."""
     return (
@@ -266,6 +330,11 @@ def seconds(value: float) -> str:
 def size(value: float) -> str:
     """An amount of memory, for people."""
     return f"{value / 2**20:,.0f} MiB"
+
+
+def megabytes(value: float) -> str:
+    """An amount of bytes sent or stored, for people."""
+    return f"{value / 1e6:,.1f} MB"
 
 
 def _count(rate: float) -> str:

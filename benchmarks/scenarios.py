@@ -39,6 +39,9 @@ SCENARIOS = [
     Scenario("list", "list all submissions (one of each student)", lambda site: site.lists(), 20),
     Scenario("collect", "collect", lambda site: site.collects(), 5),
     Scenario("feedback", "give feedback", lambda site: site.feedbacks(), 4, 1.0),
+    Scenario(
+        "resubmit", "submit again with one notebook changed", lambda site: site.resubmits(), 10, 1.0
+    ),
     # The last, because it makes a course more, which the lists of courses would hold.
     Scenario("cold", "fetch assignments, each once", lambda site: site.cold_fetches(), None),
 ]

@@ -163,6 +163,13 @@ class Site:
             for name in self.students
         ]
 
+    def resubmits(self) -> list[Request]:
+        """Every student changes one notebook, and hands the whole tree in again."""
+        return [
+            self.post_body(f"submission/{COURSE}/{OPEN}", name, *resubmission_form(name))
+            for name in self.students
+        ]
+
     def small_gets(self) -> list[Request]:
         """The five small GETs that ``nbgrader list`` and its page come to, of every student."""
         return [
@@ -250,6 +257,25 @@ class Ours(Site):
             *("--database", self.database, "--storage", f"{self.folder}/files", *self.arguments),
         ]
 
+    def resubmits(self) -> list[Request]:
+        """Every student changes one notebook, and sends that notebook.
+
+        The rest is in the submission that each of them makes here first.
+        """
+        path = f"submission/{COURSE}/{OPEN}"
+        trees = {name: content.assignment(name) for name in self.students}
+        self.run(
+            [
+                self.post(path, name, files=content.encode_tree(files))
+                for name, files in trees.items()
+            ],
+            connections=8,
+        )
+        return [
+            load.post_tree(f"{self.prefix}tree/{path}", files, user=name)
+            for name, files in trees.items()
+        ]
+
 
 class TwoWorkers(Ours):
     """With two processes, which share both cores with the client."""
@@ -316,6 +342,15 @@ def submission_form(student: str) -> tuple[bytes, list[bytes]]:
     """A student's submission as a form, and the marks in it."""
     files, marks = content.number_files(content.assignment(student))
     fields = {"user": student, "files": content.encode_tree(files)}
+    return content.encode_form(fields), marks
+
+
+@functools.cache
+def resubmission_form(student: str) -> tuple[bytes, list[bytes]]:
+    """The same with one notebook that differs from request to request, and the mark in it."""
+    first, *others = content.assignment(student)
+    changed, marks = content.number_files([first])
+    fields = {"user": student, "files": content.encode_tree([*changed, *others])}
     return content.encode_form(fields), marks
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import subprocess
@@ -18,14 +19,15 @@ from urllib.parse import parse_qs
 import pytest
 from sqlalchemy import func, select
 
-from benchmarks import content, growth, load, memory, processes, profile, report
-from benchmarks.bench import taking_turns
+from benchmarks import content, growth, hub, load, memory, plugins, processes, profile, report
+from benchmarks.bench import Bench, taking_turns
 from benchmarks.scenarios import Scenario, percentile
 from benchmarks.sites import COLD, Ours, submission_form
 from ngshare.db.engine import make_engine
 from ngshare.db.models import Assignment, AuditEntry, Course, File, Membership, Submission, Tree
 from ngshare.db.urls import parse_url
 from ngshare.web.tree_cache import TreeCache
+from tests.require import require
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,6 +60,30 @@ def test_every_request_carries_other_files_which_are_still_what_they_seem() -> N
     assert sent(request, 1) == first
 
 
+def test_a_resubmission_sends_one_changed_file_and_its_digest() -> None:
+    files = content.assignment("student00001")
+    request = load.post_tree("/api/tree/submission/c/a", files, user="student00001")
+    digests = []
+    for serial in (1, 2):
+        whole = b"".join(next(load.sending(load.Load(0, [request], first_serial=serial))))
+        head, _, body = whole.partition(b"\r\n\r\n")
+        assert f"Idempotency-Key: {serial:06}" in head.decode()
+        assert f"Content-Length: {len(body)}\r\n" in head.decode()
+        line, _, data = body.partition(b"\n")
+        assert json.loads(data)["nbformat"] == 4
+        first, *others = json.loads(line)["files"]
+        assert first == {
+            **{"path": "problem1.ipynb", "sent": True, "size": len(data)},
+            "sha256": hashlib.sha256(data).hexdigest(),
+        }
+        digests.append(first["sha256"])
+        assert [(file["path"], file["sha256"]) for file in others] == [
+            (path, hashlib.sha256(unchanged).hexdigest()) for path, unchanged in files[1:]
+        ]
+        assert len(data) == len(files[0][1])
+    assert digests[0] != digests[1]
+
+
 def test_students_have_work_of_their_own_and_the_same_in_every_run() -> None:
     assert content.assignment("a") == content.assignment("a")
     for one, other in zip(content.assignment("a"), content.assignment("b"), strict=True):
@@ -68,7 +94,14 @@ def test_students_have_work_of_their_own_and_the_same_in_every_run() -> None:
 def test_a_whole_run_measures_what_was_chosen(tmp_path: Path) -> None:
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "benchmarks", "--quick", "--only", "submit,list"),
+            *(
+                sys.executable,
+                "-m",
+                "benchmarks",
+                "--quick",
+                "--only",
+                "submit,list,resubmit,unchanged",
+            ),
             *("--sites", "ngshare,bare", "--seconds", "0.3"),
             *("--folder", str(tmp_path), "--results", str(tmp_path / "results")),
         ],
@@ -85,16 +118,36 @@ def test_a_whole_run_measures_what_was_chosen(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "results").glob("*.json")
     results = json.loads(path.read_text())["results"]
-    assert results.keys() == {"submit", "list", "at rest"}
-    for scenario in ("submit", "list"):
+    assert results.keys() == {"submit", "list", "resubmit", "at rest", "unchanged"}
+    for scenario in ("submit", "list", "resubmit"):
         assert results[scenario].keys() == {"ngshare", "bare"}
         for row in results[scenario].values():
             assert row["requests"] > 0
             assert row["rate"] > 0
             assert row["health"] > 0
     assert results["submit"]["ngshare"]["disk"] > 300_000, "each submission is stored"
+    assert 50_000 < results["resubmit"]["ngshare"]["disk"] < 150_000, "the changed file is"
+    changed, whole = (results["unchanged"][name] for name in ("changed", "whole, ours"))
+    assert 4 * 60_000 < changed["sent"] < 4 * 65_000
+    assert whole["sent"] > 5_000_000
     assert "### Submit" in done.stdout
     assert not list(tmp_path.glob("ngshare-bench-*")), "nothing is left behind"
+
+
+def test_commands_of_nbgrader_are_measured_with_both_plugins(
+    tmp_path: Path,
+) -> None:
+    require(hub.available(), "configurable-http-proxy", ".ci/get-proxy")
+    require(plugins.OLD.exists(), "nbgrader with ngshare_exchange", ".ci/get-nbgrader")
+    bench = Bench(tmp_path, ["plugins"], ["ngshare"], 0.3, 1, True)
+    bench.run()
+    rows = bench.results["plugins"]
+    assert rows.keys() == {"ours", "older"}
+    for commands in rows.values():
+        assert commands["list"]["shown"] == 2 * 2 + 2
+        assert commands["collect"]["shown"] == 4
+    assert 0 < rows["ours"]["list"]["requests"] <= 2 < rows["older"]["list"]["requests"]
+    assert "(bar ≤ 2): met" in bench.text[1]
 
 
 def test_growth_adds_as_many_submissions_as_it_says(
@@ -307,6 +360,17 @@ def test_memory_does_not_grow_with_the_clients() -> None:
         [row(10, 150), row(100, 210)], {**stuck, "peak": 200.0 * 2**20}, small
     )
     assert [met for met, _ in found] == [True, True, True, False, False, False]
+
+
+def test_bytes_are_compared_with_those_of_all_submissions_by_the_compatible_protocol() -> None:
+    counted: dict[str, dict[str, Any]] = {
+        "changed": {"sent": 1e6, "stored": 3e6},
+        "whole, ours": {"sent": 2e6, "stored": 1e6},
+        "whole, peer": {"sent": 1e7, "stored": 2e7},
+    }
+    text, found = report.unchanged(10, counted)
+    assert "| whole, peer | 100.0 MB | 200.0 MB |" in text
+    assert [met for met, _ in found] == [False, True, False]
 
 
 def test_a_bar_that_is_missed_is_said_to_be() -> None:
