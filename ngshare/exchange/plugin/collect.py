@@ -197,8 +197,6 @@ class ExchangeCollect(
         except OSError as error:
             self.log.debug("A submission could not be stored:", exc_info=True)
             self.report(student, describe_os_error(error))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)  # unless it was moved
 
     def _remove_ignored_files(self, tree: Path) -> None:
         """Remove what the instructor's configuration excludes, as nbgrader does."""

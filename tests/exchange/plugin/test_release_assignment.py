@@ -111,6 +111,16 @@ def test_releases_assignments_with_unusual_names(site: Site, name: str) -> None:
     assert len(fetched(site, name)) == 2
 
 
+def test_a_refused_replacement_leaves_the_old_release(site: Site) -> None:
+    ada = teaching(site)
+    ada.succeed("release_assignment", ASSIGNMENT)
+    before = fetched(site)
+    # The local check finds nothing wrong with it, and the service refuses it.
+    site.service.service.max_files = 2
+    assert ada.fail("release_assignment", ASSIGNMENT, "--force")
+    assert fetched(site) == before
+
+
 def test_a_release_keeps_the_submissions(site: Site) -> None:
     ada = teaching(site)
     ada.succeed("release_assignment", ASSIGNMENT)
