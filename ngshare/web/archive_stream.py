@@ -37,6 +37,9 @@ BATCH_FILES = 5000
 BATCH_TREES = 500
 """The most trees whose rows are read at once."""
 
+MAX_IN_MEMORY = 2**20
+"""The largest index, in bytes, that is in memory."""
+
 READ_AHEAD = 2**20
 """The bytes of an archive after which a piece is sent even if they were compressed to less."""
 
@@ -58,6 +61,10 @@ class Compressor(Protocol):
         """Return compressed bytes, of this data or of data before it."""
         ...
 
+    def flush(self) -> bytes:
+        """Return the end of the compressed bytes."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ArchivedTree:
@@ -71,62 +78,51 @@ Files = Mapping[int, Sequence[StoredFile]]
 """The files of trees, by the id of the tree."""
 
 
-def split_batches(trees: Sequence[ArchivedTree]) -> Iterator[list[ArchivedTree]]:
+def split_batches(trees: Sequence[TreeSummary]) -> Iterator[list[TreeSummary]]:
     """Yield consecutive trees in batches whose rows fit into memory."""
-    batch: list[ArchivedTree] = []
+    batch: list[TreeSummary] = []
     files = 0
-    for each in trees:
-        if batch and (len(batch) == BATCH_TREES or files + each.tree.file_count > BATCH_FILES):
+    for tree in trees:
+        if batch and (len(batch) == BATCH_TREES or files + tree.file_count > BATCH_FILES):
             yield batch
             batch, files = [], 0
-        batch.append(each)
-        files += each.tree.file_count
+        batch.append(tree)
+        files += tree.file_count
     if batch:
         yield batch
 
 
-def name_folders(assignment: str, trees: Sequence[TreeSummary]) -> list[ArchivedTree]:
-    """Return the trees with their folders, which every system can unpack.
-
-    A folder is named after student and time, for a release after the assignment.
-    """
-    paths = PortablePaths()
-    paths.reserve(INDEX)
-    return [
-        ArchivedTree(
-            tree,
-            paths.path(
-                assignment
-                if tree.student is None or tree.submitted_at is None
-                else f"{tree.student}/{tree.submitted_at:%Y-%m-%dT%H-%M-%S.%fZ}"
-            ),
-        )
-        for tree in trees
-    ]
-
-
 class ArchiveIndex:
-    """The index of an archive, in a temporary file without a name. It must be closed.
+    """The index of an archive, in memory if it is small, else in a temporary file. Close it.
 
-    ``size`` is its size in bytes. ``lost`` has the paths of files whose contents are missing, by
-    folder. ``compressible`` and ``total`` are the bytes of the files that gzip makes much
-    smaller, and of all. All methods block.
+    It chooses the folders: one is named after student and time, for a release after the
+    assignment, so that every system can unpack it. ``size`` is the size of the index in bytes.
+    ``lost`` has the paths of files whose contents are missing, by folder. ``compressible`` and
+    ``total`` are the bytes of the files that gzip makes much smaller, and of all.
     """
 
-    def __init__(self, blobs: BlobStore, folder: Path | None) -> None:
+    def __init__(self, blobs: BlobStore, assignment: str, folder: Path | None) -> None:
         self.size = self.compressible = self.total = 0
         self.lost: dict[str, frozenset[str]] = {}
         self._blobs = blobs
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed by close()
+        self._assignment = assignment
+        self._paths = PortablePaths()
+        self._paths.reserve(INDEX)
+        where = None if folder is None else str(folder)
+        self._file = tempfile.SpooledTemporaryFile(MAX_IN_MEMORY, dir=where)  # noqa: SIM115
         self._separator = b"["
 
     def close(self) -> None:
         """Remove the file."""
         self._file.close()
 
-    def add(self, trees: Sequence[ArchivedTree], files: Files) -> None:
-        """Append trees. Check that the blobs of their files exist."""
-        for each in trees:
+    def add(self, trees: Sequence[TreeSummary], files: Files) -> list[ArchivedTree]:
+        """Append trees, and return them with their folders. Blocks.
+
+        Checks that the blobs of their files exist. Raises OutOfSpace.
+        """
+        archived = [ArchivedTree(tree, self._choose_folder(tree)) for tree in trees]
+        for each in archived:
             tree = each.tree
             sources = check_blobs(self._blobs, files.get(tree.id, ()))
             if lost := frozenset(file.path for file, present in sources if not present):
@@ -146,16 +142,21 @@ class ArchiveIndex:
                 self.total += file.size
                 if COMPRESSIBLE.search(file.path):
                     self.compressible += file.size
+        return archived
 
-    def finish(self) -> None:
-        """Append the end. Nothing can be added any more."""
+    def encode(self) -> Iterator[bytes]:
+        """Yield the first member of the archive. Nothing can be added any more. Blocks."""
         self._write(b"[]\n" if self._separator == b"[" else b"]\n")
-
-    def read(self) -> Iterator[bytes]:
-        """Yield the content."""
+        yield _header(INDEX, self.size, None)
         self._file.seek(0)
         while piece := self._file.read(PIECE):
             yield piece
+        yield _padding(self.size)
+
+    def _choose_folder(self, tree: TreeSummary) -> str:
+        if tree.student is None or tree.submitted_at is None:
+            return self._paths.path(self._assignment)
+        return self._paths.path(f"{tree.student}/{tree.submitted_at:%Y-%m-%dT%H-%M-%S.%fZ}")
 
     def _write(self, data: bytes) -> None:
         try:
@@ -167,13 +168,6 @@ class ArchiveIndex:
                 ) from None
             raise
         self.size += len(data)
-
-
-def encode_index(index: ArchiveIndex) -> Iterator[bytes]:
-    """Yield the archive's first member. Blocks."""
-    yield _header(INDEX, index.size, None)
-    yield from index.read()
-    yield _padding(index.size)
 
 
 def encode_trees(
@@ -204,10 +198,12 @@ def encode_trees(
         done.append(each)
 
 
-def collect_pieces(pieces: Iterable[bytes], compressor: Compressor | None) -> Iterator[bytes]:
+def collect_pieces(
+    pieces: Iterable[bytes], compressor: Compressor | None, *, last: bool
+) -> Iterator[bytes]:
     """Yield the bytes of small pieces in larger ones, compressed if there is a compressor. Blocks.
 
-    Bytes may be left in the compressor.
+    last: nothing follows. Otherwise bytes may be left in the compressor.
     """
     collected: list[bytes] = []
     taken = size = 0
@@ -219,7 +215,10 @@ def collect_pieces(pieces: Iterable[bytes], compressor: Compressor | None) -> It
         if size >= PIECE or taken >= READ_AHEAD:
             yield b"".join(collected)
             collected, taken, size = [], 0, 0
-    yield b"".join(collected)
+    if last and compressor is not None:
+        collected.append(compressor.flush())
+    if any(collected):
+        yield b"".join(collected)
 
 
 def _describe(file: StoredFile, present: bool) -> ManifestFile:

@@ -9,6 +9,7 @@ import json
 import subprocess
 import tarfile
 import zlib
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tornado.simple_httpclient import HTTPStreamClosedError
 
 from ngshare.actions import assignments, courses, feedback, roster, roster_import, submissions
 from ngshare.actions.access import Caller
+from ngshare.actions.stored_trees import TreeSummary
 from ngshare.blobs import LocalBlobs, sha256
 from ngshare.db.models import AuditEntry, File
 from ngshare.db.transactions import Database
@@ -306,19 +308,18 @@ async def test_rows_are_read_in_batches(
 
 
 def test_batches_are_as_large_as_they_may_be() -> None:
-    def archived(files: int) -> archive_stream.ArchivedTree:
-        summary = archive_stream.TreeSummary(1, b"", files, None, None)
-        return archive_stream.ArchivedTree(summary, "")
+    def tree(files: int) -> TreeSummary:
+        return TreeSummary(1, b"", files, None, None)
 
     counts = [4999, 1, 1, 9999, 1, 0]
-    batches = archive_stream.split_batches([archived(count) for count in counts])
-    assert [[each.tree.file_count for each in batch] for batch in batches] == [
+    batches = archive_stream.split_batches([tree(count) for count in counts])
+    assert [[each.file_count for each in batch] for batch in batches] == [
         [4999, 1],
         [1],
         [9999],
         [1, 0],
     ]
-    batches = archive_stream.split_batches([archived(0)] * 1001)
+    batches = archive_stream.split_batches([tree(0)] * 1001)
     assert [len(batch) for batch in batches] == [500, 500, 1]
 
 
@@ -332,7 +333,7 @@ def test_pieces_are_sent_before_much_is_compressed() -> None:
             taken += 10**5
             yield bytes(10**5)
 
-    pieces = archive_stream.collect_pieces(members(), zlib.compressobj(1))
+    pieces = archive_stream.collect_pieces(members(), zlib.compressobj(1), last=True)
     next(pieces)
     assert taken <= archive_stream.READ_AHEAD + 10**5
 
@@ -402,15 +403,15 @@ async def test_a_blob_that_vanishes_cuts_the_connection(
     api: Api, own_blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     path = Path(own_blobs.describe(sha256(LARGE)))
-    real = archive_stream.ArchiveIndex.finish
+    real = archive_stream.ArchiveIndex.encode
 
-    def change_afterwards(index: archive_stream.ArchiveIndex) -> None:
-        real(index)
+    def change_before(index: archive_stream.ArchiveIndex) -> Iterator[bytes]:
         path.unlink()
         if change == "cut":
             path.write_bytes(LARGE[:-1])
+        return real(index)
 
-    monkeypatch.setattr(archive_stream.ArchiveIndex, "finish", change_afterwards)
+    monkeypatch.setattr(archive_stream.ArchiveIndex, "encode", change_before)
     with pytest.raises(HTTPStreamClosedError):
         await api.get(*COLLECTION, user=INSTRUCTOR)
 
@@ -419,14 +420,14 @@ async def test_a_tree_that_is_purged_meanwhile_cuts_the_connection(
     api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive_stream, "BATCH_TREES", 1)  # so that rows are read again
-    real = archive_stream.ArchiveIndex.finish
+    real = archive_stream.ArchiveIndex.encode
 
-    def purge_afterwards(index: archive_stream.ArchiveIndex) -> None:
-        real(index)
+    def purge_before(index: archive_stream.ArchiveIndex) -> Iterator[bytes]:
         statement = delete(File).where(File.path == "data/large.npy")
         database.write(lambda connection: connection.execute(statement) and None)
+        return real(index)
 
-    monkeypatch.setattr(archive_stream.ArchiveIndex, "finish", purge_afterwards)
+    monkeypatch.setattr(archive_stream.ArchiveIndex, "encode", purge_before)
     with pytest.raises(HTTPStreamClosedError):
         await api.get(*COLLECTION, user=INSTRUCTOR)
 

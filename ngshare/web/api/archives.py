@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from ngshare.actions import collection, stored_trees, tree_rows
 from ngshare.actions.stored_trees import TreeKind, TreeName, TreeSummary
 from ngshare.protocol.times import format_time
 from ngshare.web import archive_stream
 from ngshare.web.api.lists import ListHandler
-from ngshare.web.archive_stream import ArchivedTree, ArchiveIndex, Compressor, Files
+from ngshare.web.archive_stream import ArchivedTree, ArchiveIndex, Files
 from ngshare.web.downloads import READ_EVENTS, DownloadHandler
 from ngshare.web.route_access import Audience, allow
 
@@ -28,23 +29,21 @@ class ArchiveHandler(ListHandler, DownloadHandler):
     ) -> None:
         """Reply with these trees of an assignment, all of this kind."""
         service = self.service
+        index = ArchiveIndex(service.blobs, assignment, service.spool.folder)
         async with service.reply_slots.of(self.caller.name):
-            archived = await service.in_file_thread(archive_stream.name_folders, assignment, trees)
-            batches = list(archive_stream.split_batches(archived))
-            index = await service.in_file_thread(ArchiveIndex, service.blobs, service.spool.folder)
             reserved = 0
             try:
+                batches: list[list[ArchivedTree]] = []
                 files: Files = {}
-                for batch in batches:
+                for batch in archive_stream.split_batches(trees):
                     files = await self._list_files(batch)
-                    await service.in_file_thread(index.add, batch, files)
+                    batches.append(await service.in_file_thread(index.add, batch, files))
                     service.spool.reserve(index.size - reserved)
                     reserved = index.size
-                await service.in_file_thread(index.finish)
                 # The rows of a single batch are in memory still.
-                known = files if len(batches) == 1 else None
+                known = files if len(batches) <= 1 else None
                 with self.cut_off_when_missing():
-                    await self._send_archive(kind, index, batches, known)
+                    await self._send_archive(kind, index, batches or [[]], known)
             finally:
                 service.spool.release(reserved)
                 await service.in_file_thread(index.close)
@@ -68,34 +67,23 @@ class ArchiveHandler(ListHandler, DownloadHandler):
             self.set_header("Content-Encoding", "gzip")
             # Level 1: higher ones take several times as long for a few per cent.
             compressor = zlib.compressobj(1, wbits=31)
-        blobs, done = self.service.blobs, list[ArchivedTree]()
+        service, done = self.service, list[ArchivedTree]()
         async with self.sending():
-            await self._send_pieces(kind, archive_stream.encode_index(index), compressor, done)
-            for batch in batches:
-                of_batch = await self._list_files(batch) if files is None else files
-                pieces = archive_stream.encode_trees(blobs, batch, of_batch, index, done)
-                await self._send_pieces(kind, pieces, compressor, done)
-            await self.send_piece(
-                archive_stream.END
-                if compressor is None
-                else compressor.compress(archive_stream.END) + compressor.flush()
-            )
-
-    async def _send_pieces(
-        self,
-        kind: TreeKind,
-        members: Iterator[bytes],
-        compressor: Compressor | None,
-        done: list[ArchivedTree],
-    ) -> None:
-        """Send members of the archive, and log each tree that was sent; they are in ``done``."""
-        pieces = archive_stream.collect_pieces(members, compressor)
-        while (piece := await self.service.in_file_thread(next, pieces, None)) is not None:
-            if piece:
-                await self.send_piece(piece)
-            for each in done:
-                self._log_tree(kind, each.tree)
-            done.clear()
+            members: Iterator[bytes] = index.encode()
+            for number, batch in enumerate(batches, 1):
+                of_batch = files
+                if of_batch is None:
+                    of_batch = await self._list_files([each.tree for each in batch])
+                trees = archive_stream.encode_trees(service.blobs, batch, of_batch, index, done)
+                last = number == len(batches)
+                members = chain(members, trees, [archive_stream.END] if last else [])
+                pieces = archive_stream.collect_pieces(members, compressor, last=last)
+                while (piece := await service.in_file_thread(next, pieces, None)) is not None:
+                    await self.send_piece(piece)
+                    for each in done:
+                        self._log_tree(kind, each.tree)
+                    done.clear()
+                members = iter(())
 
     def _log_tree(self, kind: TreeKind, tree: TreeSummary) -> None:
         if tree.file_count:
@@ -103,10 +91,8 @@ class ArchiveHandler(ListHandler, DownloadHandler):
             times = {} if at is None else {"timestamp": format_time(at)}
             self.log_read(READ_EVENTS[kind], tree.student, files=tree.file_count, **times)
 
-    async def _list_files(self, batch: Sequence[ArchivedTree]) -> Files:
-        return await self.service.read(
-            tree_rows.list_files_of_trees, [each.tree.id for each in batch]
-        )
+    async def _list_files(self, trees: Sequence[TreeSummary]) -> Files:
+        return await self.service.read(tree_rows.list_files_of_trees, [tree.id for tree in trees])
 
 
 class ReleaseArchive(ArchiveHandler):
