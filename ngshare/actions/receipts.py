@@ -9,9 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -50,22 +49,32 @@ def make_key(connection: Connection) -> None:
     _require_key(connection, make=True)
 
 
-def make_receipt(
+def submit(
     connection: Connection,
-    *,
+    caller: Caller,
     course: str,
     assignment: str,
-    student: str,
-    submitted_at: datetime,
-    tree_id: int,
+    files: Sequence[StoredFile],
+    key: str | None = None,
+    sent: int | None = None,
 ) -> Receipt:
-    """Return the signed receipt for a submission, which is stored in the same transaction.
+    """Submit the caller's work, and return the receipt for it.
 
-    It makes the key if there is none, so it needs a transaction that writes. ``submitted_at`` is
-    the time of the submission (UTC), ``tree_id`` the id of its tree.
+    The parameters are those of :func:`ngshare.actions.submissions.submit`, whose errors are raised.
     """
-    key = _require_key(connection, make=True)
-    return _sign(connection, key, course, assignment, student, submitted_at, tree_id)
+    submitted_at = submissions.submit(connection, caller, course, assignment, files, key, sent)
+    return _sign(
+        _require_key(connection, make=True),
+        Receipt(
+            course=course,
+            assignment=assignment,
+            student=caller.name,
+            timestamp=format_time(submitted_at),
+            files=len(files),
+            bytes=sum(file.size for file in files),
+            digest=tree_digest(tree_rows.make_manifest(files)).hex(),
+        ),
+    )
 
 
 def get_receipt(
@@ -85,7 +94,10 @@ def get_receipt(
     tree = stored_trees.require_tree(connection, caller, name)
     assert tree.submitted_at is not None, "it is a submission"
     key = _require_key(connection)
-    return _sign(connection, key, course, assignment, student, tree.submitted_at, tree.id)
+    digest, count, size = connection.execute(_TREE, {"tree_id": tree.id}).one()
+    submitted_at = format_time(tree.submitted_at)
+    receipt = Receipt(course, assignment, student, submitted_at, count, size, digest.hex())
+    return _sign(key, receipt)
 
 
 def get_public_key(connection: Connection) -> bytes:
@@ -156,25 +168,8 @@ def _is_intact(blobs: BlobStore, file: StoredFile) -> bool:
     return digest.digest() == file.sha256 and size == file.size
 
 
-def _sign(
-    connection: Connection,
-    key: Ed25519PrivateKey,
-    course: str,
-    assignment: str,
-    student: str,
-    submitted_at: datetime,
-    tree_id: int,
-) -> Receipt:
-    digest, count, size = connection.execute(_TREE, {"tree_id": tree_id}).one()
-    receipt = Receipt(
-        course=course,
-        assignment=assignment,
-        student=student,
-        timestamp=format_time(submitted_at),
-        files=count,
-        bytes=size,
-        digest=digest.hex(),
-    )
+def _sign(key: Ed25519PrivateKey, receipt: Receipt) -> Receipt:
+    """Return a receipt with its signature."""
     signature = key.sign(signed_text(receipt))
     return replace(receipt, signature=base64.b64encode(signature).decode())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
@@ -16,9 +16,12 @@ from ngshare.actions import audit, users
 from ngshare.actions.access import Access, Caller, require_member
 from ngshare.actions.chunks import chunks
 from ngshare.actions.locks import lock_row
-from ngshare.actions.quota import over_quota, sum_sizes
+from ngshare.actions.quota import Action, over_quota, sum_sizes
 from ngshare.db.models import Upload, UploadPart, User
 from ngshare.errors import BadRequest, Conflict, TooLarge
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 UNUSED = timedelta(hours=24)
 """The time after its last part after which an upload is forgotten."""
@@ -145,10 +148,27 @@ def forget_upload(connection: Connection, caller: Caller, upload_id: int) -> Non
     _forget(connection, Upload.id == upload_id)
 
 
-def forget_used(
+def forget_after(digests: Collection[bytes], action: Action[P, T]) -> Action[P, T]:
+    """Return an action that forgets the caller's uploads of these files after it.
+
+    The action, whose arguments begin with connection, caller and course, stores a tree with them.
+    """
+    if not digests:
+        return action
+
+    def run(
+        connection: Connection, caller: Caller, course: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        result = action(connection, caller, course, *args, **kwargs)
+        _forget_used(connection, caller, course, digests)
+        return result
+
+    return run
+
+
+def _forget_used(
     connection: Connection, caller: Caller, course: str, digests: Collection[bytes]
 ) -> None:
-    """Forget the caller's uploads of files that a tree names now."""
     access = require_member(connection, caller, course)
     for chunk in chunks(list(digests)):
         _forget(

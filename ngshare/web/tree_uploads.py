@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, Any
+from typing import IO, Any, Concatenate, ParamSpec, TypeVar
 
 from ngshare.actions import uploads
+from ngshare.actions.access import Caller
 from ngshare.actions.presence import Present, PresentContent
 from ngshare.blobs import BlobDamaged, BlobMissing, BlobStore
 from ngshare.db.transactions import Action
@@ -23,6 +24,9 @@ from ngshare.web.bodies.tree_body import (
     require_manifest,
 )
 from ngshare.web.uploads import UploadHandler
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class FilesMissing(Conflict):
@@ -77,10 +81,9 @@ class TreeUploadHandler(UploadHandler):
         self._used_uploads = [digest for digest, each in present.items() if each.uploaded]
         return files, len(manifest.sent)
 
-    async def forget_uploads(self) -> None:
-        """Forget the uploads whose files the tree has now."""
-        if self._used_uploads:
-            await self.run_write(uploads.forget_used, self.path_args[0], self._used_uploads)
+    async def write_rows(self, action: Action[Concatenate[Caller, str, P], T], *args: Any) -> T:
+        """Run an action that writes the rows of the tree, and forget the uploads that it has."""
+        return await super().write_rows(uploads.forget_after(self._used_uploads, action), *args)
 
     def _check_limits(self, manifest: TreeBody) -> None:
         service = self.service

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from ngshare.actions import assignments, feedback, presence, submissions
+from ngshare.actions import assignments, feedback, presence, receipts, submissions
 from ngshare.errors import BadRequest
-from ngshare.protocol.times import format_time
+from ngshare.protocol.receipts import format_receipt
 from ngshare.web.route_access import Audience, allow
 from ngshare.web.tree_uploads import TreeUploadHandler
 
@@ -18,18 +18,17 @@ class SubmitTree(TreeUploadHandler):
 
     @allow(Audience.MEMBER)
     async def post(self, course: str, assignment: str) -> None:
+        key = self.request.headers.get("Idempotency-Key")
+        if key is not None and not _KEY.fullmatch(key):
+            raise BadRequest("The Idempotency-Key should be 1 to 64 visible ASCII characters")
         files, sent = await self.store_sent_files(
             submissions.authorize_submission,
             presence.find_for_submission,
             *(course, assignment),
         )
-        key = self.request.headers.get("Idempotency-Key")
-        if key is not None and not _KEY.fullmatch(key):
-            raise BadRequest("The Idempotency-Key should be 1 to 64 visible ASCII characters")
-        moment = await self.write_rows(submissions.submit, course, assignment, files, key, sent)
-        await self.forget_uploads()
+        receipt = await self.write_rows(receipts.submit, course, assignment, files, key, sent)
         self.service.metrics.submissions.inc()
-        self.reply(timestamp=format_time(moment))
+        self.reply(timestamp=receipt.timestamp, receipt=format_receipt(receipt))
 
 
 class ReleaseTree(TreeUploadHandler):
@@ -46,7 +45,6 @@ class ReleaseTree(TreeUploadHandler):
         await self.write_rows(
             assignments.release_assignment, course, assignment, files, replace, sent
         )
-        await self.forget_uploads()
         self.reply()
 
 
@@ -60,7 +58,6 @@ class GiveFeedbackTree(TreeUploadHandler):
             feedback.authorize_feedback, presence.find_for_feedback, *submission
         )
         await self.write_rows(feedback.give_feedback, *submission, files, sent)
-        await self.forget_uploads()
         self.reply()
 
 
