@@ -64,8 +64,8 @@ class TreeUploadHandler(UploadHandler):
         service = self.service
         try:
             body = self.open_body()
-            manifest = read_manifest(body, INLINE)
-            if manifest is None:  # it takes long to parse
+            manifest = None if self.body_in_file else read_manifest(body, INLINE)
+            if manifest is None:  # it takes long to read or to parse
                 async with service.parsing_slot:
                     manifest = await service.in_file_thread(require_manifest, body)
             self._check_limits(manifest)

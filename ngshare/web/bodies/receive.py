@@ -26,6 +26,9 @@ from ngshare.web.bodies.spool import Body
 from ngshare.web.route_access import UNIDENTIFIED, Audience
 from ngshare.web.service import Service
 
+READ_SIZE = 2**17
+"""The bytes that are decompressed at once."""
+
 LINGER_BYTES = 4 * 2**20
 """The bytes of a refused body that are read, and discarded, after the reply."""
 
@@ -108,6 +111,11 @@ class ApiHandler(BaseHandler):
         async with self.service.parsing_slot:
             return await self.service.in_file_thread(parse_spooled, content_type, body.file)
 
+    @property
+    def body_in_file(self) -> bool:
+        """Return whether the body is in a file, so that reading it may block."""
+        return self._body is not None and self._body.file is not None
+
     def open_body(self) -> IO[bytes]:
         """Return the body as it arrived, as a file at its start. Raises BadRequest.
 
@@ -121,7 +129,8 @@ class ApiHandler(BaseHandler):
             file = io.BytesIO(body.content()) if body.file is None else body.file
             file.seek(0)
         if encoding == "gzip":
-            return cast(IO[bytes], gzip.GzipFile(fileobj=file))
+            unpacked = cast(io.RawIOBase, gzip.GzipFile(fileobj=file))
+            return io.BufferedReader(unpacked, READ_SIZE)
         if encoding != "identity":
             raise BadRequest("Content-Encoding should be gzip, or none")
         return file
