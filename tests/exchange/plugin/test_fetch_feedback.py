@@ -7,8 +7,6 @@ import pytest
 from tests.exchange.conftest import Compare
 from tests.exchange.plugin.computers import COURSE, NOTEBOOK, STUDENT, Computer, Files, Site
 
-pending = pytest.mark.xfail(reason="the service does not have the new requests yet")
-
 HTML = {"p1.html": b"<p>good</p>"}
 
 
@@ -20,7 +18,6 @@ def submitter(site: Site, times: int = 1, *options: str) -> Computer:
     return sam
 
 
-@pending
 @pytest.mark.parametrize("options", [[], ["--Exchange.path_includes_course=True"]])
 def test_fetches_feedback_into_a_folder_for_each_submission(
     same: Compare, options: list[str]
@@ -50,7 +47,6 @@ def test_newer_feedback_replaces_the_older(same: Compare) -> None:
     assert same(scenario)["ps1/feedback/TIME/p1.html"] == b"2"
 
 
-@pending
 def test_fetched_feedback_is_not_fetched_again(site: Site) -> None:
     sam = submitter(site)
     site.backend.give_feedback(COURSE, "ps1", STUDENT, HTML)

@@ -25,7 +25,7 @@ from tests.exchange.plugin.teaching import (
     submit,
 )
 
-MOMENTS = int(os.environ.get("NGSHARE_TEST_KILLS", "8"))
+MOMENTS = int(os.environ.get("NGSHARE_TEST_KILLS", "5"))
 """How often each command is killed."""
 
 pending = pytest.mark.xfail(reason="the service does not have the new requests yet")

@@ -10,8 +10,6 @@ import pytest
 from tests.exchange.conftest import Compare
 from tests.exchange.plugin.computers import COURSE, NOTEBOOK, STUDENT, Computer, Site
 
-pending = pytest.mark.xfail(reason="the service does not have the new requests yet")
-
 HTML = {"p1.html": b"<p>well done</p>"}
 
 
@@ -225,7 +223,6 @@ def test_prints_json_and_nothing_else_on_standard_output(site: Site) -> None:
     assert [len(entry["submissions"]) for entry in entries] == [1]
 
 
-@pending
 def test_one_request_lists_everything(site: Site) -> None:
     sam = site.student("ps1", "ps2")
     site.student("ps1", course="xyz200")

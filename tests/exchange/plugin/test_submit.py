@@ -236,7 +236,6 @@ def test_the_receipt_is_printed_and_kept(site: Site) -> None:
     assert receipt["signature"]
 
 
-@pending
 def test_a_resubmission_is_one_request_with_what_changed(site: Site) -> None:
     big = os.urandom(300_000)
     sam = fetched(site, files={**FILES, "big": big})
@@ -251,7 +250,6 @@ def test_a_resubmission_is_one_request_with_what_changed(site: Site) -> None:
     assert [tree["big"] == big for tree in handed_in(site)] == [True, True]
 
 
-@pending
 def test_unchanged_files_are_submitted_again_with_a_warning(site: Site) -> None:
     sam = fetched(site)
     sam.succeed("submit", "ps1")
@@ -261,7 +259,6 @@ def test_unchanged_files_are_submitted_again_with_a_warning(site: Site) -> None:
     assert len(handed_in(site)) == 2
 
 
-@pending
 @pytest.mark.parametrize(("answer", "submissions"), [("y", 2), ("n", 1), ("", 1), (None, 1)])
 def test_on_a_terminal_it_asks_first(
     site: Site, monkeypatch: pytest.MonkeyPatch, answer: str | None, submissions: int
@@ -302,7 +299,6 @@ def test_a_jupyter_server_started_in_a_terminal_does_not_ask(
     assert len(handed_in(site)) == 2
 
 
-@pending
 def test_an_interrupted_command_that_is_repeated_makes_one_submission(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
