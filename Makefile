@@ -64,4 +64,7 @@ $(READY): setup.py pyproject.toml
 	@echo "Installing ngshare into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[test,docs,bench]'
+	@# An editable installation copies no files, such as this one, which enables an extension of Jupyter.
+	@install -D -m 644 ngshare/exchange/server_extension/ngshare.json \
+		$(VENV)/etc/jupyter/jupyter_server_config.d/ngshare.json
 	@touch $@

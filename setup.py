@@ -55,6 +55,7 @@ setup(
             "py.typed",
             "web/pages/static/*",
             "web/pages/templates/*",
+            "exchange/server_extension/ngshare.json",
             "exchange/server_extension/templates/*",
         ],
         "ngshare._alembic": ["script.py.mako"],

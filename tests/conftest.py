@@ -53,6 +53,7 @@ SLOW = (
     "hub/test_tabs.py",
     "hub/",
     "process/",
+    "exchange/server_extension/",
     "test_packaging.py",
     "legacy06/",
     "commands/test_backup.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import shutil
 import subprocess
@@ -182,6 +183,10 @@ def plain(folder: Path, checkout: Path) -> Installation:
     return Installation(environment, command, checkout / "alembic", checkout)
 
 
+EXTENSION = "etc/jupyter/jupyter_server_config.d/ngshare.json"
+"""What enables the extension of users' Jupyter servers, in the folder of the environment."""
+
+
 @pytest.fixture(params=["from_wheel", "editable", "plain"])
 def installation(request: pytest.FixtureRequest) -> Installation:
     return request.getfixturevalue(request.param)
@@ -213,7 +218,9 @@ def test_wheel_holds_everything_that_the_service_reads(wheel: Path) -> None:
     assert {"ngshare/_alembic/env.py", "ngshare/_alembic/script.py.mako"} < migrations
     assert len([name for name in migrations if "/versions/" in name]) >= 3
     information = {name for name in names if ".dist-info/" in name}
-    assert names - information == package | migrations
+    data = {name for name in names if ".data/data/" in name}
+    assert names - information - data == package | migrations
+    assert [name.partition(".data/data/")[2] for name in data] == [EXTENSION]
 
 
 def test_source_distribution_is_the_whole_repository(source: Path, checkout: Path) -> None:
@@ -244,6 +251,13 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
     assert "ngshare = ngshare.__main__:main\n" in commands
     assert "ngshare-course-management = ngshare.exchange.commands.management:main\n" in commands
     assert "vngshare = ngshare.app:main_standalone\n" in commands
+
+
+def test_an_installation_enables_the_extension(from_wheel: Installation) -> None:
+    """An editable one does not: pip copies no such files for it, so ``make install`` does."""
+    enabled = json.loads((from_wheel.environment.folder / EXTENSION).read_text())
+    [name] = enabled["ServerApp"]["jpserver_extensions"]
+    from_wheel.environment.run("-c", f"import {name}", cwd=from_wheel.cwd)
 
 
 def test_it_finds_its_migrations(installation: Installation) -> None:
