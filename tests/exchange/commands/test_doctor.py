@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -50,7 +51,9 @@ class Place:
     def __init__(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        self.folder = folder
+        self.folder = folder.parent / "physics"  # the course's, below where the server starts
+        folder.rename(self.folder)
+        monkeypatch.chdir(self.folder)
         self.bin = folder.parent / "bin"
         self.config = folder.parent / "etc" / "nbgrader_config.py"
         self._patch = monkeypatch
@@ -60,7 +63,7 @@ class Place:
             self.add_program(self.bin / name)
         monkeypatch.setattr(base, "RETRY_SECONDS", 0.0)
         monkeypatch.setattr(installation, "program_folders", lambda: [self.bin])
-        (folder / "source").mkdir()
+        (self.folder / "source").mkdir()
         self.config.write_text(CONFIG)
         self.enable(dict.fromkeys(EXTENSIONS, True))
 
@@ -422,12 +425,30 @@ def test_tabs_that_cannot_be_checked(place: Place, course: str) -> None:
             assert any(line.startswith("note tabs not checked") for line in lines)
 
 
-@finds("the course folder has no `source/`, or is not there")
-def test_a_course_folder_without_source(place: Place, course: str) -> None:
-    (place.folder / "source").rmdir()
-    assert "has no folder source/" in place.mistake()
+@finds("`c.CourseDirectory.root` names a folder that is not there")
+def test_a_course_folder_that_is_not_there(place: Place, course: str) -> None:
     place.config.write_text(CONFIG + "get_config().CourseDirectory.root = '/missing'\n")
     assert place.mistake().startswith("course folder there is no /missing")
+
+
+@finds("the course folder has no `source/`, and a folder in it has")
+def test_a_course_folder_one_level_too_high(place: Place, course: str) -> None:
+    (place.folder / "source").rename(place.folder / "class")
+    place.folder.joinpath("class", "source").mkdir()
+    assert f"physics: {place.folder} has no folder source/" in place.mistake()
+    assert f"{place.folder}/class has" in place.mistake()
+
+
+def test_a_course_without_an_assignment(place: Place, course: str) -> None:
+    (place.folder / "source").rmdir()
+    assert place.run()[0] == 0
+    place.folder.rmdir()
+    place.folder.parent.joinpath("elsewhere").mkdir()
+    os.chdir(place.folder.parent / "elsewhere")
+    code, lines = place.run()
+    assert code == 0
+    assert any("which formgrader will create" in line for line in lines)
+    assert lines[-1].startswith("note course folder nbgrader's commands work on the folder")
 
 
 @finds("the course folder cannot be written")
@@ -440,6 +461,8 @@ def test_a_course_folder_of_others(
 
 @finds("the course folder is not below the folder that JupyterLab shows")
 def test_a_course_folder_elsewhere(place: Place, course: str) -> None:
+    root = str(place.folder)
+    place.config.write_text(CONFIG + f"get_config().CourseDirectory.root = {root!r}\n")
     place.set(JUPYTER_SERVER_ROOT=str(place.folder.parent / "home"))
     assert "formgrader works only there" in place.mistake()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from ngshare.exchange.commands.base import EXIT_FAILED, EXIT_OK, Session, run
 from ngshare.exchange.commands.doctor.configuration import check_configuration
-from ngshare.exchange.commands.doctor.course_folder import check_course_folder
+from ngshare.exchange.commands.doctor.course_folder import check_course_folders
 from ngshare.exchange.commands.doctor.findings import Finding, State
 from ngshare.exchange.commands.doctor.installation import check_installation
 from ngshare.exchange.commands.doctor.jupyter_server import check_jupyter_server
@@ -54,7 +54,7 @@ def check_all(session: Session) -> Iterator[Finding]:
         yield from check_jupyter_server(teaches=True)
         return
     yield from check_course_choice(settings, overview)
-    teaches = any(course.role == "instructor" for course in overview.courses)
-    yield from check_jupyter_server(teaches=teaches)
-    if teaches:
-        yield from check_course_folder(settings)
+    taught = sorted(course.name for course in overview.courses if course.role == "instructor")
+    yield from check_jupyter_server(teaches=bool(taught))
+    if taught:
+        yield from check_course_folders(settings, taught)
