@@ -192,21 +192,33 @@ def forget_of_course(connection: Connection, course_id: int) -> None:
 def count_received(
     connection: Connection, caller: Caller, course: str, digests: Collection[bytes]
 ) -> dict[bytes, int]:
-    """Return how many bytes of each file the caller has uploaded, without those of none."""
+    """Return how many bytes of each file the caller has uploaded; files without any are left out.
+
+    Of a file whose parts are all there, the last one does not count: the request that sent it
+    ended before it stored the file, and is to be repeated.
+    """
     access = require_member(connection, caller, course)
     received: dict[bytes, int] = {}
     for chunk in chunks(list(digests)):
         rows = connection.execute(
-            select(Upload.sha256, func.sum(UploadPart.size))
+            select(
+                Upload.sha256,
+                Upload.size,
+                func.sum(UploadPart.size).label("stored"),
+                func.max(UploadPart.start).label("last"),
+            )
             .join(UploadPart, UploadPart.upload_id == Upload.id)
             .where(
                 Upload.user_id == access.caller_id,
                 Upload.course_id == access.course_id,
                 Upload.sha256.in_(chunk),
             )
-            .group_by(Upload.sha256)
+            .group_by(Upload.id)
         )
-        received.update((sha256, int(size)) for sha256, size in rows)
+        for row in rows:
+            size = row.last if row.stored == row.size else row.stored
+            if size:
+                received[row.sha256] = int(size)
     return received
 
 
