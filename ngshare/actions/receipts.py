@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -194,4 +195,9 @@ def _require_key(connection: Connection, *, make: bool = False) -> Ed25519Privat
         row = {"id": KEY_ID, "private_key": seed, "created_at": audit.now()}
         connection.execute(insert(SigningKey), [row])
     assert seed is not None, "make_key() was called before"
+    return _load_key(seed)
+
+
+@functools.lru_cache(maxsize=1)
+def _load_key(seed: bytes) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(seed)

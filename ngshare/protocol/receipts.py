@@ -8,7 +8,7 @@ submission.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ngshare.errors import BadRequest
@@ -36,17 +36,21 @@ class Receipt:
     signature: str = ""
 
 
+_FIELDS = [field.name for field in fields(Receipt)]
+
+
 def signed_text(receipt: Receipt) -> bytes:
     """Return what is signed: the other fields as JSON, sorted by name, without blanks."""
-    fields = asdict(receipt)
-    del fields["signature"]
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    signed = format_receipt(receipt)
+    del signed["signature"]
+    text = json.dumps(signed, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode()
 
 
 def format_receipt(receipt: Receipt) -> dict[str, str | int]:
     """Return a receipt as a JSON value."""
-    return asdict(receipt)
+    # Not asdict(), which takes as long as a query.
+    return {name: getattr(receipt, name) for name in _FIELDS}
 
 
 def parse_receipt(value: object) -> Receipt:
