@@ -22,6 +22,7 @@ from tests.postgres import Cluster, Stock
 
 only_sqlite = pytest.mark.databases("sqlite")
 only_postgresql = pytest.mark.databases("postgresql")
+with_both = pytest.mark.databases("sqlite", "postgresql")
 
 BOTH = {
     "actions/": "every query and every rule",
@@ -36,9 +37,11 @@ BOTH = {
     "process/test_races.py": "concurrent requests",
     "process/test_starts_together.py": "concurrent upgrades",
     "process/test_storm.py": "concurrent requests",
+    "web/test_file_parts.py": "uploads in parts: locks, sums and deletions",
     "web/test_lists.py": "the order of lists, and their pages",
     "web/test_permissions.py": "one pass over every route",
     "web/test_statements.py": "how many statements each route sends",
+    "web/test_write_batches.py": "savepoints",
 }
 """Which tests run with both kinds of database, by the beginning of their path, and why."""
 

@@ -25,6 +25,7 @@ from ngshare.db.transactions import Database
 from ngshare.protocol.receipts import parse_receipt
 from ngshare.web.service import Service
 from tests.conftest import Api, Reply, tree
+from tests.databases import with_both
 from tests.web import world
 from tests.web.world import (
     ASSIGNMENT,
@@ -104,6 +105,7 @@ def missing(reply: Reply) -> set[str]:
 # Submissions
 
 
+@with_both
 async def test_only_the_changed_file_is_sent(
     api: Api, database: Database, blobs: LocalBlobs
 ) -> None:
@@ -469,6 +471,7 @@ async def test_one_key_for_different_files_is_refused(api: Api, database: Databa
     assert count(database) == after
 
 
+@with_both
 async def test_one_key_at_the_same_time_makes_one_submission(api: Api, database: Database) -> None:
     await api.get("courses", user=STUDENT)
     before = count(database)["submissions"]
@@ -502,6 +505,7 @@ async def test_a_bad_key(api: Api, database: Database, key: str) -> None:
 # Releases and feedback
 
 
+@with_both
 async def test_a_release_is_replaced_in_place(api: Api, database: Database) -> None:
     place = ("assignment", COURSE, ASSIGNMENT)
     body = tree_body(unsent=RELEASED, new=b"new")
@@ -524,6 +528,7 @@ async def test_a_new_release_shares_files_with_others(api: Api) -> None:
     ).success()
 
 
+@with_both
 async def test_feedback_shares_files_with_the_submission(api: Api, database: Database) -> None:
     place = ("feedback", COURSE, ASSIGNMENT, STUDENT)
     body = tree_body(unsent={"first.txt": b"1", "marks.html": b"<p>good</p>"}, new=b"new")
