@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv/$(notdir $(PYTHON))
 BIN := $(VENV)/bin
+SERVICE := $(VENV)/service
 READY := $(VENV)/ready
 PEER := .venv/peer
 HUB_PORT ?= 8000
@@ -16,7 +17,7 @@ help: ## List the targets
 
 install: $(READY) ## Set up the venv of the other targets, which they do by themselves too
 
-demo: $(READY) ## One class over HTTP, with nothing to set up; shows what happened
+demo: $(SERVICE) ## One class over HTTP, with nothing to set up; shows what happened
 	@$(BIN)/python docs/examples/demo.py
 
 test: $(READY) ## Every test; those whose programs are missing are skipped and say how to get them
@@ -56,13 +57,19 @@ $(PEER)/ready:
 	@$(PEER)/bin/python -m pip install --quiet ngshare==0.6.0 'sqlalchemy<2'
 	@touch $@
 
-$(READY): setup.py pyproject.toml
+# What the demo needs: a newcomer's first command does not wait for JupyterLab.
+$(SERVICE): setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 		|| { echo "ngshare needs Python 3.10 or newer: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) \
 		|| { echo "There is no venv module: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing ngshare into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(READY): $(SERVICE)
+	@echo "Installing what development needs into $(VENV) ..."
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[test,docs,bench]'
 	@# An editable installation copies no files, such as this one, which enables an extension of Jupyter.
 	@install -D -m 644 ngshare/exchange/server_extension/ngshare.json \
