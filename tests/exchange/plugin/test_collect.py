@@ -180,6 +180,19 @@ def test_lays_the_course_directory_out_as_configured(same: Compare, structure: s
     same(scenario)
 
 
+def test_two_requests_collect_from_all_students(site: Site) -> None:
+    students = [f"student{number}" for number in range(10)]
+    ada = teaching(site, *students)
+    for student in students:
+        submit(site, student, FIRST)
+    before = len(site.service.requests)
+    collect(ada)
+    assert len(site.service.requests) == before + 2
+    assert len(state(ada)) == 10 * len(FIRST)
+    collect(ada, "--update")
+    assert len(site.service.requests) == before + 3
+
+
 def test_an_odd_submission_is_reported_and_the_others_are_collected(site: Site) -> None:
     ada = teaching(site, "odd", "sam", "tom")
     submit(site, "odd", {**FIRST, "timestamp.txt/x": b"1"})
