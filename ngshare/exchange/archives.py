@@ -6,7 +6,7 @@ import contextlib
 import json
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +37,16 @@ BROKEN = (tarfile.TarError, HTTPError, RequestException, EOFError, OSError, zlib
 
 @dataclass(frozen=True, slots=True)
 class ArchivedTree:
-    """A tree of an archive: the folder in it, whose it is, and its files."""
+    """A tree of an archive: the folder in it, whose it is, and its files.
+
+    lost: the paths of files whose contents the service has lost; a notice replaces them.
+    """
 
     folder: str
     student: str | None
     timestamp: str | None
     files: list[ManifestFile]
+    lost: Sequence[str] = ()
 
 
 class Interrupted(ServiceError):
@@ -91,6 +95,7 @@ def _parse_tree(entry: Mapping[str, Any]) -> ArchivedTree:
         entry.get("student_id"),
         entry.get("timestamp"),
         parse_manifest(entry["files"]),
+        tuple(map(str, entry.get("lost", ()))),
     )
 
 
@@ -159,6 +164,11 @@ def fetch_tree(
         try:
             for tree, _ in receive_archive(response, lambda _: writer.shared()):
                 timestamp = tree.timestamp
+                if tree.lost:
+                    raise ServiceError(
+                        f"The exchange has lost the content of {', '.join(tree.lost)}; ask your "
+                        "administrator to restore it from a backup"
+                    )
         except Interrupted:
             timestamp = _fetch_missing(connection, kind, params, writer)
         manifest = writer.finish()

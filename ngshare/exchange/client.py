@@ -362,7 +362,7 @@ class ExchangeClient:
 
         for tree, writer in receive_archive(response, make_writer):
             submission = wanted.get((tree.student or "", tree.timestamp or ""))
-            if submission is not None:
+            if submission is not None and not tree.lost:
                 writer.finish()
                 place(submission, target)
 

@@ -330,7 +330,7 @@ def test_an_unknown_assignment_fails(site: Site) -> None:
 def test_a_submission_whose_content_is_lost_is_reported(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The stream of all submissions breaks off in the middle."""
+    """The service sends a notice in its place, which must not be graded."""
     monkeypatch.setattr(base, "COMMAND_RETRY_SECONDS", 1.0)
     students = ["sam", "tom", "uma"]
     ada = teaching(site, *students)
