@@ -19,7 +19,7 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert, select
 
 from ngshare.actions import audit
 from ngshare.actions.access import Caller
@@ -39,6 +39,7 @@ from ngshare.admin.references import list_referenced
 from ngshare.blobs import ManagedBlobStore, open_folder_store
 from ngshare.blobs.gc import SHARDS
 from ngshare.db import migrate, snapshots
+from ngshare.db.models import SigningKey
 from ngshare.db.transactions import Database
 
 VERIFY_THREADS = 4
@@ -148,11 +149,17 @@ def _replace_rows(
     manifest: Manifest,
     asides: Sequence[Path],
 ) -> None:
-    """Replace all rows of ``target``, and record the restore in the audit log."""
+    """Replace all rows of ``target``, and record the restore in the audit log.
+
+    The key that signs receipts stays if the backup has none: receipts of before remain genuine.
+    """
+    keys = target.execute(select(SigningKey.__table__)).mappings().all()
     copy_rows.replace_rows(target, source)
     # The manifest of an older revision lacks the tables that were added since.
     if not manifest.rows.items() <= copy_rows.count_rows(target).items():
         raise BackupError("the backup's rows are not as many as its manifest says")
+    if keys and target.execute(select(SigningKey.id)).first() is None:
+        target.execute(insert(SigningKey), [dict(key) for key in keys])
     audit.record(
         target,
         caller,

@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from alembic import command
-from ngshare.actions import assignments, courses, submissions
+from ngshare.actions import assignments, courses, receipts, submissions
 from ngshare.admin import copy_blobs, copy_rows
 from ngshare.admin.backup_manifest import hash_file, read_manifest
 from ngshare.blobs import LocalBlobs, sha256
 from ngshare.blobs.local_upload import LocalUpload
 from ngshare.db import migrate
 from ngshare.db.engine import make_engine
+from ngshare.db.models import SigningKey
 from ngshare.db.transactions import Database
 from ngshare.db.urls import parse_url, show_url
 from ngshare.files import file_lock
@@ -124,6 +125,21 @@ def test_everything_lost_and_back(
     back.write(courses.create_course, ADMIN, "New", [IVY.name])
     back.write(assignments.release_assignment, IVY, COURSE, "ps2", stored(blobs, a=b"new"))
     back.write(submissions.submit, SAM, COURSE, "ps2", stored(blobs, a=b"new"))
+
+
+def test_the_key_of_receipts_is_restored_and_stays_if_the_backup_has_none(
+    run: Run, database: Database, course: str, folder: Path
+) -> None:
+    run("db", "backup", str(folder))
+    database.write(receipts.make_key)
+    key = database.read(receipts.get_public_key)
+    run("db", "restore", str(folder), "--yes")
+    assert database.read(receipts.get_public_key) == key
+    run("db", "backup", str(folder))
+    database.write(lambda connection: connection.execute(delete(SigningKey)))
+    database.write(receipts.make_key)
+    run("db", "restore", str(folder), "--yes")
+    assert database.read(receipts.get_public_key) == key
 
 
 @only_sqlite
