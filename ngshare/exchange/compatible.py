@@ -103,6 +103,8 @@ class CompatibleClient:
     def _course(self, name: str, only: str | None, user: str) -> CourseInfo:
         role = "instructor" if self._is_instructor(name) else "student"
         assignments = self._get("assignments", name)["assignments"]
+        if only is not None and only not in assignments:
+            raise ServiceError("Assignment not found", 404)
         return CourseInfo(
             name,
             role,

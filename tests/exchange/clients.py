@@ -76,3 +76,21 @@ class LosingRelay(Relay):
                     each.shutdown(socket.SHUT_RDWR)
             return
         super()._pass_on(source, target, answers)
+
+
+class CuttingRelay(Relay):
+    """A relay that closes a connection after the next ``passed`` bytes of replies, once."""
+
+    passed: int | None = None
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
+        if answers and self.passed is not None:
+            left, self.passed = self.passed, None
+            while left and (data := source.recv(min(left, 2**16))):
+                target.sendall(data)
+                left -= len(data)
+            for each in (source, target):
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+            return
+        super()._pass_on(source, target, answers)

@@ -143,6 +143,14 @@ def test_another_user_of_the_computer_does_not_get_the_token(
     assert not has_other_owner("http://hub:8000/services/ngshare", "http://hub:8081/hub/api")
     with pytest.raises(ServiceError, match="set NGSHARE_URL"):
         find_address(None, {"JUPYTERHUB_API_URL": api})
+    with scripted_server() as theirs:
+        theirs.replies = [answer(200, {"success": True})]
+        monkeypatch.setattr(
+            "ngshare.exchange.address.hub_addresses", lambda _: iter([theirs.url, "http://hub/x"])
+        )
+        owners[theirs.port] = {1001}
+        assert find_address(None, {"JUPYTERHUB_API_URL": api}).url == "http://hub/x"
+        assert theirs.requests == []
     owners[8000] = {998}
     assert not has_other_owner("http://127.0.0.1:8000/services/ngshare", api)
     owners[8000] = {0}  # root, by whom everything can be read anyway
