@@ -7,15 +7,21 @@ grader works on, or if the caller has uploaded it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Executable, bindparam, select
+from sqlalchemy import Connection, Executable, Row, bindparam, select
 
 from ngshare.actions import assignments, feedback, submissions
 from ngshare.actions.access import Access, Caller, require_member
 from ngshare.actions.chunks import chunks
-from ngshare.db.models import Assignment, File, Submission, Upload
+from ngshare.db.models import Assignment, File, Submission, Tree, Upload
+
+MAX_TREES = 1000
+"""The most trees that are searched, the newest first, beside the ones that a request is about."""
+
+MAX_FILES = 100_000
+"""The most files of these trees together. Reading their rows takes a fraction of a second."""
 
 
 class PresentContent(NamedTuple):
@@ -57,9 +63,17 @@ _OWN = (
         Assignment.removed_at.is_(None),
         Submission.student_id == bindparam("student_id"),
     )
-)
+).cte("own")
 _RELEASED = select(Assignment.tree_id).where(
     Assignment.course_id == bindparam("course_id"), Assignment.removed_at.is_(None)
+)
+_READABLE = (
+    select(Tree.id, Tree.file_count)
+    .where(
+        Tree.id.in_(select(_OWN.c.tree_id).union_all(select(_OWN.c.feedback_tree_id), _RELEASED))
+    )
+    .order_by(Tree.id.desc())
+    .limit(MAX_TREES)
 )
 _UPLOADED = select(Upload.sha256, Upload.md5, Upload.size).where(
     Upload.user_id == bindparam("student_id"),
@@ -169,13 +183,20 @@ def _find(
     if missing:
         look_into(_UPLOADED, True, student_id=caller_id, course_id=access.course_id)
     if missing:
-        wider = set(tree_ids)
         values = {"course_id": access.course_id, "student_id": caller_id}
-        for row in connection.execute(_OWN, values):
-            wider.update(tree_id for tree_id in row if tree_id is not None)
-        wider.update(connection.scalars(_RELEASED, values))
-        for chunk in chunks(sorted(wider, reverse=True)):
+        readable = _take_files(connection.execute(_READABLE, values).all(), MAX_FILES)
+        for chunk in chunks([*tree_ids, *readable]):
             if not missing:
                 break
             look_into(_IN_TREES, tree_ids=chunk)
     return present
+
+
+def _take_files(trees: Iterable[Row[int, int]], limit: int) -> Iterator[int]:
+    """Yield the ids of the first trees that have at most ``limit`` files together."""
+    total = 0
+    for tree_id, file_count in trees:
+        total += file_count
+        if total > limit:
+            break
+        yield tree_id

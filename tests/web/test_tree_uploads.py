@@ -220,6 +220,19 @@ async def test_what_a_caller_can_read_is_present(api: Api, content: bytes, user:
     reply.success("timestamp", "receipt")
 
 
+@with_both
+async def test_the_search_of_older_trees_is_bounded(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the bound a file is sent again; the newest trees come first."""
+    for name in ("one", "two", "three"):
+        await api.post("submission", COURSE, UNTOUCHED, user=STUDENT, files=tree(a=name, b="x"))
+    monkeypatch.setattr(presence, "MAX_FILES", 4)
+    await api.post("submission", COURSE, ASSIGNMENT, user=STUDENT, files=tree(a="latest", b="x"))
+    assert missing(await post(api, tree_body(unsent={"a": b"two"}))) == {sha256(b"two").hex()}
+    (await post(api, tree_body(unsent={"a": b"three"}))).success("timestamp", "receipt")
+
+
 @pytest.mark.parametrize("content", [b"1", b"2", b"<p>good</p>"])
 async def test_what_only_another_can_read_is_missing(api: Api, content: bytes) -> None:
     reply = await post(api, tree_body(unsent={"a": content}), user=CLASSMATE)
