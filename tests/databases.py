@@ -39,6 +39,7 @@ BOTH = {
     "process/test_storm.py": "concurrent requests",
     "web/test_file_parts.py": "uploads in parts: locks, sums and deletions",
     "web/test_lists.py": "the order of lists, and their pages",
+    "web/test_overview.py": "queries of their own",
     "web/test_permissions.py": "one pass over every route",
     "web/test_statements.py": "how many statements each route sends",
     "web/test_write_batches.py": "savepoints",
