@@ -56,6 +56,7 @@ SLOW = (
     "exchange/server_extension/",
     "test_packaging.py",
     "legacy06/",
+    "exchange/plugin/test_killed.py",
     "commands/test_backup.py",
     "db/test_safe_upgrades.py",
     "test_benchmarks.py",

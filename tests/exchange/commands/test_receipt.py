@@ -10,8 +10,6 @@ import pytest
 from ngshare.exchange.commands import receipt
 from tests.exchange.plugin.computers import COURSE, NOTEBOOK, STUDENT, Computer, Site
 
-pytestmark = pytest.mark.xfail(reason="the service does not have the new requests yet")
-
 
 @pytest.fixture
 def sam(site: Site) -> Computer:

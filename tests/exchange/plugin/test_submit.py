@@ -15,8 +15,6 @@ import pytest
 from tests.exchange.conftest import Compare
 from tests.exchange.plugin.computers import COURSE, NOTEBOOK, STUDENT, Computer, Files, Site
 
-pending = pytest.mark.xfail(reason="the service does not have the new requests yet")
-
 FILES = {"p1.ipynb": NOTEBOOK, "data/x.csv": b"1,2\r\n\x00\xff", "empty": b""}
 
 
@@ -223,7 +221,6 @@ def test_what_cannot_be_handed_in_is_named_before_anything_is_sent(
     assert sam.cached() == {}
 
 
-@pending
 def test_the_receipt_is_printed_and_kept(site: Site) -> None:
     sam = fetched(site)
     messages = sam.succeed("submit", "ps1").messages
