@@ -142,7 +142,8 @@ def _show(options: argparse.Namespace, session: Session) -> int:
     client, course = session.client, options.course
     instructors = roster_changes.list_instructors(client, course)
     students = roster_changes.list_students(client, course)
-    shown = next((each for each in client.overview(course).courses if each.name == course), None)
+    courses = client.overview(course, counts=True).courses
+    shown = next((each for each in courses if each.name == course), None)
     print(f"Course {course}")
     for title, members in (("instructors", instructors), ("students", students)):
         print(f"{len(members)} {title}")

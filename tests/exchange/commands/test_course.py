@@ -94,6 +94,7 @@ def test_list_and_show(as_user: AsUser, service: RunningService, capsys: Capture
     shown = capsys.readouterr().out
     assert "1 instructors\n  ada\n1 students\n  sam  Sam Sun  <sam@example.edu>\n" in shown
     assert "1 assignments\n  ps1  released 2" in shown
+    assert shown.endswith("  submitted by 0\n")
     as_user("sam")
     assert main(["list"]) == 0
     assert capsys.readouterr().out == "physics  student\n"

@@ -415,6 +415,19 @@ def test_a_formgrader_that_fails(place: Place, course: str) -> None:
         assert place.mistake().startswith("tabs formgrader fails in your server (500)")
 
 
+def test_an_instructor_who_has_yet_to_choose_a_course(place: Place, course: str) -> None:
+    def choice(method: str, path: str) -> Answer:
+        if path.endswith("/formgrader"):
+            return 302, {"Location": "/user/ada/courses-to-choose"}, b""
+        return FORMGRADER
+
+    with http_server(choice) as url:
+        place.set(JUPYTERHUB_SERVICE_URL=f"{url}/user/ada/")
+        code, lines = place.run()
+        assert code == 0
+        assert any(line.startswith("ok tabs") for line in lines)
+
+
 def test_tabs_that_cannot_be_checked(place: Place, course: str) -> None:
     login = answering((302, {"Location": "/hub/login"}, b""), None)
     with http_server(lambda m, path: (200, {}, b"") if "login" in path else login(m, path)) as url:

@@ -87,7 +87,8 @@ def _check_formgrader(url: str) -> Finding:
             f"formgrader fails in your server ({reply.status_code}): the log of the server says "
             "why; ask your administrator for it",
         )
-    if reply.status_code != 200 or not reply.url.startswith(f"{url}/formgrader"):
+    # It leads to another page of the server, such as the choice of a course, but not to the Hub.
+    if reply.status_code != 200 or not reply.url.startswith(f"{url}/"):
         return note("tabs", f"not checked, since {reply.url} answered with {reply.status_code}")
     policy = _FRAME_ANCESTORS.search(reply.headers.get("Content-Security-Policy", ""))
     if policy and policy[1].strip() == "'none'":
