@@ -155,7 +155,10 @@ def submit_assignment(sam: Person) -> None:
 
 
 def grade_submission(ada: Person) -> None:
-    """As the instructor, collect and grade, now in Notebook, and release feedback."""
+    """As the instructor, collect and grade, now in Notebook, and release feedback.
+
+    At the end, open the page on which a submission is graded by hand.
+    """
     ada.open("tree")
     ada.open_tab("Formgrader")
     grader = ada.formgrader
@@ -174,7 +177,12 @@ def grade_submission(ada: Person) -> None:
     ada.confirm("Successfully generated feedback")
     grader.locator("td.release-feedback a").click()
     ada.confirm("Successfully released feedback")
-    ada.shot("8-released-feedback")
+    grader.get_by_role("link", name="Manual Grading").click()
+    expect(grader.locator("h1", has_text="Manual Grading")).to_be_visible()
+    for link in ("ps1", "problem", "Submission #1"):
+        grader.get_by_role("link", name=link).click()
+    expect(grader.get_by_text("Student's answer")).to_be_visible()
+    ada.shot("8-graded-by-hand")
 
 
 def read_feedback(sam: Person) -> None:

@@ -35,7 +35,9 @@ def install(server: ServerApp, caller: Caller) -> None:
     course = FormgraderCourse(settings, caller)
     settings["ngshare_course"] = course
     allow_frames()
-    select_courses(course)
+    if not course.is_configured:
+        select_courses(course)
+    show_course(course)
     roster.install(caller)
     submission_counts.install(caller)
     path = url_path_join(settings["base_url"], COURSE_PAGE)
@@ -57,21 +59,25 @@ def allow_frames() -> None:
 
 
 def select_courses(course: FormgraderCourse) -> None:
-    """Let formgrader's handlers select the course before each request, and pages show it."""
-    if course.is_configured:
-        return
-    prepare, render = BaseHandler.prepare, BaseHandler.render
+    """Let formgrader's handlers select the course before each request."""
+    prepare = BaseHandler.prepare
 
     async def select_and_prepare(self: BaseHandler) -> None:
         await prepare(self)
         if self.current_user and not self._finished and not isinstance(self, CoursePageHandler):
             await _select_course(self, course)
 
+    BaseHandler.prepare = select_and_prepare
+
+
+def show_course(course: FormgraderCourse) -> None:
+    """Let formgrader's pages show the selected course, and the messages of failed requests."""
+    render = BaseHandler.render
+
     def render_with_course(self: BaseHandler, name: str, **namespace: Any) -> str:
         page: str = render(self, name, **namespace)
         return _insert_course(page, self.base_url, course)
 
-    BaseHandler.prepare = select_and_prepare
     BaseHandler.render = render_with_course
 
 
@@ -113,7 +119,7 @@ def _insert_course(page: str, base_url: str, course: FormgraderCourse) -> str:
     if course.name:
         heading = f"<p>Course: <strong>{xhtml_escape(course.name)}</strong>"
         if len(course.taught) > 1:
-            heading += f' <a href="{base_url}/{COURSE_PAGE}">Change course</a>'
+            heading += f'<br><a href="{base_url}/{COURSE_PAGE}">Change course</a>'
         page = page.replace("<h1>nbgrader</h1>", f"<h1>nbgrader</h1>{heading}</p>", 1)
     return page.replace("</body>", f"<script>{SHOW_ERRORS}</script></body>", 1)
 
