@@ -2,6 +2,8 @@
 
 One request tells about released assignments and the user's own submissions, however many courses
 there are. Only a list of everybody's submissions, for instructors, takes one more per assignment.
+
+The module is long because one class of nbgrader serves three lists and their removal.
 """
 
 from __future__ import annotations
