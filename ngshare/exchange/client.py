@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ngshare.exchange.archives import ArchivedTree, Interrupted, fetch_tree, receive_archive
+from ngshare.exchange.archives import (
+    ArchivedTree,
+    Interrupted,
+    archive_headers,
+    fetch_tree,
+    receive_archive,
+)
 from ngshare.exchange.compatible import CompatibleClient
 from ngshare.exchange.connection import Connection
 from ngshare.exchange.downloads import Manifest, TreeWriter
@@ -352,7 +358,7 @@ class ExchangeClient:
             "POST",
             *("archive", "submissions", course, assignment),
             body=json.dumps({"submissions": chosen}).encode(),
-            headers={"Content-Type": "application/json", "Accept-Encoding": "gzip"},
+            headers={"Content-Type": "application/json", **archive_headers(self.connection)},
             repeatable=True,
         )
         target = folder / "submission"
