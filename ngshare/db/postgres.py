@@ -5,6 +5,7 @@ The driver, psycopg, is an extra, so this module does not import it.
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
@@ -92,8 +93,23 @@ def connect_args(url: URL) -> dict[str, Any]:
     return {name: value for name, value in _CONNECT_ARGS.items() if name not in url.query}
 
 
+def _shorten(record: logging.LogRecord) -> bool:
+    """Remove the traceback from a line of the pool about a connection that broke. A log filter.
+
+    Whether the transaction is retried, and what the user is told, is decided elsewhere.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if type(error).__module__.startswith("psycopg"):
+        record.msg, record.args = f"A connection to the database broke: {error}", None
+        record.exc_info = None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
+
+
 def configure_connections(engine: Engine, *, time_limits: bool) -> None:
     """Make the commits of the engine's connections durable; with ``time_limits``, set timeouts."""
+    # SQLAlchemy logs a traceback when the rollback of a connection fails that the server has ended.
+    logging.getLogger("sqlalchemy.pool.impl.QueuePool").addFilter(_shorten)
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, record: Any) -> None:

@@ -196,6 +196,20 @@ def test_a_prepared_statement_survives_a_change_of_its_table(
     assert run(names) == ["ada"]
 
 
+def test_a_rollback_on_a_broken_connection_logs_one_line(
+    url: URL, postgres_cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = make_engine(url)
+    raw = engine.raw_connection()
+    raw.cursor().execute("SELECT 1")
+    postgres_cluster.end_connections(str(url.database))
+    raw.close()
+    engine.dispose()
+    (record,) = [each for each in caplog.records if each.name.startswith("sqlalchemy.pool")]
+    assert record.getMessage().startswith("A connection to the database broke: ")
+    assert record.exc_info is None
+
+
 def test_a_read_cannot_write(opened: Callable[..., Database]) -> None:
     service = opened()
     with pytest.raises(Exception, match="read-only transaction"):
