@@ -26,9 +26,9 @@ from ngshare.exchange.compatible import CompatibleClient
 from ngshare.exchange.connection import Connection
 from ngshare.exchange.downloads import Manifest, TreeWriter
 from ngshare.exchange.local_trees import LocalTree
-from ngshare.exchange.plugin.temporary_folders import temporary_folder
 from ngshare.exchange.replies import parse_collection, parse_overview
 from ngshare.exchange.service_error import ServiceError
+from ngshare.exchange.temporary_folders import temporary_folder
 from ngshare.exchange.uploads import send_tree
 from ngshare.protocol.manifests import parse_manifest
 from ngshare.protocol.overview import Overview, SubmissionInfo

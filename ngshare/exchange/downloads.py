@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ngshare.errors import BadRequest
-from ngshare.exchange.plugin.temporary_folders import temporary_folder
 from ngshare.exchange.service_error import ServiceError
+from ngshare.exchange.temporary_folders import temporary_folder
 from ngshare.protocol.manifests import ManifestFile, tree_digest
 from ngshare.protocol.trees import check_path
 

@@ -51,6 +51,13 @@ def test_a_release_is_fetched_as_it_was(
     assert client("ann").release_manifest("c", "ps1").digest == manifest.digest
 
 
+def test_an_admin_sees_a_course_without_being_in_it(
+    course: RunningService, client: ClientOf
+) -> None:
+    (seen,) = client(ADMIN).overview("c").courses
+    assert [(each.name, each.submissions) for each in seen.assignments] == [("ps1", [])]
+
+
 def test_a_release_is_there_once_unless_it_replaces(
     course: RunningService, client: ClientOf, tmp_path: Path
 ) -> None:

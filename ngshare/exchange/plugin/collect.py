@@ -25,8 +25,8 @@ from ngshare.exchange.plugin.course_folders import (
 )
 from ngshare.exchange.plugin.folder_replacement import finish_replacement, replace_folder
 from ngshare.exchange.plugin.instructor import InstructorExchange
-from ngshare.exchange.plugin.temporary_folders import temporary_folder
 from ngshare.exchange.service_error import ServiceError
+from ngshare.exchange.temporary_folders import temporary_folder
 from ngshare.protocol.overview import SubmissionInfo
 from ngshare.protocol.times import format_time, parse_time
 

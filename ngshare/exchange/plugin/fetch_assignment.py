@@ -14,7 +14,7 @@ from nbgrader.exchange import abc
 from ngshare.exchange.connection import ServiceError
 from ngshare.exchange.plugin.base import Exchange
 from ngshare.exchange.plugin.listing import has_assignment
-from ngshare.exchange.plugin.temporary_folders import temporary_folder
+from ngshare.exchange.temporary_folders import temporary_folder
 from ngshare.protocol.manifests import ManifestFile
 
 

@@ -13,7 +13,7 @@ from nbgrader.exchange import abc
 from ngshare.exchange.connection import ServiceError
 from ngshare.exchange.plugin.base import Exchange, has_wildcard
 from ngshare.exchange.plugin.listing import graded_notebooks, has_content
-from ngshare.exchange.plugin.temporary_folders import temporary_folder
+from ngshare.exchange.temporary_folders import temporary_folder
 from ngshare.protocol.overview import FeedbackInfo, SubmissionInfo
 
 

@@ -13,7 +13,7 @@ from ngshare.exchange.client import Submitted
 from ngshare.exchange.local_trees import LocalTree, scan_tree
 from ngshare.exchange.plugin.base import Exchange, describe_os_error
 from ngshare.exchange.plugin.submission_cache import OWN_FOLDER, SECRET_FILE, TIMESTAMP_FILE
-from ngshare.exchange.plugin.temporary_folders import temporary_folder
+from ngshare.exchange.temporary_folders import temporary_folder
 from ngshare.protocol.overview import AssignmentInfo, SubmissionInfo
 
 RESERVED = (TIMESTAMP_FILE, SECRET_FILE)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from ngshare.exchange.plugin.temporary_folders import temporary_folder
+from ngshare.exchange.temporary_folders import temporary_folder
 
 DIE_IN_IT = """
 import os, signal, sys
 from pathlib import Path
-from ngshare.exchange.plugin.temporary_folders import temporary_folder
+from ngshare.exchange.temporary_folders import temporary_folder
 with temporary_folder(Path(sys.argv[1])) as folder:
     (folder / "half").write_bytes(b"")
     os.kill(os.getpid(), signal.SIGKILL)
