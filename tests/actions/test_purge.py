@@ -18,6 +18,7 @@ from ngshare.actions import (
     submissions,
     trash,
     trash_restore,
+    uploads,
 )
 from ngshare.actions.access import Caller
 from ngshare.actions.purge import PurgeCounts
@@ -128,6 +129,8 @@ def test_rows_that_are_not_removed_are_not_purged(act: Act, filled: None) -> Non
 
 def test_a_course_with_its_contents(act: Act, filled: None) -> None:
     kept = act(of_course, KEPT)
+    part, limits = uploads.Part(0, bytes(32), 1), uploads.UploadLimits(100, None)
+    act(uploads.add_part, STUDENT, COURSE, bytes(32), 2, part, limits)
     act(assignments.remove_assignment, INSTRUCTOR, COURSE, "ps2")
     act(courses.remove_course, ADMIN, COURSE)
     [course] = act(trash.list_trash, SHELL, kind="course")
@@ -141,6 +144,8 @@ def test_a_course_with_its_contents(act: Act, filled: None) -> None:
         "submissions": 4,
         "trees": 10,
         "files": 10,
+        "uploads": 0,
+        "upload_parts": 0,
         "replaced_trees": 0,
     }
     with pytest.raises(NotFound):

@@ -149,8 +149,9 @@ def test_a_start_waits_for_a_revert_and_then_upgrades(adopted: Site) -> None:
             process.kill()
             raise
     try:
-        wait_for("the service", lambda: "listens on" in log.read_text())
-        assert "upgraded from 1921a169739b" in log.read_text()
+        # The line about the database comes a moment after the address.
+        wait_for("the upgrade", lambda: "upgraded from 1921a169739b" in log.read_text())
+        assert "listens on" in log.read_text()
     finally:
         process.terminate()
         process.wait(PATIENCE)
