@@ -79,11 +79,31 @@ def authorize_part(
     if limits.quota is not None:
         used = sum_sizes(connection, access.course_id)
         used += _sum_pending(
-            connection, (Upload.course_id == access.course_id) & (Upload.sha256 != sha256)
+            connection,
+            (Upload.course_id == access.course_id)
+            & (Upload.sha256 != sha256)
+            & (Upload.used_at > audit.now() - UNUSED),
         )
         if used + size > limits.quota:
             raise over_quota(course, limits.quota)
     return access
+
+
+def find_received(connection: Connection, caller: Caller, course: str, sha256: bytes) -> int | None:
+    """Return the bytes of a file that the caller has uploaded so far; None if it is complete."""
+    access = require_member(connection, caller, course)
+    upload = connection.execute(
+        select(Upload.id, Upload.md5).where(
+            Upload.user_id == (access.caller_id or 0),
+            Upload.course_id == access.course_id,
+            Upload.sha256 == sha256,
+        )
+    ).one_or_none()
+    if upload is None:
+        return 0
+    if upload.md5 is not None:
+        return None
+    return sum(part.size for part in _list_parts(connection, upload.id))
 
 
 def add_part(
@@ -102,7 +122,9 @@ def add_part(
     """
     access = authorize_part(connection, caller, course, sha256, size, limits)
     user_id = access.caller_id or users.ensure_users(connection, [caller.name])[caller.name]
-    lock_row(connection, User, user_id)
+    if lock_row(connection, User, user_id):
+        # Meanwhile other parts may have used up the limits.
+        access = authorize_part(connection, caller, course, sha256, size, limits)
     now = audit.now()
     _forget(connection, (Upload.user_id == user_id) & (Upload.used_at <= now - UNUSED))
     upload = connection.execute(
@@ -137,15 +159,30 @@ def add_part(
     return _state(upload_id, received + part.size, size, [*parts, part])
 
 
-def complete_upload(connection: Connection, caller: Caller, upload_id: int, md5: bytes) -> None:
-    """Record that the blob of a complete upload is stored; its parts are not needed any more."""
-    connection.execute(update(Upload).where(Upload.id == upload_id).values(md5=md5))
-    connection.execute(delete(UploadPart).where(UploadPart.upload_id == upload_id))
+def complete_upload(
+    connection: Connection, caller: Caller, upload_id: int, sha256: bytes, md5: bytes
+) -> None:
+    """Record that the blob of a complete upload is stored; its parts are not needed any more.
+
+    Nothing happens if the upload was forgotten meanwhile.
+    """
+    same = _is_upload(caller, upload_id, sha256)
+    if connection.execute(update(Upload).where(same).values(md5=md5)).rowcount:
+        connection.execute(delete(UploadPart).where(UploadPart.upload_id == upload_id))
 
 
-def forget_upload(connection: Connection, caller: Caller, upload_id: int) -> None:
+def forget_upload(connection: Connection, caller: Caller, upload_id: int, sha256: bytes) -> None:
     """Forget an upload whose parts do not make up the file."""
-    _forget(connection, Upload.id == upload_id)
+    _forget(connection, _is_upload(caller, upload_id, sha256))
+
+
+def _is_upload(caller: Caller, upload_id: int, sha256: bytes) -> ColumnElement[bool]:
+    """Return the condition for the caller's upload of a file.
+
+    The id alone is not enough: SQLite gives the id of a deleted row to another one.
+    """
+    user_id = select(User.id).where(User.name == caller.name).scalar_subquery()
+    return (Upload.id == upload_id) & (Upload.sha256 == sha256) & (Upload.user_id == user_id)
 
 
 def forget_after(digests: Collection[bytes], action: Action[P, T]) -> Action[P, T]:

@@ -26,7 +26,7 @@ from ngshare.exchange.compatible import CompatibleClient
 from ngshare.exchange.connection import Connection
 from ngshare.exchange.downloads import Manifest, TreeWriter
 from ngshare.exchange.local_trees import LocalTree
-from ngshare.exchange.replies import parse_collection, parse_overview
+from ngshare.exchange.replies import check_time, parse_collection, parse_overview
 from ngshare.exchange.service_error import ServiceError
 from ngshare.exchange.temporary_folders import temporary_folder
 from ngshare.exchange.uploads import send_tree
@@ -193,7 +193,7 @@ class ExchangeClient:
             ),
             lambda: self._compatible.send(tree, *path),
         )
-        return Submitted(reply["timestamp"], reply.get("receipt"))
+        return Submitted(check_time(reply["timestamp"]), reply.get("receipt"))
 
     def release(
         self, course: str, assignment: str, tree: LocalTree, *, replace: bool = False

@@ -16,6 +16,7 @@ from typing import Any
 from ngshare.exchange.connection import Connection
 from ngshare.exchange.downloads import Manifest, TreeWriter
 from ngshare.exchange.local_trees import LocalTree
+from ngshare.exchange.replies import check_time
 from ngshare.exchange.service_error import ServiceError
 from ngshare.protocol.manifests import ManifestFile, tree_digest
 from ngshare.protocol.overview import (
@@ -50,7 +51,8 @@ class CompatibleClient:
         path = ["submissions", course, assignment, *([student] if student is not None else [])]
         listed = self._get(*path)["submissions"]
         found = [
-            SubmissionInfo(each["student_id"], each["timestamp"], "", 0, 0, []) for each in listed
+            SubmissionInfo(each["student_id"], check_time(each["timestamp"]), "", 0, 0, [])
+            for each in listed
         ]
         return found if every else newest(found, before)
 
@@ -135,7 +137,7 @@ class CompatibleClient:
             if error.status == 404 and error.message == "Student not found":
                 return []
             raise
-        return [each["timestamp"] for each in listed]
+        return [check_time(each["timestamp"]) for each in listed]
 
     def _submission(self, course: str, name: str, user: str, timestamp: str) -> SubmissionInfo:
         contents, _ = self._tree("feedback", course, name, user, timestamp=timestamp)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ngshare.errors import BadRequest
 from ngshare.exchange.service_error import ServiceError
+from ngshare.protocol.names import check_name
 from ngshare.protocol.overview import (
     AssignmentInfo,
     CourseInfo,
@@ -13,6 +15,8 @@ from ngshare.protocol.overview import (
     Overview,
     SubmissionInfo,
 )
+from ngshare.protocol.times import parse_time
+from ngshare.protocol.trees import check_path
 
 Json = Mapping[str, Any]
 
@@ -21,13 +25,13 @@ def parse_overview(reply: Json) -> Overview:
     """Return the reply to ``overview``. Raises ServiceError when it makes no sense."""
     try:
         return Overview(
-            reply["user"],
+            _name(reply["user"]),
             reply["admin"],
             reply["version"],
             reply["time"],
             [_parse_course(course, reply["user"]) for course in reply["courses"]],
         )
-    except (KeyError, TypeError) as error:
+    except (BadRequest, KeyError, TypeError) as error:
         raise _senseless() from error
 
 
@@ -35,18 +39,18 @@ def parse_collection(reply: Json) -> list[SubmissionInfo]:
     """Return the reply to ``collection``. Raises ServiceError when it makes no sense."""
     try:
         return [_parse_submission(each, each["student_id"]) for each in reply["submissions"]]
-    except (KeyError, TypeError) as error:
+    except (BadRequest, KeyError, TypeError) as error:
         raise _senseless() from error
 
 
 def _parse_course(course: Json, user: str) -> CourseInfo:
     assignments = [_parse_assignment(each, user) for each in course["assignments"]]
-    return CourseInfo(course["name"], course["role"], assignments)
+    return CourseInfo(_name(course["name"]), course["role"], assignments)
 
 
 def _parse_assignment(assignment: Json, user: str) -> AssignmentInfo:
     return AssignmentInfo(
-        assignment["name"],
+        _name(assignment["name"]),
         assignment["released"],
         assignment["digest"],
         assignment["files"],
@@ -60,8 +64,8 @@ def _parse_assignment(assignment: Json, user: str) -> AssignmentInfo:
 def _parse_submission(submission: Json, student: str) -> SubmissionInfo:
     feedback = submission.get("feedback")
     return SubmissionInfo(
-        student,
-        submission["timestamp"],
+        _name(student),
+        check_time(submission["timestamp"]),
         submission["digest"],
         submission["files"],
         submission["bytes"],
@@ -74,8 +78,29 @@ def _parse_submission(submission: Json, student: str) -> SubmissionInfo:
 
 def _parse_feedback(feedback: Json) -> FeedbackInfo:
     return FeedbackInfo(
-        feedback["digest"], {file["path"]: file["sha256"] for file in feedback["files"]}
+        feedback["digest"], {check_path(file["path"]): file["sha256"] for file in feedback["files"]}
     )
+
+
+def check_time(text: object) -> str:
+    """Return a time as the service writes it. Raises ServiceError: it becomes the name of a file.
+
+    A service that was taken over must not choose where the plugin writes.
+    """
+    try:
+        if isinstance(text, str):
+            parse_time(text)
+            return text
+    except BadRequest:
+        pass
+    raise _senseless()
+
+
+def _name(name: object) -> str:
+    """Return a name. Raises BadRequest or TypeError for one that the service would not accept."""
+    if not isinstance(name, str):
+        raise TypeError(name)
+    return check_name(name)
 
 
 def _senseless() -> ServiceError:

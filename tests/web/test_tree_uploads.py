@@ -414,6 +414,13 @@ async def test_a_bomb_is_not_decompressed(
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_a_manifest_of_very_many_values_is_not_decoded(api: Api) -> None:
+    """A list of empty values takes twenty times its text in memory."""
+    body = gzip.compress(b'{"files": [' + b"[]," * 2**20 + b"[]]}\n")
+    reply = await post(api, body, headers={"Content-Encoding": "gzip"})
+    assert reply.failure == (400, "The request has more than 500000 JSON values")
+
+
 async def test_the_memory_of_a_compressed_file_is_bounded(api: Api, blobs: LocalBlobs) -> None:
     body = bomb(described(entry(size=32 * 2**20)), 32 * 2**20)
     before = stored_blobs(blobs)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_server.utils import url_path_join
 from nbgrader.server_extensions.formgrader import handlers
 from nbgrader.server_extensions.formgrader.base import BaseApiHandler, BaseHandler
+from tornado import web
 from tornado.escape import xhtml_escape
 from tornado.template import Loader
 
@@ -146,6 +147,7 @@ def _course_page(handler: BaseHandler, message: str = "", **namespace: Any) -> b
 class CoursePageHandler(BaseHandler):  # type: ignore[misc]  # nbgrader is untyped
     """The page on which an instructor of several courses chooses the one for formgrader."""
 
+    @web.authenticated
     async def get(self) -> None:
         """Show the courses."""
         course: FormgraderCourse = self.settings["ngshare_course"]
@@ -165,6 +167,7 @@ class CoursePageHandler(BaseHandler):  # type: ignore[misc]  # nbgrader is untyp
             )
         )
 
+    @web.authenticated
     async def post(self) -> None:
         """Remember the choice, and open formgrader with it."""
         course: FormgraderCourse = self.settings["ngshare_course"]

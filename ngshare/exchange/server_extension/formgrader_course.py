@@ -16,6 +16,7 @@ from typing import Any
 from nbgrader.api import Gradebook
 from traitlets.config import Config
 
+from ngshare.exchange.plugin.base import is_folder_name
 from ngshare.exchange.plugin.course_choice import (
     ANY_COURSE,
     chosen_course,
@@ -23,6 +24,7 @@ from ngshare.exchange.plugin.course_choice import (
     remember_course,
 )
 from ngshare.exchange.server_extension.caller import Caller
+from ngshare.exchange.service_error import ServiceError
 from ngshare.protocol.overview import Overview
 
 
@@ -83,6 +85,8 @@ class FormgraderCourse:
     def _open(self, course: str) -> None:
         """Let formgrader work in the folder of a course, as nbgrader does for a folder's path."""
         formgrader = formgrader_of(self._settings)
+        if not is_folder_name(course):
+            raise ServiceError(f"'{course}' cannot be the name of a folder; formgrader needs one")
         folder = self._root
         if not self._has_root:
             folder = course_folder(self._root, course, self.taught)

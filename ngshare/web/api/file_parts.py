@@ -63,6 +63,16 @@ class FilePart(ListHandler):
             content = await service.in_file_thread(read_all, body, PART_SIZE)
             if not content or start + len(content) > size:
                 raise BadRequest("A part should have bytes, and end within the size of the file")
+            # Before the part is stored: one that is not recorded would take space uncounted.
+            received = await self.run_read(uploads.find_received, course, sha256)
+            if received is not None and start > received:
+                raise Conflict(f"Send the part that begins with byte {received}")
+            if received is None and start > 0:  # complete
+                self.reply(received=size)
+                return
+            if received is not None and start + len(content) <= received < size:
+                self.reply(received=received)
+                return
             (stored,) = await service.in_file_thread(service.blobs.put, [content])
         part = Part(start, stored, len(content))
         state = await self.run_write(uploads.add_part, course, sha256, size, part, limits)
@@ -77,14 +87,14 @@ class FilePart(ListHandler):
             async with service.file_slots.of(self._name):
                 md5 = await service.in_file_thread(assemble, service.blobs, sha256, parts)
         except BlobDamaged:
-            await self.run_write(uploads.forget_upload, upload_id)
+            await self.run_write(uploads.forget_upload, upload_id, sha256)
             raise BadRequest(
                 "The parts have another SHA-256 than the file; send them again"
             ) from None
         except BlobMissing:
-            await self.run_write(uploads.forget_upload, upload_id)
+            await self.run_write(uploads.forget_upload, upload_id, sha256)
             raise Conflict("A part of the file was lost; send the file again") from None
-        await self.run_write(uploads.complete_upload, upload_id, md5)
+        await self.run_write(uploads.complete_upload, upload_id, sha256, md5)
 
 
 def assemble(blobs: BlobStore, sha256: bytes, parts: Sequence[Part]) -> bytes:

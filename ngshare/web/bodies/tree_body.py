@@ -7,7 +7,6 @@ with ``"sent": true`` follow the line break, in their order, with nothing betwee
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import IO
 
 from ngshare.errors import BadRequest, TooLarge
 from ngshare.protocol.manifests import ManifestFile, parse_manifest
+from ngshare.web.bodies.json_text import decode_json
 
 MAX_MANIFEST = 2**25
 """The largest manifest, in bytes."""
@@ -51,10 +51,7 @@ def read_manifest(body: IO[bytes], limit: int = MAX_MANIFEST) -> TreeBody | None
         return None
     if not line.endswith(b"\n"):
         raise BadRequest("The body should begin with a line of JSON: the manifest")
-    try:
-        manifest = json.loads(line)
-    except (ValueError, RecursionError):
-        raise BadRequest("The manifest cannot be JSON decoded") from None
+    manifest = decode_json(line, "The manifest cannot be JSON decoded")
     entries = manifest.get("files") if isinstance(manifest, dict) else None
     files = parse_manifest(entries)
     assert isinstance(entries, list), "parse_manifest checks it"
