@@ -144,8 +144,8 @@ def find_in_course(
 ) -> Present:
     """Return the contents that any tree of the caller's for an assignment need not contain.
 
-    The assignment need not exist, as it may be released with these files. Raises NotFound and
-    Forbidden for callers who are not in the course.
+    The assignment need not exist, as it may be released with these files. Raises NotFound, and
+    Forbidden for callers who are not in the course; without digests it checks just that.
     """
     access = require_member(connection, caller, course, assignment)
     return _find(connection, access, digests)

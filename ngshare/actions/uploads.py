@@ -63,10 +63,10 @@ def authorize_part(
     size: int,
     limits: UploadLimits,
 ) -> Access:
-    """Return the caller's access to the course. Raise Forbidden unless they may submit.
+    """Return the access of a member of the course or an admin, who may upload a file to it.
 
-    Raises TooLarge and OverQuota if the file of ``size`` bytes exceeds the limits. Requests call it
-    before a part is stored.
+    Raises NotFound, Forbidden for others, and TooLarge and OverQuota if the file of ``size`` bytes
+    exceeds the limits. Requests call it before a part is stored.
     """
     access = require_member(connection, caller, course)
     others = (Upload.user_id == (access.caller_id or 0)) & (Upload.sha256 != sha256)

@@ -3,6 +3,8 @@
 A removed course, assignment or membership keeps its row, with ``removed_at`` and ``removed_by``
 set, until it is purged, so that no single request destroys work. ``removed_by`` is the actor's
 name as in the audit log; None when it is unknown.
+
+The module is long because the tables refer to each other, and are read together.
 """
 
 from __future__ import annotations

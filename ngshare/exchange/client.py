@@ -2,6 +2,8 @@
 
 Each uses the newest requests, and the compatible ones if the service does not know those.
 Every method raises ServiceError.
+
+The module is long because it is the whole of one interface, most of it one request a method.
 """
 
 from __future__ import annotations
@@ -90,7 +92,7 @@ class ExchangeClient:
 
         before: the time after which submissions do not count; a student who has only such ones
             keeps the newest, marked as late.
-        student: the only student that matters.
+        student: only submissions of this student.
         """
         params = {"before": before, "student": student, "all": "true" if every else None}
         given = {name: value for name, value in params.items() if value is not None}

@@ -1,6 +1,6 @@
-"""The operations of the exchange by the requests of ngshare 0.6, for a service that is older.
+"""The operations of the exchange by the requests of ngshare 0.6, for a service older than 1.0.
 
-They hold whole trees in memory, because these requests do.
+Whole trees are in memory, because each of these requests has a whole tree.
 """
 
 from __future__ import annotations
@@ -169,8 +169,9 @@ class CompatibleClient:
 
 
 def newest(submissions: Sequence[SubmissionInfo], before: str | None) -> list[SubmissionInfo]:
-    """Return the newest submission of each student, oldest first in the list given.
+    """Return the newest submission of each student.
 
+    submissions: those of one assignment, the oldest of each student first.
     before: the time after which submissions do not count; a student who has only such ones keeps
         the newest, marked as late.
     """

@@ -18,7 +18,7 @@ from ngshare.protocol.trees import check_path
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A tree that was received, or may be: its digest in hexadecimal digits, and its files.
+    """The files of a tree at the service, and its digest in hexadecimal digits.
 
     timestamp: the time of the submission; None for a release.
     """

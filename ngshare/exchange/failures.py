@@ -1,4 +1,4 @@
-"""Sentences for users about requests that failed otherwise than by an answer of the service."""
+"""Explain to users why a request got no reply from the service: none, or one of a proxy or Hub."""
 
 from __future__ import annotations
 

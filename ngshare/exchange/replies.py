@@ -83,9 +83,10 @@ def _parse_feedback(feedback: Json) -> FeedbackInfo:
 
 
 def check_time(text: object) -> str:
-    """Return a time as the service writes it. Raises ServiceError: it becomes the name of a file.
+    """Return a time as the service writes it. Raises ServiceError for anything else.
 
-    A service that was taken over must not choose where the plugin writes.
+    Times become names of folders: a service that was taken over must not choose where the plugin
+    writes.
     """
     try:
         if isinstance(text, str):

@@ -1,4 +1,4 @@
-"""Temporary folders beside the destination of a download, so that it can be moved into place."""
+"""Temporary folders beside a destination, so that complete files can be moved into place."""
 
 from __future__ import annotations
 

@@ -49,7 +49,6 @@ COMPRESSIBLE = re.compile(
 )
 """The names of files with text, which gzip makes much smaller. Others cost time and gain little."""
 
-
 END = bytes(2 * tarfile.BLOCKSIZE)
 """The end of an archive."""
 

@@ -1,4 +1,4 @@
-"""What the commands of users' servers share: the connection, errors and exit codes, output."""
+"""What ``ngshare course`` and ``ngshare doctor`` share: connection, errors, exit codes, output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 
 RETRY_SECONDS = 10.0
-"""For how long a command repeats a request: somebody sits in front of it."""
+"""For how long a command repeats a request, in seconds: a user waits for it."""
 
 
 class CommandError(Exception):
@@ -35,7 +35,7 @@ class Session:
 
     @staticmethod
     def add_options(parser: argparse.ArgumentParser) -> None:
-        """Add the options that every command has."""
+        """Add the options that all commands with a session have."""
         parser.add_argument(
             "--url",
             help="the address of ngshare; by default that of nbgrader_config.py, else "

@@ -148,7 +148,7 @@ def add_student(
 ) -> int:
     """Make a user a student of a course, or change the student's names.
 
-    settings: nbgrader's configuration; None leaves the gradebook alone. So in the functions below.
+    settings: nbgrader's configuration; None leaves the gradebook alone.
     """
     _note_odd_names([username])
     entry = complete(names.entry(username), _find(list_students(client, course), username))

@@ -1,4 +1,4 @@
-"""The base class of the eight classes that nbgrader calls: settings, client, errors, folders.
+"""The base class of the plugin's classes, which nbgrader calls: settings, client, errors, folders.
 
 nbgrader calls ``start()``, and takes :class:`nbgrader.exchange.ExchangeError` for a failure, after
 which its commands exit with code 1.

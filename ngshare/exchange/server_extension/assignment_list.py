@@ -1,7 +1,7 @@
 """nbgrader's Assignment List says in one sentence why something failed.
 
-nbgrader shows a traceback, a text about a shared folder, or nothing; and a student without
-released assignments reads "No courses found".
+nbgrader itself shows a traceback, a text about a shared folder, or nothing; and to a student
+without released assignments, "No courses found".
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ MAX_AGE = 2.0
 
 
 class Caller:
-    """What the service last told about the user, and its client.
+    """The service's last answer about the user, and a client of the service.
 
     url: the address that the configuration names, if any.
     """

@@ -1,7 +1,7 @@
-"""nbgrader's Course List lists the courses that the user teaches, each opens formgrader.
+"""Let nbgrader's Course List list the courses that the user teaches, with links to formgrader.
 
-nbgrader lists the course of its configuration, and the formgraders that run as services of the Hub,
-for which the server's token may lack the scope.
+nbgrader itself lists the course of its configuration, and the formgraders that run as services of
+the Hub, for which the server's token may lack the scope.
 """
 
 from __future__ import annotations

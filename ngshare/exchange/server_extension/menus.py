@@ -1,4 +1,4 @@
-"""Tabs for instructors are not offered to students."""
+"""Hide the tabs for instructors from students."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ FOR_INSTRUCTORS = (
 )
 """nbgrader's plugins of JupyterLab and Notebook that only instructors need."""
 
-
 WAIT = 0.5
-"""Seconds that a page waits for the service, so that a page shows the roster of its time."""
+"""Seconds that a page waits for the service's answer, so that it shows the roster of now."""
 
 
 def hide_from_students(settings: dict[str, Any], caller: Caller) -> None:

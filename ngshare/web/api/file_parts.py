@@ -1,4 +1,4 @@
-"""Handlers for files that are uploaded in parts, and for the question which ones are missing."""
+"""Handlers that receive files in parts, and that list the files of a tree that are missing."""
 
 from __future__ import annotations
 

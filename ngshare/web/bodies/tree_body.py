@@ -79,7 +79,7 @@ def read_content(body: IO[bytes], file: ManifestFile) -> Iterator[bytes]:
 
 
 def read_all(body: IO[bytes], limit: int) -> bytes:
-    """Return a whole body. Raises TooLarge when it has more than ``limit`` bytes. Blocks."""
+    """Return a body that is a part of a file. Raises TooLarge above ``limit`` bytes. Blocks."""
     content = _read(lambda: body.read(limit + 1))
     if len(content) > limit:
         raise TooLarge(f"A part of a file may have {limit} bytes")
