@@ -291,15 +291,15 @@ def has_assignment(folder: Path) -> bool:
 
 
 def has_content(path: Path, digest: str) -> bool:
-    """Return True if a file has this digest: SHA-256, or MD5 from a service of ngshare 0.6."""
-    sha256_or_md5 = hashlib.new("md5" if len(digest) == 32 else "sha256", usedforsecurity=False)
+    """Return True if a file has this digest, its SHA-256 in hexadecimal digits."""
+    sha256 = hashlib.sha256()
     try:
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
-                sha256_or_md5.update(chunk)
+                sha256.update(chunk)
     except OSError:
         return False
-    return sha256_or_md5.hexdigest() == digest
+    return sha256.hexdigest() == digest
 
 
 def _select(names: Iterable[str], pattern: str) -> list[str]:
