@@ -200,8 +200,9 @@ def _explain_redirect(url: str, location: str) -> str:
     """Return what to do about an address that only redirects."""
     if url.startswith("http://") and location.startswith("https://"):
         return (
-            f"{urlsplit(url).netloc} redirects to HTTPS, which the plugin does not follow: write "
-            "https:// in the address; on Kubernetes it is http://proxy-http:8000/services/ngshare"
+            f"{urlsplit(url).netloc} redirects to HTTPS, so each request goes twice, and the first "
+            "one carries your token unencrypted: write https:// in the address; on Kubernetes it "
+            "is http://proxy-http:8000/services/ngshare"
         )
     return (
         f"{url} redirects to {location or 'another place'}: correct the address; perhaps the "
