@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,22 +181,8 @@ def newest(submissions: Sequence[SubmissionInfo], before: str | None) -> list[Su
         late = before is not None and each.timestamp > before
         previous = chosen.get(each.student)
         if previous is None or previous.late or not late:
-            chosen[each.student] = _with_late(each, late)
+            chosen[each.student] = replace(each, late=late)
     return list(chosen.values())
-
-
-def _with_late(each: SubmissionInfo, late: bool) -> SubmissionInfo:
-    return SubmissionInfo(
-        each.student,
-        each.timestamp,
-        each.digest,
-        each.files,
-        each.bytes,
-        each.notebooks,
-        each.feedback,
-        each.removed,
-        late,
-    )
 
 
 def _notebooks(paths: Sequence[str]) -> list[str]:

@@ -326,3 +326,14 @@ async def test_a_released_file_is_not_missing_for_a_new_assignment(api: Api) -> 
         "missing": [],
         "received": {},
     }
+
+
+async def test_a_part_that_is_not_recorded_is_not_stored(api: Api, blobs: LocalBlobs) -> None:
+    """Otherwise repeated parts with other bytes would fill the disk uncounted."""
+    assert (await put(api, PARTS[0], 0)).success("received")["received"] == len(PARTS[0])
+    before = {entry.name for entry in blobs.list()}
+    again = await put(api, b"other, ", 0)
+    assert again.success("received")["received"] == len(PARTS[0])
+    gap = await put(api, b"x", len(PARTS[0]) + 1)
+    assert gap.failure == (409, f"Send the part that begins with byte {len(PARTS[0])}")
+    assert {entry.name for entry in blobs.list()} == before

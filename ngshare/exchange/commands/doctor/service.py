@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -169,7 +170,7 @@ def _check_version(overview: Overview) -> Finding:
     return ok("version", f"{__version__}, of service and plugin")
 
 
-def _request(method: str, url: str, address: Address, **options: object) -> requests.Response:
+def _request(method: str, url: str, address: Address, **options: Any) -> requests.Response:
     headers = {"Authorization": f"token {address.token}"} if address.token else {}
     return requests.request(
         method,
@@ -177,7 +178,7 @@ def _request(method: str, url: str, address: Address, **options: object) -> requ
         headers=headers,
         timeout=TIMEOUT,
         allow_redirects=False,
-        **options,  # type: ignore[arg-type]
+        **options,
     )
 
 
