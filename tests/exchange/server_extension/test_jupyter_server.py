@@ -118,6 +118,12 @@ def servers(running: RunningService, tmp_path: Path) -> Iterator[dict[str, Jupyt
 def test_nbgraders_tabs(running: RunningService, servers: dict[str, JupyterServer]) -> None:
     ada, sam = servers["ada"], servers["sam"]
 
+    # Without a login the page of the courses tells nothing, and takes no choice.
+    for method in ("GET", "POST"):
+        page = requests.request(method, f"{ada.url}ngshare/course", allow_redirects=False)
+        assert page.status_code in (302, 403)
+    assert ada.get("ngshare/course").ok
+
     # Before there is a course, the tabs say so.
     answer = sam.get("courses").json()
     assert answer["success"] is False
